@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mm.h - what the engine offers to those who stand above it (lib/, run/, tests, the scenario runner).
+ *
+ * One engine a process: global state, as in a kernel (mem_map, free lists, LRU lists, the swap map), and any number of address
+ * spaces (mm_struct) over it. Names are Linux's; errors are -errno (numbers in mm/errno.h), faults return vm_fault_t.
+ * Everything may be called from several threads; "locked" says which lock the caller holds.
+ */
+#ifndef MF_MM_MM_H
+#define MF_MM_MM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine/machine.h"
+
+struct mm_struct;
+struct vm_area_struct;
+struct page;
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+/* Geometries of page tables, by name: "i386" "arm" "x86_64" "x86_64-5" "sv39" "sv48". */
+struct mm_geometry;
+const struct mm_geometry *mm_geometry_find(const char *name);
+
+struct swap_ops; /* below */
+
+struct mm_params {
+	const struct mm_geometry *geometry; /* NULL: x86_64 */
+	unsigned long nr_frames;            /* frames 0..nr_frames-1 exist */
+	unsigned long frame_limit;          /* at most so many are in use at once (0: all); see mm_set_frame_limit */
+	unsigned long nr_swap_slots;        /* highest number of swap slots; their table costs by what is touched */
+	const struct swap_ops *swap;        /* NULL: no swap */
+	void *swap_ctx;
+	unsigned anon_around;               /* most pages one anonymous fault may fill, 1..64, power of two (1: as Linux 5.15) */
+	unsigned swapin_around;             /* most pages one swap-in may bring and map, 1..64, power of two (1: one by one) */
+	unsigned check_every;               /* run mm_check_invariants() after every n-th fault (0: never) */
+};
+
+/* Sets up the global state; may be called again to start over (everything from before is forgotten).
+ * => 0, -EINVAL (a parameter), -ENOMEM (machine_alloc). */
+int mm_init(const struct mm_params *params);
+
+/* ---- address spaces ---------------------------------------------------------------------------------------------- */
+
+struct mm_struct *mm_alloc(void);      /* one reference; NULL: no memory */
+void mmput(struct mm_struct *mm);      /* drops it; the last one unmaps everything */
+
+/* mmap_lock: a sleeping reader/writer lock, writers first. Faults take it for reading by themselves. */
+void mmap_read_lock(struct mm_struct *mm);
+void mmap_read_unlock(struct mm_struct *mm);
+void mmap_write_lock(struct mm_struct *mm);
+void mmap_write_unlock(struct mm_struct *mm);
+
+/* vm_flags */
+#define VM_READ       0x00000001UL
+#define VM_WRITE      0x00000002UL
+#define VM_EXEC       0x00000004UL
+#define VM_SHARED     0x00000008UL
+#define VM_MAYREAD    0x00000010UL
+#define VM_MAYWRITE   0x00000020UL
+#define VM_MAYEXEC    0x00000040UL
+#define VM_MAYSHARE   0x00000080UL
+#define VM_GROWSDOWN  0x00000100UL
+#define VM_LOCKED     0x00002000UL /* pages are never evicted */
+#define VM_SEQ_READ   0x00008000UL
+#define VM_RAND_READ  0x00010000UL /* faults fill one page at a time */
+#define VM_DONTCOPY   0x00020000UL
+#define VM_NORESERVE  0x00200000UL
+#define VM_WIPEONFORK 0x02000000UL
+#define VM_NOFAULTAROUND 0x04000000UL /* ours: holes must stay holes (guard pages were installed by the host) */
+
+#define VM_ACCESS_FLAGS (VM_READ | VM_WRITE | VM_EXEC)
+
+/* First vma with end > addr, or NULL. Locked: mmap_lock, either way. The range of a vma is [vma_start, vma_end). */
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr);
+struct vm_area_struct *vma_next(struct mm_struct *mm, struct vm_area_struct *vma);
+unsigned long vma_start(const struct vm_area_struct *vma);
+unsigned long vma_end(const struct vm_area_struct *vma);
+unsigned long vma_flags(const struct vm_area_struct *vma);
+
+/* All of these: mmap_lock held for writing; addr and len page aligned; 0 or -errno; on error nothing has changed.
+ * They split and merge vmas by Linux's rules. Parts of the range where no vma stands are passed over (the host has
+ * already said what it thinks of holes). */
+int mmap_region(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long vm_flags); /* anonymous; replaces what stood there */
+int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len);
+int vma_modify_flags(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long set, unsigned long clear); /* mprotect, mlock, madvise */
+/* The first min(old_len, new_len) bytes stand at `to` afterwards, with their pages (moved, not copied) and flags; the rest of
+ * the old range is unmapped, or the new one is extended. to == from: shrink or grow in place. `keep_old`: MREMAP_DONTUNMAP.
+ * What stood at the new range is unmapped first. */
+int move_vma(struct mm_struct *mm, unsigned long from, size_t old_len, unsigned long to, size_t new_len, bool keep_old);
+
+/* mmap_lock held, either way. */
+void zap_page_range(struct mm_struct *mm, unsigned long addr, size_t len);   /* MADV_DONTNEED: entries, frames and slots go */
+void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len);   /* MADV_FREE: only what is swapped out goes */
+/* The host has a page at addr that came there without the engine: take it into the books as a present, dirty page.
+ * => 0, -EEXIST (an entry is there), -ENOMEM (no frame; the caller may reclaim and repeat), -EFAULT (no vma). */
+int adopt_page(struct mm_struct *mm, unsigned long addr);
+/* The host has lost the page that the engine believes at addr (found by a fault on a present entry): forget it. */
+void forget_page(struct mm_struct *mm, unsigned long addr);
+/* Bring what is swapped out in the range back in while free frames last (MADV_WILLNEED). Returns pages read. */
+unsigned long swapin_range(struct mm_struct *mm, unsigned long addr, size_t len);
+/* Evict what can be evicted in the range (MADV_PAGEOUT). Returns pages evicted. */
+unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len);
+
+/* What stands at addr, for mincore and tests. Locked: mmap_lock. */
+enum mm_residency {
+	MM_NONE,      /* nothing: reads as zero */
+	MM_PRESENT,   /* a page is mapped */
+	MM_AROUND,    /* a zero page that a neighbour's fault brought along; nobody has asked for it yet by a fault of its own */
+	MM_SWAPPED,   /* in swap (or only in the swap cache) */
+};
+enum mm_residency mm_residency(struct mm_struct *mm, unsigned long addr);
+
+/* fork on machines where the engine copies: dup_mmap + copy_page_range by the 5.x rules. src: locked for writing. */
+struct mm_struct *dup_mm(struct mm_struct *src);
+/* fork on the host: this process is the child; the host has duplicated every mapped page and dropped everything that was at home.
+ * Zaps VM_WIPEONFORK vmas, removes VM_DONTCOPY ones, clears VM_LOCKED. Single-threaded, no locks held. */
+void mm_after_host_fork(struct mm_struct *mm);
+
+/* ---- faults ------------------------------------------------------------------------------------------------------ */
+
+typedef unsigned vm_fault_t;
+#define VM_FAULT_OOM    0x0001u
+#define VM_FAULT_SIGBUS 0x0002u
+#define VM_FAULT_MAJOR  0x0004u
+#define VM_FAULT_HWPOISON 0x0010u /* the swapped copy of this page is damaged: its bytes are lost */
+#define VM_FAULT_SIGSEGV 0x0040u
+#define VM_FAULT_NOPAGE 0x0100u
+#define VM_FAULT_LOCKED 0x0200u
+#define VM_FAULT_RETRY  0x0400u
+#define VM_FAULT_BADMAP 0x10000u    /* SIGSEGV, SEGV_MAPERR */
+#define VM_FAULT_BADACCESS 0x20000u /* SIGSEGV, SEGV_ACCERR */
+#define VM_FAULT_ERROR (VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV | VM_FAULT_BADMAP | VM_FAULT_BADACCESS)
+
+#define FAULT_FLAG_WRITE       0x01u
+#define FAULT_FLAG_ALLOW_RETRY 0x04u
+#define FAULT_FLAG_KILLABLE    0x10u
+#define FAULT_FLAG_TRIED       0x20u
+#define FAULT_FLAG_USER        0x40u
+#define FAULT_FLAG_INSTRUCTION 0x100u
+
+/* The entry of a fault: takes mmap_lock for reading, resolves, accounts, retries. No lock held.
+ * => without an error bit the access may be repeated. Fault counters rise by exactly one for every fault without error. */
+vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned fault_flags);
+/* The same for a caller that already holds mmap_lock for reading; it is still held afterwards. */
+vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned fault_flags);
+
+/* ---- frames and reclaim ------------------------------------------------------------------------------------------ */
+
+/* From now on at most `nr` frames may be in use. If more are, the next allocations reclaim; nothing is evicted here. */
+void mm_set_frame_limit(unsigned long nr);
+/* Evict about `nr` pages by the engine's own choice (inactive list, second chance). No lock held (or mmap_lock for reading).
+ * Returns how many became free. 0 with everything stuck. */
+unsigned long try_to_free_pages(unsigned long nr);
+/* Free frames under the limit. A caller that runs after each fault keeps this above its own watermark by try_to_free_pages. */
+unsigned long nr_free_frames(void);
+unsigned long nr_used_frames(void);
+/* Pages that reclaim can't take: locked and stuck ones. */
+unsigned long nr_unevictable(void);
+/* While set, nothing is evicted; allocation takes from the reserve below the watermarks, then fails with OOM. */
+void mm_quiet(bool quiet);
+
+/* ---- swap -------------------------------------------------------------------------------------------------------- */
+
+/* Where evicted pages go. `slot` counts from 1. Calls for different slots may run side by side, for one slot they don't.
+ * None of them touches managed memory. */
+struct swap_ops {
+	/* Keep the 4096 bytes at `page` as the content of `slot`. If the slot already holds exactly these bytes nothing is done
+	 * (the engine leaves a slot in place while its page is resident). => 0 stored, 1 was already there unchanged, -ENOSPC full
+	 * (the slot then holds nothing). */
+	int (*store)(void *ctx, unsigned long slot, const void *page);
+	/* Put them back. The content stays stored. => 0, -EIO: the stored bytes are damaged (the page must not be used). */
+	int (*load)(void *ctx, unsigned long slot, void *page);
+	/* Forget the content of the slot. A slot that holds nothing is allowed. */
+	void (*free)(void *ctx, unsigned long slot);
+};
+
+/* Drop the swapped copies of resident pages (swap cache) to make room in the backend; about `nr` of them, oldest first.
+ * Returns how many were dropped. */
+unsigned long swap_cache_shrink(unsigned long nr);
+
+/* ---- counters ---------------------------------------------------------------------------------------------------- */
+
+/* Global, since mm_init; monotonous but for the gauges. Read without a lock. */
+struct mm_stats {
+	uint64_t min_flt, maj_flt;          /* completed faults */
+	uint64_t zeroed, copied;            /* pages filled with zeros / copied (COW) */
+	uint64_t swapped_in, swapped_out;   /* pages read from / stored to swap */
+	uint64_t swapin_around_pages;       /* of these, brought along by a neighbour's fault */
+	uint64_t anon_around_pages;         /* zero pages brought along */
+	uint64_t clean_evictions;           /* evictions whose stored copy was still true */
+	uint64_t cow_reuse, cow_copy;
+	uint64_t evicted, stuck, gone;
+	uint64_t swap_slots_used;           /* gauge */
+	uint64_t page_tables;               /* gauge: page-table pages */
+	uint64_t frames_used, frames_peak;  /* gauge, peak */
+	uint64_t invariant_checks;
+};
+const struct mm_stats *mm_stats(void);
+
+/* Every equation of the invariants; stops at the first that fails by machine_bug(). Takes what locks it needs. */
+void mm_check_invariants(void);
+
+/* ---- tracepoints --------------------------------------------------------------------------------------------------
+ * Compiled in at every function of the documents and every decision; one predictable branch when off. See mm/trace.h. */
+
+#endif

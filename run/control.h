@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * control.h - the page that the command and the runtime share.
+ *
+ * `minflt run` makes a memfd of sizeof(struct mf_control), fills in the request, and starts the program with
+ *
+ *     LD_PRELOAD=/proc/self/fd/R:<what LD_PRELOAD was>   R: the runtime, opened O_RDONLY (no path, so no spaces or colons)
+ *     MINFLT_CONTROL=C:R                                 C: the memfd
+ *
+ * both descriptors inheritable. The runtime maps C shared, closes both, puts LD_PRELOAD back to `ld_preload` (or removes it), removes
+ * MINFLT_CONTROL, starts the engine and sets `state` to MF_STATE_RUNNING. Counters are written by the runtime with plain
+ * relaxed stores and survive the program's death, SIGKILL included; the command reads them at the end.
+ *
+ * If the program ends (or execs) while `state` is still MF_STATE_ASKED, the runtime was never loaded: status 125.
+ * If `state` is MF_STATE_FAILED, `message` says why, and the runtime has ended the program with status 125.
+ */
+#ifndef MF_RUN_CONTROL_H
+#define MF_RUN_CONTROL_H
+
+#include <stdint.h>
+
+#include "mm/mm.h"
+#include "swap/swap.h"
+
+#define MF_CONTROL_MAGIC   0x746c666e696d0001ULL
+#define MF_CONTROL_VERSION 1u
+
+enum mf_state {
+	MF_STATE_ASKED = 0,   /* written by the command */
+	MF_STATE_RUNNING,     /* the engine serves the program */
+	MF_STATE_FAILED,      /* could not start; `message` */
+	MF_STATE_FULL,        /* the pool was full: the program was ended as the OOM killer would; `message` */
+	MF_STATE_BROKEN,      /* an internal error ended the program; `message` */
+};
+
+struct mf_request {               /* all sizes in bytes; the command has validated and rounded them to pages */
+	uint64_t memory;          /* --memory: frames + pool + metadata; 0: not given, then resident and pool are */
+	uint64_t resident;        /* --resident: uncompressed pages; 0: not given (the runtime balances within memory) */
+	uint64_t pool;            /* --pool: compressed pool; 0: not given */
+	uint32_t codec;           /* enum swap_codec */
+	int32_t  level;
+	uint32_t no_move;         /* --no-move: UFFDIO_COPY even where UFFDIO_MOVE is there */
+	uint32_t check_every;     /* run the invariants after every n-th fault (tests); 0: never */
+	uint32_t around;          /* most pages one fault may fill; 0: the default, 1: one by one (tests) */
+	uint32_t uffd_source;     /* enum mf_uffd_source that the command found to work */
+};
+
+enum mf_uffd_source { MF_UFFD_SYSCALL = 0, MF_UFFD_DEV = 1 };
+
+struct mf_counters {
+	struct mm_stats mm;
+	struct swap_pool_stats swap;
+	uint64_t frame_limit;         /* pages */
+	uint64_t metadata_bytes;      /* engine tables + swap tables, touched */
+	uint64_t total_bytes;         /* frames in use + pool + metadata, now */
+	uint64_t total_peak;          /* its peak */
+	uint64_t managed_bytes;       /* address space under management, now */
+	uint64_t managed_peak;
+	uint64_t touched_peak;        /* peak of (resident + swapped) pages, bytes: what the program would have needed */
+	uint64_t calls;               /* memory calls that went through the runtime */
+	uint64_t faults_read;         /* messages read from userfaultfd */
+	uint64_t move_in, move_out, copy_in, copy_out; /* pages */
+	uint64_t stuck_pinned;        /* evictions refused because a page was pinned */
+	uint64_t forks;               /* children that took over an engine of their own */
+	uint64_t uses_move;           /* 1: UFFDIO_MOVE is in use */
+	uint64_t started_ns;          /* what the start of the runtime cost */
+};
+
+struct mf_control {
+	uint64_t magic;
+	uint32_t version;
+	_Atomic uint32_t state;       /* enum mf_state */
+	struct mf_request request;
+	char ld_preload[4096];        /* what LD_PRELOAD was before; used when had_ld_preload */
+	uint32_t had_ld_preload;
+	_Atomic uint32_t nr_messages; /* damaged pages and the like: further lines, see `message` */
+	struct mf_counters counters;
+	char message[2048];           /* lines for the user, each ended by \n, for standard error at the end */
+};
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * swap.h - where evicted pages go: same-filled pages, compressed RAM; (file: later).
+ *
+ * A swap_pool implements the engine's `struct swap_ops` (mm/mm.h): 4096 bytes under a slot number, verified on the way back.
+ *
+ *   page --> XXH3-128 --> same as what the slot holds? nothing to do
+ *                     --> all words equal? 8 bytes in the slot table, no pool memory (same-filled)
+ *                     --> compress (lz4, zstd, none) --> object of a size class in the pool, or raw when it doesn't compress
+ *
+ * Memory: everything comes from mmap at swap_pool_create(), is reserved (NORESERVE) and costs by what is touched. Nothing here calls malloc,
+ * stdio, locale or a lazily bound symbol; system calls are raw; compressors work in preallocated state. Store, load and free may
+ * run on the other side of a fault.
+ *
+ * Threads: calls for different slots may run side by side.
+ */
+#ifndef MF_SWAP_SWAP_H
+#define MF_SWAP_SWAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mm/mm.h"
+
+enum swap_codec { SWAP_LZ4, SWAP_ZSTD, SWAP_NONE };
+
+struct swap_pool;
+
+struct swap_pool_params {
+	enum swap_codec codec;
+	int level;                 /* zstd: 1..19, 0 = default (1); lz4: acceleration, 0 = 1 */
+	unsigned long nr_slots;    /* slots 1 .. nr_slots */
+	size_t limit;              /* bytes of pool memory (compressed objects in whole blocks) that may be in use; 0: no limit */
+};
+
+/* => a pool, or NULL with *err = -errno. The pool's own description is in its own mapping. */
+struct swap_pool *swap_pool_create(const struct swap_pool_params *params, int *err);
+void swap_pool_destroy(struct swap_pool *pool);
+
+extern const struct swap_ops swap_pool_ops; /* ctx: the swap_pool */
+
+/* The limit may be raised and lowered at any time; lowering below what is in use makes the next stores fail with -ENOSPC. */
+void swap_pool_set_limit(struct swap_pool *pool, size_t bytes);
+/* Move objects together so that whole blocks become free. => bytes given back to the host. Called by the owner when it is short. */
+size_t swap_pool_compact(struct swap_pool *pool);
+
+struct swap_pool_stats {
+	uint64_t slots_used;        /* slots that hold something */
+	uint64_t same_filled;       /* of these, same-filled */
+	uint64_t incompressible;    /* of these, kept raw */
+	uint64_t bytes_stored;      /* compressed bytes of all objects, without rounding to classes */
+	uint64_t bytes_pool;        /* memory in use for objects: whole blocks */
+	uint64_t bytes_pool_peak;
+	uint64_t bytes_meta;        /* slot table, block table, codec state: touched bytes */
+	uint64_t stores, store_unchanged, loads, frees; /* calls */
+	uint64_t damaged;           /* loads refused because the checksum did not match */
+	uint64_t compactions, moved_objects;
+};
+/* Cheap (reads counters); the numbers may be a moment old. */
+void swap_pool_stats(const struct swap_pool *pool, struct swap_pool_stats *out);
+
+/* For tests and the `doctor`: damage one stored byte of the slot, so that the next load must notice. => 0, -ENOENT. */
+int swap_pool_damage(struct swap_pool *pool, unsigned long slot);
+
+#endif
