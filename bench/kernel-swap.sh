@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# kernel-swap.sh - run one program over the kernel's own compressed swap: LZ4 zram under a memory cgroup (v1 or v2).
+#
+#   kernel-swap.sh [--limit BYTES] [--page-cluster N] [--disksize SIZE] [--stats FILE] -- PROGRAM ARGS
+#   kernel-swap.sh --check          can it be done here? 0, or 77 and the reason on standard error
+#
+# Without --limit the cgroup only counts. The statistics are lines NAME=VALUE in bytes: memory_peak (cgroup), zram_peak (mem_used_max: the
+# device's compressed pool, which no cgroup is charged for), swapped_in/out (pages, whole
+# system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
+set -eu
+
+limit= cluster= disksize=4G stats= check=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--limit) limit=$2; shift 2 ;;
+	--page-cluster) cluster=$2; shift 2 ;;
+	--disksize) disksize=$2; shift 2 ;;
+	--stats) stats=$2; shift 2 ;;
+	--check) check=1; shift ;;
+	--) shift; break ;;
+	*) echo "kernel-swap.sh: unknown option '$1'" >&2; exit 2 ;;
+	esac
+done
+
+no() { echo "kernel-swap.sh: $*" >&2; exit 77; }
+
+[ "$(id -u)" = 0 ] || no "only root can set up zram and a memory cgroup; run as root for the kernel's side"
+[ -e /sys/class/zram-control ] || modprobe zram 2>/dev/null || no "this kernel has no zram (CONFIG_ZRAM)"
+
+version= root=
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+	grep -qw memory /sys/fs/cgroup/cgroup.controllers || no "the memory controller is not in /sys/fs/cgroup/cgroup.controllers"
+	version=2 root=/sys/fs/cgroup
+elif [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
+	version=1 root=/sys/fs/cgroup/memory
+else
+	no "no memory cgroup is mounted at /sys/fs/cgroup"
+fi
+
+free_zram() { # => number of an unused device; makes one when all are taken
+	for d in /sys/block/zram*; do
+		[ -e "$d/disksize" ] && [ "$(cat "$d/disksize")" = 0 ] && { echo "${d#/sys/block/zram}"; return; }
+	done
+	cat /sys/class/zram-control/hot_add
+}
+
+nr=$(free_zram) && [ -e "/sys/block/zram$nr" ] || no "no zram device is free and none could be added"
+dev=/dev/zram$nr sys=/sys/block/zram$nr
+algorithm=$(sed 's/.*\[\(.*\)\].*/\1/' "$sys/comp_algorithm")
+grep -qw lz4 "$sys/comp_algorithm" || no "zram here has no lz4, only: $(cat "$sys/comp_algorithm")"
+[ -z "$check" ] || exit 0
+
+group=$root/minflt-bench.$$
+old_cluster=$(cat /proc/sys/vm/page-cluster) old_swappiness=$(cat /proc/sys/vm/swappiness)
+
+restore() {
+	trap - EXIT INT TERM HUP
+	swapoff "$dev" 2>/dev/null || :
+	for i in 1 2 3 4 5; do echo 1 > "$sys/reset" 2>/dev/null && break; sleep 0.1; done
+	echo "$algorithm" > "$sys/comp_algorithm" 2>/dev/null || :
+	echo "$old_cluster" > /proc/sys/vm/page-cluster
+	echo "$old_swappiness" > /proc/sys/vm/swappiness
+	for i in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
+}
+trap restore EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+echo lz4 > "$sys/comp_algorithm"
+echo "$disksize" > "$sys/disksize"
+mkswap "$dev" >/dev/null
+swapon -p 32767 "$dev" # before any other swap of the machine
+[ -z "$cluster" ] || echo "$cluster" > /proc/sys/vm/page-cluster
+[ $version = 1 ] || echo +memory > "$root/cgroup.subtree_control"
+mkdir "$group"
+if [ $version = 1 ]; then
+	echo 100 > "$group/memory.swappiness"
+	[ -z "$limit" ] || echo "$limit" > "$group/memory.limit_in_bytes"
+	peak=memory.max_usage_in_bytes
+else
+	echo 100 > /proc/sys/vm/swappiness
+	[ -z "$limit" ] || echo "$limit" > "$group/memory.max"
+	peak=memory.peak
+fi
+counter() { awk -v n="$1" '$1 == n { print $2 }' /proc/vmstat; }
+in0=$(counter pswpin) out0=$(counter pswpout)
+
+status=0
+# The program joins by itself before it starts, so the shell is never charged.
+sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
+
+if [ -n "$stats" ]; then
+	read -r orig compr used maxlimit usedmax rest < "$sys/mm_stat"
+	{
+		echo "memory_peak=$(cat "$group/$peak" 2>/dev/null || echo 0)"
+		echo "zram_peak=$usedmax"
+		echo "swapped_in=$(($(counter pswpin) - in0))"
+		echo "swapped_out=$(($(counter pswpout) - out0))"
+	} > "$stats"
+fi
+exit $status
