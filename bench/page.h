@@ -36,7 +36,7 @@ static void page_templates_init(uint64_t seed)
 		unsigned at = 0;
 
 		while (at < PAGE_BYTES) {
-			unsigned literals = 4 + mix64(r++) % 17, match = 8 + mix64(r++) % 23;
+			unsigned literals = 4 + mix64(r++) % 17, match = 8 + mix64(r++) % 31;
 
 			for (; literals && at < PAGE_BYTES; literals--)
 				p[at++] = (unsigned char)mix64(r++);
