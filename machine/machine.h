@@ -104,6 +104,10 @@ void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsi
 /* Frames at home or mapped at `from` now belong to `to` (mremap); the host has already moved what was mapped. */
 void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn);
 
+/* The host has a page of its own at addr, and the engine has just taken frame `pfn` for it (adopt_page): the frame is mapped there.
+ * Only hosts that can have such pages implement it; elsewhere it is a bug to call it. */
+void machine_adopt(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
+
 /* Rights of mapped pages have changed: `how` as in machine_map (only MACHINE_MAP_WRITE is read). */
 void machine_protect(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
 

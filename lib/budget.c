@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * budget.c - how the budget is divided between frames and pool.
+ *
+ *     memory:   |<- metadata ->|<------ pool ------>|<------------- frames ------------->|
+ *                               grows as pages go out       limit = what is left, >= floor
+ *
+ * An evicted page of ratio r frees 4096 bytes and takes 4096/r, so the frames that are left shrink by the pool's growth alone. At the floor
+ * (a sixteenth of the budget) the pool is full: a program with fewer frames would do nothing but fault.
+ */
+#include "lib/budget.h"
+
+#include "lib/pager.h"
+#include "machine/uffd/uffd.h"
+#include "mm/errno.h"
+#include "swap/swap.h"
+
+#define PAGE          MACHINE_PAGE_SIZE
+#define RECLAIM_BATCH 64UL
+#define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata */
+
+static struct {
+	uint64_t memory;            /* 0: both parts are fixed */
+	unsigned long max_frames, floor;
+	unsigned long limit;        /* of frames, now */
+	unsigned long low;          /* keep so many frames free */
+	struct swap_pool *pool;
+	unsigned calls;
+} b;
+
+int budget_init(const struct mf_request *request, unsigned long *nr_frames)
+{
+	unsigned long frames;
+
+	b.memory = request->resident ? 0 : request->memory;
+	frames = (request->resident ? request->resident : request->memory) / PAGE;
+	if (frames < PAGER_MIN_FRAMES)
+		return -EINVAL;
+	b.max_frames = b.limit = frames;
+	b.floor = frames / 16 > PAGER_MIN_FRAMES ? frames / 16 : PAGER_MIN_FRAMES;
+	b.low = frames / 32 > RECLAIM_BATCH ? RECLAIM_BATCH : frames / 32;
+	/* The engine may go over the limit for a moment when nothing may be evicted (fork). */
+	*nr_frames = frames + frames / 16 + 256;
+	return 0;
+}
+
+void budget_attach(struct swap_pool *pool)
+{
+	b.pool = pool;
+}
+
+static void set_limit(unsigned long frames)
+{
+	if (frames > b.max_frames)
+		frames = b.max_frames;
+	if (frames < b.floor)
+		frames = b.floor;
+	if (frames == b.limit)
+		return;
+	b.limit = frames;
+	mm_set_frame_limit(frames);
+	uffd_set_real_limit(frames);
+}
+
+static void fit(void)
+{
+	struct swap_pool_stats s;
+	uint64_t other;
+
+	if (!b.memory)
+		return;
+	swap_pool_stats(b.pool, &s);
+	other = s.bytes_meta + uffd_meta_bytes(b.calls++ % EXACT_EVERY == 0);
+	swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
+	other += s.bytes_pool;
+	set_limit(b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0);
+}
+
+void budget_balance(void)
+{
+	if (nr_free_frames() >= b.low && b.calls % 16) {
+		b.calls++;
+		return;
+	}
+	fit();
+	while (nr_free_frames() < b.low) {
+		if (!try_to_free_pages(RECLAIM_BATCH))
+			return;
+		fit();
+	}
+}
+
+bool budget_rescue(void)
+{
+	if (try_to_free_pages(RECLAIM_BATCH))
+		return true;
+	if (swap_pool_compact(b.pool) || swap_cache_shrink(4 * RECLAIM_BATCH)) {
+		fit();
+		return try_to_free_pages(RECLAIM_BATCH) > 0;
+	}
+	return false;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * budget.h - how the budget is divided between frames and pool. */
+#ifndef MF_LIB_BUDGET_H
+#define MF_LIB_BUDGET_H
+
+#include <stdbool.h>
+
+#include "run/control.h"
+
+struct swap_pool;
+
+/* How many frames exist, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
+int budget_init(const struct mf_request *request, unsigned long *nr_frames);
+void budget_attach(struct swap_pool *pool);
+/* After faults: fit the limits to what the pool takes now, and keep some frames free. Caller: mmap_lock held for reading. */
+void budget_balance(void);
+/* A fault found no frame: try everything that could make one free. Caller: mmap_lock held for reading. => false: full. */
+bool budget_rescue(void);
+
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pager.c - the fault loop.
+ *
+ * The way of one fault: the program's thread stops in the kernel; a message; read() returns in the handler; the engine finds the mapping,
+ * walks the tables, takes a frame, fills it, tells the machine; the machine's ioctl makes it true; the wake; the program goes on. Then, out of the
+ * fault's way but on the same processor: counters, reclaim. One fault at a time: one handler.
+ *
+ * Locks: the handler takes mmap_lock for reading around each fault and around reclaim. Calls of the program that change mappings take it for
+ * writing, on a stack of the runtime, with signals blocked, so the owner never faults on managed memory itself.
+ */
+#include "lib/pager.h"
+
+#include <stdatomic.h>
+
+#include "lib/budget.h"
+#include "lib/thread.h"
+#include "machine/sys.h"
+#include "machine/uffd/uffd.h"
+#include "machine/uffd/uffd_abi.h"
+#include "mm/errno.h"
+#include "swap/swap.h"
+
+#define PAGE          MACHINE_PAGE_SIZE
+#define HANDLER_STACK (128UL << 10)
+#define NR_SLOTS      (1UL << 26) /* swap slots: 256 GiB of evicted pages; their tables cost by what is touched */
+#define MAX_DEFERRED  1024
+#define MAX_READ      16
+
+struct mm_struct *pager_mm;
+
+static struct {
+	struct mf_control *control;
+	struct mf_counters *counters;     /* the control page's, or `own` in a forked child */
+	struct mf_counters own;
+	struct mf_request request;
+	struct swap_pool *pool;
+	int uffd;
+	unsigned long bell;               /* a page whose fault is a knock at the handler's door */
+	unsigned long stack, tls;
+	atomic_uint ready;
+	/* fork: see pager_fork_prepare() */
+	atomic_long fork_tid;             /* the only thread that is served; 0: all */
+	atomic_uint busy;                 /* the handler is at work on the engine */
+	atomic_uint nr_deferred;
+	struct uffd_msg deferred[MAX_DEFERRED];
+	/* the processor to be on */
+	long main_tid;
+	const volatile uint32_t *main_cpu; /* where the kernel tells the main thread's processor; NULL: unknown */
+	uint32_t cpu, away;
+} pg;
+
+/* ---- messages and death ------------------------------------------------------------------------------------------ */
+
+void pager_message(const char *text)
+{
+	struct mf_control *c = pg.control;
+	size_t at = 0;
+
+	if (!c)
+		return;
+	atomic_fetch_add(&c->nr_messages, 1);
+	while (at < sizeof(c->message) - 1 && c->message[at])
+		at++;
+	while (*text && at < sizeof(c->message) - 1)
+		c->message[at++] = *text++;
+	c->message[at] = 0;
+}
+
+_Noreturn void pager_die(enum mf_state state, const char *text)
+{
+	pager_message(text);
+	pager_publish();
+	if (pg.control && pg.counters == &pg.control->counters)
+		atomic_store(&pg.control->state, state);
+	sys_call2(SYS_kill, sys_getpid(), 9);
+	sys_exit_group(137);
+}
+
+void uffd_last_words(const char *text);
+void uffd_last_words(const char *text)
+{
+	pager_die(MF_STATE_BROKEN, text);
+}
+
+const struct mf_counters *pager_counters(void)
+{
+	return pg.counters;
+}
+
+void pager_count_managed(uint64_t bytes)
+{
+	pg.counters->managed_bytes = bytes;
+	if (bytes > pg.counters->managed_peak)
+		pg.counters->managed_peak = bytes;
+	pg.counters->calls++;
+}
+
+void pager_publish(void)
+{
+	struct mf_counters *c = pg.counters;
+	uint64_t total;
+
+	if (!c)
+		return;
+	c->mm = *mm_stats();
+	swap_pool_stats(pg.pool, &c->swap);
+	c->metadata_bytes = uffd_meta_bytes(false) + c->swap.bytes_meta;
+	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
+	c->total_bytes = total;
+	if (total > c->total_peak)
+		c->total_peak = total;
+	c->move_in = uffd_stats.move_in;
+	c->move_out = uffd_stats.move_out;
+	c->copy_in = uffd_stats.copy_in;
+	c->copy_out = uffd_stats.copy_out;
+	c->stuck_pinned = uffd_stats.pinned;
+}
+
+/* ---- one fault --------------------------------------------------------------------------------------------------- */
+
+static char *hex(char *to, unsigned long v)
+{
+	*to++ = '0';
+	*to++ = 'x';
+	for (int shift = 60, seen = 0; shift >= 0; shift -= 4) {
+		unsigned digit = (v >> shift) & 15;
+
+		seen |= digit || !shift;
+		if (seen)
+			*to++ = "0123456789abcdef"[digit];
+	}
+	*to = 0;
+	return to;
+}
+
+static char *str(char *to, const char *s)
+{
+	while (*s)
+		*to++ = *s++;
+	*to = 0;
+	return to;
+}
+
+/* The stored bytes of this page are wrong. Nobody may read anything there. */
+static void damaged(unsigned long addr)
+{
+	char text[256], *at = text;
+
+	at = str(at, "the compressed copy of the page at ");
+	at = hex(at, addr);
+	at = str(at, " is damaged (checksum mismatch); its bytes are lost, and the program gets a SIGBUS when it reads them\n");
+	if (uffd_poison(addr)) {
+		str(at, "this kernel has no UFFDIO_POISON (Linux 6.6): the program was ended instead\n");
+		pager_die(MF_STATE_BROKEN, text);
+	}
+	pager_message(text);
+}
+
+static _Noreturn void full(void)
+{
+	pager_die(MF_STATE_FULL,
+		  "out of memory: the compressed pool is full and no page can be evicted; the program was ended "
+		  "(give it more with --memory, or a stronger --compress zstd)\n");
+}
+
+/* A fault on a page that the engine believes present: another thread's fault brought it meanwhile, or it is write-protected, or a raw
+ * system call dropped it behind our back. => false: it is gone, fault it in anew. Locked: mmap_lock. */
+static bool still_there(unsigned long addr, uint64_t flags)
+{
+	unsigned char vec = 0;
+
+	if (flags & UFFD_PAGEFAULT_WP) {
+		uffd_unprotect(addr);
+		return true;
+	}
+	if (sys_mincore(addr, PAGE, &vec) == 0 && (vec & 1))
+		return true;
+	forget_page(pager_mm, addr);
+	return false;
+}
+
+static void serve(const struct uffd_msg *msg)
+{
+	unsigned long addr = (unsigned long)msg->address & ~(PAGE - 1);
+	unsigned flags = FAULT_FLAG_USER | (msg->flags & UFFD_PAGEFAULT_WRITE ? FAULT_FLAG_WRITE : 0);
+	enum mm_residency there;
+	vm_fault_t fault = 0;
+
+	mmap_read_lock(pager_mm);
+	there = mm_residency(pager_mm, addr);
+	if ((there != MM_PRESENT && there != MM_AROUND) || !still_there(addr, msg->flags)) {
+		do {
+			fault = do_page_fault_locked(pager_mm, addr, flags);
+		} while ((fault & VM_FAULT_OOM) && budget_rescue());
+	}
+	if (fault & VM_FAULT_OOM)
+		full();
+	if (fault & VM_FAULT_HWPOISON)
+		damaged(addr);
+	mmap_read_unlock(pager_mm);
+	uffd_wake(addr);
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+
+/* A wake-up on the same processor costs a fifth of one across (8 against 43 us): follow the main thread, but not at every step. */
+static void follow(const struct uffd_msg *msg)
+{
+	uint64_t mask[16] = { 0 };
+	uint32_t cpu;
+
+	if (!pg.main_cpu || msg->tid != (uint32_t)pg.main_tid)
+		return;
+	cpu = *pg.main_cpu;
+	if (cpu == pg.cpu || cpu >= 1024) {
+		pg.away = 0;
+		return;
+	}
+	if (++pg.away < 4)
+		return;
+	pg.away = 0;
+	mask[cpu / 64] = 1ULL << (cpu % 64);
+	if (sys_call3(SYS_sched_setaffinity, 0, sizeof(mask), (long)mask) == 0)
+		pg.cpu = cpu;
+}
+
+static void balance(void)
+{
+	mmap_read_lock(pager_mm);
+	budget_balance();
+	mmap_read_unlock(pager_mm);
+}
+
+/* While a thread forks, others wait. => true: the message was put aside. */
+static bool defer(const struct uffd_msg *msg)
+{
+	unsigned n;
+
+	if (!atomic_load(&pg.fork_tid) || (long)msg->tid == atomic_load(&pg.fork_tid))
+		return false;
+	n = atomic_load(&pg.nr_deferred);
+	if (n == MAX_DEFERRED)
+		machine_bug(__FILE__, __LINE__, "too many threads wait for a fork");
+	pg.deferred[n] = *msg;
+	atomic_store(&pg.nr_deferred, n + 1);
+	if (atomic_load(&pg.fork_tid))
+		return true;
+	atomic_store(&pg.nr_deferred, n); /* the fork ended in between, and nobody will knock */
+	return false;
+}
+
+static void serve_deferred(void)
+{
+	unsigned n = atomic_exchange(&pg.nr_deferred, 0);
+
+	for (unsigned i = 0; i < n; i++)
+		serve(&pg.deferred[i]);
+}
+
+static void knocked(void)
+{
+	struct uffd_zeropage z = { .range = { pg.bell, PAGE } };
+
+	serve_deferred();
+	sys_ioctl(pg.uffd, UFFD_ZEROPAGE, &z);
+}
+
+static void handle(const struct uffd_msg *msg)
+{
+	if (msg->event != UFFD_EVENT_PAGEFAULT)
+		return;
+	atomic_store(&pg.busy, 1);
+	if ((msg->address & ~(PAGE - 1)) == pg.bell) {
+		knocked();
+	} else if (!defer(msg)) {
+		follow(msg);
+		serve(msg);
+		if (!atomic_load(&pg.fork_tid))
+			balance();
+	}
+	atomic_store(&pg.busy, 0);
+	sys_futex_wake(&pg.busy, 1);
+}
+
+static void close_others(int keep)
+{
+	sys_call3(SYS_close_range, 0, keep - 1, 0);
+	sys_call3(SYS_close_range, keep + 1, 0xffffffffL, 0);
+}
+
+static void handler(void)
+{
+	struct uffd_msg msgs[MAX_READ];
+
+	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
+	if (pg.uffd > 0)
+		close_others(pg.uffd);
+	atomic_store(&pg.ready, 1);
+	sys_futex_wake(&pg.ready, 1);
+	for (;;) {
+		long n = sys_read(pg.uffd, msgs, sizeof(msgs));
+
+		if (n < 0 && n != -EINTR && n != -EAGAIN)
+			machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
+		for (long i = 0; i < n / (long)sizeof(msgs[0]); i++)
+			handle(&msgs[i]);
+		pg.counters->faults_read += n > 0 ? (uint64_t)n / sizeof(msgs[0]) : 0;
+		pager_publish();
+	}
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+static int high_fd(int fd)
+{
+	long high = sys_call3(SYS_fcntl, fd, 1030 /* F_DUPFD_CLOEXEC */, 100);
+
+	if (high < 0)
+		return fd;
+	sys_close(fd);
+	return (int)high;
+}
+
+static int start_handler(void)
+{
+	uint64_t *tls = (uint64_t *)pg.tls;
+	long tid;
+
+	tls[512 / 8] = pg.tls + 512; /* %fs:0 and %fs:16 point to themselves, as the ABI wants */
+	tls[512 / 8 + 2] = pg.tls + 512;
+	atomic_store(&pg.ready, 0);
+	tid = thread_start((void *)(pg.stack + HANDLER_STACK), (void *)(pg.tls + 512), handler);
+	if (tid < 0)
+		return (int)tid;
+	while (!atomic_load(&pg.ready))
+		sys_futex_wait(&pg.ready, 0);
+	sys_close(pg.uffd); /* the handler has its own */
+	return 0;
+}
+
+static void note_main_thread(void)
+{
+	pg.main_tid = sys_gettid();
+	pg.cpu = 0xffffffffu;
+}
+
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned __rseq_size __attribute__((weak));
+
+static void find_main_cpu(void)
+{
+	note_main_thread();
+	if (&__rseq_offset && &__rseq_size && __rseq_size)
+		pg.main_cpu = (const volatile uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
+}
+
+static int open_uffd(const char **what)
+{
+	bool move = false;
+	int err;
+
+	*what = "userfaultfd";
+	pg.uffd = uffd_open((int)pg.request.uffd_source, &move);
+	if (pg.uffd < 0)
+		return pg.uffd;
+	pg.uffd = high_fd(pg.uffd);
+	move = move && !pg.request.no_move;
+	pg.counters->uses_move = move;
+	err = uffd_machine_attach(pg.uffd, move);
+	if (!err)
+		err = uffd_arm(pg.bell, PAGE);
+	if (err)
+		sys_close(pg.uffd);
+	return err;
+}
+
+static int start_engine(unsigned long nr_frames, const char **what)
+{
+	const struct mf_request *q = &pg.request;
+	struct swap_pool_params sp = { .codec = (enum swap_codec)q->codec, .level = q->level, .nr_slots = NR_SLOTS,
+				       .limit = q->pool };
+	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = NR_SLOTS, .swap = &swap_pool_ops,
+				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
+				.check_every = q->check_every };
+	int err = 0;
+
+	*what = "compressed pool";
+	pg.pool = swap_pool_create(&sp, &err);
+	if (!pg.pool)
+		return err;
+	budget_attach(pg.pool);
+	*what = "engine";
+	mp.frame_limit = (q->resident ? q->resident : q->memory) / PAGE;
+	mp.swap_ctx = pg.pool;
+	err = mm_init(&mp);
+	if (err)
+		return err;
+	pager_mm = mm_alloc();
+	return pager_mm ? 0 : -ENOMEM;
+}
+
+int pager_start(struct mf_control *control, const char **what)
+{
+	unsigned long nr_frames;
+	int err;
+
+	pg.control = control;
+	pg.counters = &control->counters;
+	pg.request = control->request;
+	*what = "budget too small";
+	err = budget_init(&pg.request, &nr_frames);
+	if (err)
+		return err;
+	*what = "address space";
+	err = uffd_machine_init(nr_frames);
+	if (err)
+		return err;
+	pg.bell = (unsigned long)sys_mmap(0, PAGE, 1 /* PROT_READ */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
+	pg.stack = (unsigned long)machine_alloc(HANDLER_STACK);
+	pg.tls = (unsigned long)machine_alloc(PAGE);
+	if (sys_is_err((long)pg.bell) || !pg.stack || !pg.tls)
+		return -ENOMEM;
+	err = start_engine(nr_frames, what);
+	if (err)
+		return err;
+	err = open_uffd(what);
+	if (err)
+		return err;
+	find_main_cpu();
+	*what = "handler thread";
+	err = start_handler();
+	if (!err)
+		pager_publish();
+	return err;
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+void pager_fork_prepare(void)
+{
+	mm_quiet(true);
+	atomic_store(&pg.fork_tid, sys_gettid());
+	while (atomic_load(&pg.busy))
+		sys_futex_wait(&pg.busy, 1);
+}
+
+void pager_fork_parent(void)
+{
+	mm_quiet(false);
+	atomic_store(&pg.fork_tid, 0);
+	if (!atomic_load(&pg.nr_deferred))
+		return;
+	(void)*(volatile char *)pg.bell;
+	sys_madvise(pg.bell, PAGE, 4 /* MADV_DONTNEED */);
+}
+
+static int arm_all(void)
+{
+	for (struct vm_area_struct *vma = find_vma(pager_mm, 0); vma; vma = vma_next(pager_mm, vma)) {
+		int err = uffd_arm(vma_start(vma), vma_end(vma) - vma_start(vma));
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int pager_fork_child(void)
+{
+	const char *what;
+	int err;
+
+	pg.own = *pg.counters;
+	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
+	pg.counters = &pg.own;
+	atomic_store(&pg.fork_tid, 0);
+	atomic_store(&pg.busy, 0);
+	atomic_store(&pg.nr_deferred, 0);
+	err = uffd_machine_after_fork();
+	if (!err)
+		err = open_uffd(&what);
+	if (err)
+		return err;
+	mm_after_host_fork(pager_mm);
+	err = arm_all();
+	if (err)
+		return err;
+	mm_quiet(false);
+	find_main_cpu();
+	return start_handler();
+}

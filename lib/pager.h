@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pager.h - the engine, the userfaultfd machine and the swap pool put together, and the thread that serves faults.
+ *
+ * One pager a process. The handler is a thread of the process (UFFDIO_MOVE works only from inside) with a descriptor table of its
+ * own, so that a program that closes everything can't take the userfaultfd away; all signals blocked; its own stack and thread area.
+ *
+ * The budget:  frames in use * 4096 + pool blocks + metadata <= memory.  The pool grows as pages go out, and the limit of frames sinks by as
+ * much; it rises again when the pool shrinks. Below a floor of frames the pool is full. With `resident` and `pool` both parts are fixed.
+ */
+#ifndef MF_LIB_PAGER_H
+#define MF_LIB_PAGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mm/mm.h"
+#include "run/control.h"
+
+#define PAGER_MIN_FRAMES 128UL /* the fewest frames that faults, windows and reclaim batches can live with: 512 KiB */
+
+extern struct mm_struct *pager_mm;
+
+/* Start everything. `control` stays mapped for the life of the process. => 0 or -errno; *what then names the step. */
+int pager_start(struct mf_control *control, const char **what);
+
+/* fork: prepare waits until no fault but this thread's own is being served, and nothing is evicted from then on; then either `parent`
+ * or, in the child, `child` (which takes the copied engine over: a userfaultfd and a handler of its own). Between prepare and the others the
+ * caller's own faults are served. => child: 0 or -errno. */
+void pager_fork_prepare(void);
+void pager_fork_parent(void);
+int pager_fork_child(void);
+
+/* End the program: `text` goes to the user by the control page. Callable from any thread. */
+_Noreturn void pager_die(enum mf_state state, const char *text);
+/* A line for the user at the end. */
+void pager_message(const char *text);
+
+/* The counters of this process (in a forked child its own, not the control page's). */
+const struct mf_counters *pager_counters(void);
+/* Bytes of address space under management, now. */
+void pager_count_managed(uint64_t bytes);
+/* Copy the engine's counters to the control page. */
+void pager_publish(void);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * thread.c - a thread that libc knows nothing of: clone without CLONE_FILES and CLONE_FS, so that its descriptors (and root) are its own. */
+#include "lib/thread.h"
+
+#include <linux/sched.h>
+#include <stdint.h>
+
+#include "machine/sys.h"
+
+#if defined(__x86_64__)
+long thread_clone(unsigned long flags, void *stack, void *tls, void (*fn)(void));
+__asm__(".text\n"
+	".hidden thread_clone\n"
+	".globl thread_clone\n"
+	".type thread_clone,@function\n"
+	"thread_clone:\n"
+	"	mov %rdx, %r8\n"  /* tls */
+	"	mov %rcx, %r9\n"  /* fn, kept over the call */
+	"	xor %edx, %edx\n"
+	"	xor %r10d, %r10d\n"
+	"	mov $56, %eax\n"  /* clone */
+	"	syscall\n"
+	"	test %rax, %rax\n"
+	"	jnz 1f\n"
+	"	xor %ebp, %ebp\n"
+	"	call *%r9\n"
+	"	ud2\n"
+	"1:	ret\n"
+	".size thread_clone,.-thread_clone\n");
+#endif
+
+long thread_start(void *stack_top, void *tls, void (*fn)(void))
+{
+	const unsigned long flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS;
+	uint64_t all = ~0ULL, old;
+	long tid;
+
+	sys_call4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)&old, 8);
+	tid = thread_clone(flags, (void *)((uintptr_t)stack_top & ~15UL), tls, fn);
+	sys_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&old, 0, 8);
+	return tid;
+}

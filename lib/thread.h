@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ * thread.h - a thread that libc knows nothing of. */
+#ifndef MF_LIB_THREAD_H
+#define MF_LIB_THREAD_H
+
+#include <stddef.h>
+
+/* Starts fn() on the given stack in this address space, with a descriptor table of its own (a copy), and `tls` as thread area.
+ * All signals are blocked in it. fn must not return. => its thread id, or -errno. */
+long thread_start(void *stack_top, void *tls, void (*fn)(void));
+
+#endif

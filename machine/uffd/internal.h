@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * internal.h - what the files of this machine share. Nobody else includes it. */
+#ifndef MF_UFFD_INTERNAL_H
+#define MF_UFFD_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "machine/uffd/uffd.h"
+#include "machine/uffd/uffd_abi.h"
+
+#define PAGE MACHINE_PAGE_SIZE
+
+/* Equation: every frame is in one state; uffd_stats.real_pages = frames in FREE_HOME, HOME, MAPPED or FROZEN. */
+enum frame_state { HOLE, STAGED, FREE_HOME, HOME, MAPPED, FROZEN };
+
+#define NR_STAGES 256 /* staging slots: more than the pages that can be on their way at one time */
+#define NR_ZEROS  64  /* pages of zeros, the source of a zero-filling UFFDIO_COPY */
+
+struct uffd_machine {
+	int fd;
+	bool move;
+	unsigned long nr_frames;
+	unsigned long arena;         /* nr_frames places, place i for frame i */
+	unsigned long staging;       /* NR_STAGES pages */
+	unsigned long zeros;         /* NR_ZEROS pages, never written */
+	uint8_t *state;              /* [nr_frames], enum frame_state; owned by who owns the frame */
+	unsigned long *at;           /* [nr_frames]: where the bytes of a STAGED or FROZEN frame are; costs by what is touched */
+	_Atomic uint32_t stage_owner[NR_STAGES]; /* pfn + 1; 0: free */
+	atomic_ulong real_limit;     /* pages */
+};
+extern struct uffd_machine uffd;
+
+static inline unsigned long home_of(unsigned long pfn)
+{
+	return uffd.arena + pfn * PAGE;
+}
+
+static inline void count_real(long delta)
+{
+	__atomic_fetch_add(&uffd_stats.real_pages, (uint64_t)delta, __ATOMIC_RELAXED);
+}
+
+static inline void count(uint64_t *counter, uint64_t n)
+{
+	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+/* Give the places of [pfn, pfn+nr) back to the host and make the frames holes. */
+void home_drop(unsigned long pfn, unsigned nr);
+/* The frame's staging slot, taken now. => its address. */
+unsigned long stage_get(unsigned long pfn);
+void stage_put(unsigned long pfn);
+void stage_reset(void);
+/* Reads a page of this process whatever its protection. => 0 or -errno. */
+int read_protected(unsigned long addr, void *to);
+
+#endif

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT
+ * map.c - pages in and out of the program's address space.
+ *
+ *                 way in                                       way out
+ *   writable      HOME  MOVE            0.8 us, 0.17 in 16s    MOVE            0.8 us, 0.17 in 16s
+ *                 HOLE  COPY of zeros   1.1 us, 0.78
+ *                 STAGED COPY           1.1 us, 0.78
+ *   no MOVE       STAGED COPY                                  WRITEPROTECT, read in place, DONTNEED
+ *   not writable  COPY, from home or staging                   read in place, DONTNEED
+ *   locked, exec  COPY                                         stays (stuck)
+ *
+ * Every ioctl leaves the waiters asleep; the fault loop wakes them when all is done.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "machine/sys.h"
+#include "machine/uffd/internal.h"
+#include "mm/errno.h"
+#include "mm/mm.h"
+
+#define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
+
+/* => pages copied, at least 1, or -errno when none was. */
+static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
+{
+	unsigned done = 0;
+
+	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
+		struct uffd_copy c = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = (nr - done) * PAGE,
+				       .mode = UFFD_DONTWAKE };
+		long r = sys_ioctl(uffd.fd, UFFD_COPY, &c);
+
+		if (r == 0) {
+			done = nr;
+		} else if (r == -EAGAIN) {
+			if (c.copied > 0)
+				done += (unsigned)(c.copied / (int64_t)PAGE);
+		} else {
+			if (!done)
+				return (int)r;
+			break;
+		}
+	}
+	count(&uffd_stats.copy_in, done);
+	return done ? (int)done : -EAGAIN;
+}
+
+/* => pages moved, at least 1, or -errno when none was. */
+static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
+{
+	unsigned done = 0;
+
+	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
+		struct uffd_move m = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = (nr - done) * PAGE,
+				       .mode = UFFD_DONTWAKE };
+		long r = sys_ioctl(uffd.fd, UFFD_MOVE, &m);
+
+		if (r == 0) {
+			done = nr;
+		} else if (r == -EAGAIN) {
+			if (m.moved > 0)
+				done += (unsigned)(m.moved / (int64_t)PAGE);
+		} else {
+			if (!done)
+				return (int)r;
+			break;
+		}
+	}
+	return done ? (int)done : -EAGAIN;
+}
+
+static int write_protect(unsigned long addr, unsigned nr, bool on)
+{
+	struct uffd_writeprotect w = { .range = { addr, nr * PAGE },
+				       .mode = (on ? UFFD_WP_PROTECT : UFFD_WP_DONTWAKE) };
+	long r;
+	int tries = 0;
+
+	do
+		r = sys_ioctl(uffd.fd, UFFD_WRITEPROTECT, &w);
+	while (r == -EAGAIN && ++tries < RETRIES);
+	return (int)r;
+}
+
+void uffd_unprotect(unsigned long addr)
+{
+	write_protect(addr, 1, false);
+}
+
+/* ---- in ---------------------------------------------------------------------------------------------------------- */
+
+static bool at_home(unsigned long pfn)
+{
+	return uffd.state[pfn] == HOME || uffd.state[pfn] == FREE_HOME;
+}
+
+static void set_states(unsigned long pfn, unsigned nr, enum frame_state state)
+{
+	for (unsigned i = 0; i < nr; i++)
+		uffd.state[pfn + i] = (uint8_t)state;
+}
+
+/* One run of frames that are at home. MOVE where it may; what it refuses (the mapping is locked, or of another kind than the
+ * arena) enters by copy. */
+static int map_home(unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	int r;
+
+	if (how & MACHINE_MAP_ZERO)
+		memset((void *)home_of(pfn), 0, nr * PAGE);
+	if (how & MACHINE_MAP_WRITE) {
+		r = move_pages(addr, home_of(pfn), nr);
+		if (r > 0) {
+			set_states(pfn, (unsigned)r, MAPPED);
+			count(&uffd_stats.move_in, (unsigned)r);
+			return r;
+		}
+		if (r != -EINVAL)
+			return r;
+	}
+	r = copy_in(addr, home_of(pfn), nr);
+	if (r > 0) {
+		home_drop(pfn, (unsigned)r);
+		set_states(pfn, (unsigned)r, MAPPED);
+		count_real(r);
+	}
+	return r;
+}
+
+static int map_zeros(unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	int r;
+
+	if (nr > NR_ZEROS)
+		nr = NR_ZEROS;
+	r = copy_in(addr, uffd.zeros, nr);
+	for (int i = 0; i < r; i++) {
+		if (uffd.state[pfn + (unsigned)i] == STAGED)
+			stage_put(pfn + (unsigned)i);
+		uffd.state[pfn + (unsigned)i] = MAPPED;
+	}
+	if (r > 0)
+		count_real(r);
+	return r;
+}
+
+static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	unsigned run = 1;
+	int r;
+
+	while (run < nr && uffd.at[pfn + run] == uffd.at[pfn] + run * PAGE)
+		run++;
+	r = copy_in(addr, uffd.at[pfn], run);
+	for (int i = 0; i < r; i++) {
+		stage_put(pfn + (unsigned)i);
+		uffd.state[pfn + (unsigned)i] = MAPPED;
+	}
+	if (r > 0)
+		count_real(r);
+	return r;
+}
+
+/* Put back what machine_unmap() froze. */
+static int map_frozen(unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	write_protect(addr, nr, false);
+	for (unsigned i = 0; i < nr; i++)
+		stage_put(pfn + i);
+	set_states(pfn, nr, MAPPED);
+	return (int)nr;
+}
+
+static bool same_way(unsigned long a, unsigned long b)
+{
+	if (at_home(a) || at_home(b))
+		return at_home(a) && at_home(b);
+	return uffd.state[a] == uffd.state[b];
+}
+
+int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	unsigned done = 0;
+
+	while (done < nr) {
+		unsigned long first = pfn + done;
+		unsigned run = 1;
+		int r;
+
+		while (done + run < nr && same_way(first, first + run))
+			run++;
+		if (at_home(first))
+			r = map_home(addr + done * PAGE, run, first, how);
+		else if (uffd.state[first] == FROZEN)
+			r = map_frozen(addr + done * PAGE, run, first);
+		else if (how & MACHINE_MAP_ZERO)
+			r = map_zeros(addr + done * PAGE, run, first);
+		else if (uffd.state[first] == STAGED)
+			r = map_staged(addr + done * PAGE, run, first);
+		else
+			machine_bug(__FILE__, __LINE__, "a frame without bytes was mapped");
+		if (r <= 0)
+			return done ? (int)done : r;
+		done += (unsigned)r;
+	}
+	return (int)nr;
+}
+
+/* ---- out --------------------------------------------------------------------------------------------------------- */
+
+/* A page shared since a fork becomes this process's own by a store that changes nothing. */
+static void make_exclusive(unsigned long addr)
+{
+	__atomic_fetch_or((unsigned *)addr, 0u, __ATOMIC_RELAXED);
+}
+
+/* Freeze [addr, addr+nr): nobody can change the bytes, and they can be read. => pages frozen from the start, or -errno. */
+static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	struct vm_area_struct *vma = find_vma(mm, addr);
+	unsigned long flags = vma && vma_start(vma) <= addr ? vma_flags(vma) : 0;
+
+	if (!vma || vma_start(vma) > addr)
+		return -ENOENT;
+	if (flags & VM_LOCKED)
+		return -EBUSY;
+	if (flags & VM_WRITE) {
+		int r;
+
+		if (uffd.move) /* MOVE has refused it, and it can be written: of a kind we can't take */
+			return -EBUSY;
+		r = write_protect(addr, nr, true);
+		if (r)
+			return r;
+	}
+	for (unsigned i = 0; i < nr; i++) {
+		if (flags & VM_READ) {
+			uffd.at[pfn + i] = addr + i * PAGE;
+		} else if (read_protected(addr + i * PAGE, (void *)stage_get(pfn + i))) {
+			stage_put(pfn + i);
+			return i ? (int)i : -EBUSY;
+		}
+		uffd.state[pfn + i] = FROZEN;
+	}
+	count(&uffd_stats.copy_out, nr);
+	return (int)nr;
+}
+
+static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	int r;
+
+	if (uffd.move) {
+		r = move_pages(home_of(pfn), addr, nr);
+		if (r > 0) {
+			set_states(pfn, (unsigned)r, HOME);
+			count(&uffd_stats.move_out, (unsigned)r);
+		}
+		if (r != -EINVAL)
+			return r;
+	}
+	return freeze(mm, addr, nr, pfn);
+}
+
+void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone)
+{
+	unsigned done = 0;
+
+	*stuck = 0;
+	*gone = 0;
+	while (done < nr) {
+		int r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
+
+		if (r == -EBUSY && uffd.move) {
+			struct vm_area_struct *vma = find_vma(mm, addr + done * PAGE);
+
+			if (vma && (vma_flags(vma) & (VM_WRITE | VM_LOCKED)) == VM_WRITE) {
+				make_exclusive(addr + done * PAGE);
+				r = take_out(mm, addr + done * PAGE, 1, pfn + done);
+			}
+		}
+		if (r > 0) {
+			done += (unsigned)r;
+			continue;
+		}
+		if (r == -ENOENT) {
+			*gone |= 1ULL << done;
+		} else {
+			*stuck |= 1ULL << done;
+			count(&uffd_stats.pinned, 1);
+		}
+		done++;
+	}
+}
+
+void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	for (unsigned i = 0; i < nr;) {
+		unsigned run = 0;
+
+		while (i + run < nr && uffd.state[pfn + i + run] == FROZEN) {
+			stage_put(pfn + i + run);
+			uffd.state[pfn + i + run] = HOLE;
+			run++;
+		}
+		if (run) {
+			sys_madvise(addr + i * PAGE, run * PAGE, MADV_DONTNEED);
+			count_real(-(long)run);
+		}
+		i += run ? run : 1;
+	}
+}
+
+void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		unsigned long p = pfn + i;
+
+		if (uffd.state[p] == MAPPED || uffd.state[p] == FROZEN) {
+			if (uffd.state[p] == FROZEN)
+				stage_put(p);
+			uffd.state[p] = HOLE;
+			count_real(-1);
+		}
+	}
+}
+
+/* The host has moved what was mapped, and frames are not bound to addresses. */
+void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn)
+{
+}
+
+/* The host's mapping carries the rights. */
+void machine_protect(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+}
+
+void machine_adopt(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
+{
+	if (at_home(pfn))
+		home_drop(pfn, 1);
+	uffd.state[pfn] = MAPPED;
+	count_real(1);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * meta.c - memory for the engine's tables: one reserved area, cut from the front; what is freed is kept on lists by size.
+ *
+ * Requests below a page are rounded to a power of two of at least 64 bytes; others to whole pages. Fresh memory is zero because the host
+ * gives it so; memory that comes back is cleared when it goes out again.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "machine/sys.h"
+#include "machine/uffd/internal.h"
+
+#define META_RESERVE (32UL << 30) /* address space only; enough for the tables of 1 TiB */
+#define NR_CLASSES   7            /* 64 .. 4096 */
+#define MAX_RUNS     64           /* freed ranges of more than a page that are remembered */
+
+static struct {
+	atomic_flag lock;
+	unsigned long base, next, end;
+	void *free[NR_CLASSES]; /* first word: the next one */
+	struct { unsigned long addr; size_t len; } run[MAX_RUNS];
+	unsigned nr_runs;
+	size_t lazy;            /* bytes in requests of 1 MiB and more: touched bit by bit */
+	size_t counted;         /* bytes in smaller ones */
+} meta;
+
+static void lock(void)
+{
+	while (atomic_flag_test_and_set_explicit(&meta.lock, memory_order_acquire))
+		machine_relax();
+}
+
+static void unlock(void)
+{
+	atomic_flag_clear_explicit(&meta.lock, memory_order_release);
+}
+
+static bool meta_reserve(void)
+{
+	size_t len = META_RESERVE;
+
+	for (; len >= (64UL << 20); len /= 2) {
+		long p = sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (sys_is_err(p))
+			continue;
+		sys_madvise((unsigned long)p, len, MADV_NOHUGEPAGE);
+		meta.base = meta.next = (unsigned long)p;
+		meta.end = meta.base + len;
+		return true;
+	}
+	return false;
+}
+
+static unsigned long cut(size_t len, size_t align)
+{
+	unsigned long at;
+
+	if (!meta.base && !meta_reserve())
+		return 0;
+	at = (meta.next + align - 1) & ~(align - 1);
+	if (at + len > meta.end || at + len < at)
+		return 0;
+	meta.next = at + len;
+	return at;
+}
+
+static unsigned class_of(size_t len)
+{
+	unsigned c = 0;
+
+	while ((64UL << c) < len)
+		c++;
+	return c;
+}
+
+/* locked */
+static unsigned long take_small(size_t len, bool *fresh)
+{
+	unsigned c = class_of(len);
+	void *p = meta.free[c];
+
+	if (p) {
+		meta.free[c] = *(void **)p;
+		*fresh = false;
+		return (unsigned long)p;
+	}
+	*fresh = true;
+	return cut(64UL << c, 64UL << c);
+}
+
+/* locked */
+static unsigned long take_run(size_t len, bool *fresh)
+{
+	for (unsigned i = 0; i < meta.nr_runs; i++) {
+		unsigned long at = meta.run[i].addr;
+
+		if (meta.run[i].len != len)
+			continue;
+		meta.run[i] = meta.run[--meta.nr_runs];
+		*fresh = true; /* was given back to the host when it was freed */
+		return at;
+	}
+	*fresh = true;
+	return cut(len, PAGE);
+}
+
+void *machine_alloc(size_t len)
+{
+	size_t rounded = (len + PAGE - 1) & ~(PAGE - 1);
+	unsigned long at;
+	bool fresh;
+
+	if (!len || rounded < len)
+		return NULL;
+	lock();
+	at = len <= PAGE ? take_small(len, &fresh) : take_run(rounded, &fresh);
+	if (at && len <= PAGE)
+		meta.counted += 64UL << class_of(len);
+	else if (at && rounded >= (1UL << 20))
+		meta.lazy += rounded;
+	else if (at)
+		meta.counted += rounded;
+	unlock();
+	if (at && !fresh)
+		memset((void *)at, 0, len);
+	return (void *)at;
+}
+
+void machine_free(void *p, size_t len)
+{
+	size_t rounded = (len + PAGE - 1) & ~(PAGE - 1);
+
+	if (!p)
+		return;
+	lock();
+	if (len <= PAGE) {
+		unsigned c = class_of(len);
+
+		*(void **)p = meta.free[c];
+		meta.free[c] = p;
+		meta.counted -= 64UL << c;
+	} else {
+		sys_madvise((unsigned long)p, rounded, MADV_DONTNEED);
+		if (meta.nr_runs < MAX_RUNS) {
+			meta.run[meta.nr_runs].addr = (unsigned long)p;
+			meta.run[meta.nr_runs++].len = rounded;
+		}
+		if (rounded >= (1UL << 20))
+			meta.lazy -= rounded;
+		else
+			meta.counted -= rounded;
+	}
+	unlock();
+}
+
+static size_t resident(unsigned long from, unsigned long to)
+{
+	static unsigned char vec[4096];
+	size_t pages = 0;
+
+	for (unsigned long at = from & ~(PAGE - 1); at < to; at += sizeof(vec) * PAGE) {
+		size_t len = to - at < sizeof(vec) * PAGE ? to - at : sizeof(vec) * PAGE;
+
+		if (sys_mincore(at, len, vec))
+			return (to - from) / PAGE;
+		for (size_t i = 0; i < (len + PAGE - 1) / PAGE; i++)
+			pages += vec[i] & 1;
+	}
+	return pages;
+}
+
+/* The rough figure counts the lazily touched tables (frames, slots) by what was found at the last exact look. */
+size_t uffd_meta_bytes(bool exact)
+{
+	static size_t lazy_touched;
+
+	if (exact) {
+		size_t all;
+
+		lock();
+		all = resident(meta.base, meta.next) * PAGE;
+		lazy_touched = all > meta.counted ? all - meta.counted : 0;
+		unlock();
+	}
+	return meta.counted + lazy_touched + NR_STAGES * PAGE;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * uffd.h - the machine that is a real Linux process, through userfaultfd.
+ *
+ * A frame is one real page that the engine accounts for. Where its memory is:
+ *
+ *   state        memory                         becomes
+ *   HOLE         none                           STAGED by machine_frame(), MAPPED by a zero-filling machine_map()
+ *   STAGED       a slot of the staging area     MAPPED by UFFDIO_COPY (the kernel allocates)
+ *   FREE_HOME    its place in the arena; free   HOME by machine_frame(), MAPPED by machine_map()
+ *   HOME         its place in the arena         MAPPED by UFFDIO_MOVE (nothing allocated, copied or zeroed)
+ *   MAPPED       at the program's address       HOME by UFFDIO_MOVE, FROZEN by write-protecting, HOLE by machine_discard()
+ *   FROZEN       at the program's address,      MAPPED (put back), HOLE by machine_release() (MADV_DONTNEED)
+ *                write-protected
+ *
+ * Two ways in and out. MOVE (Linux 6.8): frames travel between arena and program. COPY: the kernel allocates on the way in, the page
+ * is write-protected, read in place and dropped on the way out. COPY is also what serves mappings that MOVE refuses: those that are not
+ * writable; and mappings that are locked or executable, whose pages then stay.
+ *
+ * EBUSY from MOVE means shared since a fork, or pinned for I/O. The page is made exclusive by an atomic OR with 0 and tried again; still
+ * EBUSY means pinned: `stuck`.
+ *
+ * Considered and rejected: events (REMOVE, REMAP, FORK): they block the caller until read, arrive after faults that they precede, and FORK needs a
+ * capability; the runtime sees the calls themselves. UFFDIO_ZEROPAGE: a store to the shared zero page allocates in the kernel unseen.
+ */
+#ifndef MF_MACHINE_UFFD_UFFD_H
+#define MF_MACHINE_UFFD_UFFD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine/machine.h"
+
+struct uffd_stats {
+	uint64_t move_in, move_out, copy_in, copy_out; /* pages */
+	uint64_t pinned;                               /* pages that stayed because they were pinned */
+	uint64_t real_pages;                           /* gauge: frames that hold memory */
+};
+extern struct uffd_stats uffd_stats;
+
+/* Reserve the arena, the staging area and the metadata area; nothing is touched yet. => 0 or -errno. */
+int uffd_machine_init(unsigned long nr_frames);
+
+/* Take `fd` (a userfaultfd on which UFFDIO_API has succeeded) into use and arm the arena.
+ * move: UFFDIO_MOVE may be used. => 0 or -errno. Called at start and, in a forked child, again. */
+int uffd_machine_attach(int fd, bool move);
+/* In a forked child, before uffd_machine_attach(): the arena did not come along. => 0 or -errno. */
+int uffd_machine_after_fork(void);
+
+/* Ask for `fd` by the system call or the device, negotiate. *move says whether MOVE is there. => fd or -errno.
+ * source: enum mf_uffd_source. Runs anywhere. */
+int uffd_open(int source, bool *move);
+
+/* Put [addr, addr+len) under the machine: faults on missing pages come to us. => 0 or -errno. */
+int uffd_arm(unsigned long addr, size_t len);
+int uffd_disarm(unsigned long addr, size_t len);
+/* Let the threads that wait for addr try again. */
+void uffd_wake(unsigned long addr);
+/* From now on an access to addr is a SIGBUS. => 0 or -errno (a kernel before 6.6). */
+int uffd_poison(unsigned long addr);
+/* Lift a write protection that eviction by copy left. */
+void uffd_unprotect(unsigned long addr);
+
+/* At most so many frames may hold memory; free ones above it are given back to the host. */
+void uffd_set_real_limit(unsigned long nr_pages);
+/* Memory touched by machine_alloc() users and the machine itself, bytes. `exact` asks the host (mincore). */
+size_t uffd_meta_bytes(bool exact);
+
+#endif

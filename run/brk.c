@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * brk.c - brk and sbrk. The heap grows as the host's own; its new part is armed like any mapping. (malloc does not use it: see malloc.c.)
+ */
+#include <errno.h>
+
+#include "lib/pager.h"
+#include "machine/sys.h"
+#include "machine/uffd/uffd.h"
+#include "run/runtime.h"
+
+static unsigned long heap_end; /* the break; guarded by mmap_lock once active, by the only thread before */
+
+static long sys_brk(unsigned long to)
+{
+	return sys_call1(SYS_brk, (long)to);
+}
+
+void rt_brk_init(void)
+{
+	heap_end = (unsigned long)sys_brk(0);
+}
+
+/* mmap_lock held for writing. => 0 or -ENOMEM */
+static long set_break(unsigned long to)
+{
+	unsigned long from = heap_end;
+	long now = sys_brk(to);
+
+	if ((unsigned long)now != to)
+		return -ENOMEM;
+	heap_end = to;
+	if (page_up(to) > page_up(from)) {
+		if (rt_manage(page_up(from), page_up(to) - page_up(from), VM_READ | VM_WRITE, false)) {
+			heap_end = (unsigned long)sys_brk(from);
+			return -ENOMEM;
+		}
+	} else if (page_up(to) < page_up(from)) {
+		rt_unmanage(page_up(to), page_up(from) - page_up(to));
+	}
+	return 0;
+}
+
+static long do_brk(struct rt_call *c)
+{
+	long r;
+
+	mmap_write_lock(pager_mm);
+	r = set_break((unsigned long)c->a[0]);
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+/* => the old break or -ENOMEM */
+static long do_sbrk(struct rt_call *c)
+{
+	unsigned long old;
+	long r = 0;
+
+	mmap_write_lock(pager_mm);
+	old = heap_end;
+	if (c->a[0] > 0 ? old + (unsigned long)c->a[0] < old : (unsigned long)-c->a[0] > old)
+		r = -ENOMEM;
+	else if (c->a[0])
+		r = set_break(old + (unsigned long)c->a[0]);
+	mmap_write_unlock(pager_mm);
+	return r ? r : (long)old;
+}
+
+EXPORT int brk(void *to)
+{
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(rt_run(do_brk, (long)to, 0, 0, 0, 0, 0, NULL));
+	return (unsigned long)sys_brk((unsigned long)to) == (unsigned long)to ? 0 : (int)rt_errno(-ENOMEM);
+}
+
+EXPORT void *sbrk(intptr_t increment)
+{
+	unsigned long old;
+
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (void *)rt_errno(rt_run(do_sbrk, increment, 0, 0, 0, 0, 0, NULL));
+	old = (unsigned long)sys_brk(0);
+	if (increment && (unsigned long)sys_brk(old + (unsigned long)increment) != old + (unsigned long)increment)
+		return (void *)rt_errno(-ENOMEM);
+	return (void *)old;
+}

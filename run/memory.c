@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memory.c - mmap, munmap, mremap, mprotect, madvise, mlock, mincore: the program's calls.
+ *
+ *   call           the host                            the engine, under the same lock
+ *   mmap           mmap without MAP_POPULATE           new vma, armed; populated afterwards by MADV_POPULATE_*
+ *   munmap         munmap                              vmas, entries, frames, slots go
+ *   mremap         mremap (piece by piece when armed)  entries move, the new range is armed
+ *   mprotect       mprotect                            vm_flags
+ *   DONTNEED       madvise                             entries, frames, slots go
+ *   FREE           MADV_COLD, to judge the arguments   swapped copies go; resident pages stay until evicted
+ *   PAGEOUT        MADV_COLD, to judge the arguments   evicted into our own swap
+ *   WILLNEED       madvise                             swapped in while frames are free
+ *   POPULATE_*     madvise, without a lock: it faults
+ *   mlock          mlock2(ONFAULT), then mlock         VM_LOCKED; refused (ENOMEM) above three quarters of the frames
+ *   mincore        mincore                             pages that only a neighbour's fault brought are taken out
+ *
+ * When the host did a part of what was asked (a hole in the range, say), the engine looks at what was done and follows.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+
+#include "lib/pager.h"
+#include "machine/sys.h"
+#include "machine/uffd/uffd.h"
+#include "run/runtime.h"
+
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#define ADV_DONTNEED_LOCKED 24
+#define ADV_GUARD_INSTALL   102
+
+atomic_bool rt_active;
+static atomic_bool lock_future; /* mlockall(MCL_FUTURE) */
+
+long rt_errno(long r)
+{
+	if (sys_is_err(r)) {
+		errno = (int)-r;
+		return -1;
+	}
+	return r;
+}
+
+unsigned long rt_prot_flags(int prot)
+{
+	return (prot & PROT_READ ? VM_READ : 0) | (prot & PROT_WRITE ? VM_WRITE : 0) | (prot & PROT_EXEC ? VM_EXEC : 0);
+}
+
+/* ---- bookkeeping shared by the calls ----------------------------------------------------------------------------- */
+
+/* mmap_lock held. Bytes of [addr, addr+len) under management. */
+static size_t managed_in(unsigned long addr, size_t len)
+{
+	size_t sum = 0;
+
+	for (struct vm_area_struct *v = find_vma(pager_mm, addr); v && vma_start(v) < addr + len; v = vma_next(pager_mm, v)) {
+		unsigned long from = vma_start(v) > addr ? vma_start(v) : addr;
+		unsigned long to = vma_end(v) < addr + len ? vma_end(v) : addr + len;
+
+		sum += to - from;
+	}
+	return sum;
+}
+
+static uint64_t managed_bytes;
+
+static void count_managed(long delta)
+{
+	managed_bytes += (uint64_t)delta;
+	pager_count_managed(managed_bytes);
+}
+
+/* The pages that the host has at [addr, addr+len) already. */
+static int adopt_pages(unsigned long addr, size_t len)
+{
+	for (unsigned long at = addr; at < addr + len; at += 64 * PAGE) {
+		unsigned char vec[64];
+		size_t n = addr + len - at < 64 * PAGE ? addr + len - at : 64 * PAGE;
+		long r = sys_mincore(at, n, vec);
+
+		if (r)
+			return (int)r;
+		for (size_t i = 0; i < n / PAGE; i++) {
+			int err = vec[i] & 1 ? adopt_page(pager_mm, at + i * PAGE) : 0;
+
+			if (err == -ENOMEM && try_to_free_pages(64))
+				err = adopt_page(pager_mm, at + i * PAGE);
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+int rt_manage(unsigned long addr, size_t len, unsigned long vm_flags, bool adopt)
+{
+	int err;
+
+	count_managed(-(long)managed_in(addr, len));
+	err = mmap_region(pager_mm, addr, len, vm_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	if (err)
+		return err;
+	count_managed((long)len);
+	err = uffd_arm(addr, len);
+	if (!err && adopt)
+		err = adopt_pages(addr, len);
+	return err;
+}
+
+void rt_unmanage(unsigned long addr, size_t len)
+{
+	count_managed(-(long)managed_in(addr, len));
+	if (do_munmap(pager_mm, addr, len))
+		machine_bug(__FILE__, __LINE__, "no memory left to split a mapping");
+}
+
+static void modify(unsigned long addr, size_t len, unsigned long set, unsigned long clear)
+{
+	if (vma_modify_flags(pager_mm, addr, len, set, clear))
+		machine_bug(__FILE__, __LINE__, "no memory left to split a mapping");
+}
+
+/* ---- mmap, munmap ------------------------------------------------------------------------------------------------ */
+
+static bool is_ours(int prot, int flags)
+{
+	return (flags & (MAP_SHARED | MAP_PRIVATE)) == MAP_PRIVATE && (flags & MAP_ANONYMOUS) && !(prot & PROT_EXEC) &&
+	       !(flags & (MAP_STACK | MAP_GROWSDOWN | MAP_HUGETLB));
+}
+
+/* a: addr, len, prot, flags, fd, off */
+static long do_mmap(struct rt_call *c)
+{
+	size_t len = page_up((size_t)c->a[1]);
+	int prot = (int)c->a[2], flags = (int)c->a[3];
+	bool ours = is_ours(prot, flags);
+	unsigned long vm_flags = rt_prot_flags(prot) | (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
+	long p, err;
+
+	if (atomic_load(&lock_future))
+		vm_flags |= VM_LOCKED;
+	mmap_write_lock(pager_mm);
+	p = sys_mmap((unsigned long)c->a[0], (size_t)c->a[1], prot, ours ? flags & ~(MAP_POPULATE | MAP_LOCKED) : flags,
+		     (int)c->a[4], c->a[5]);
+	if (sys_is_err(p)) {
+		mmap_write_unlock(pager_mm);
+		return p;
+	}
+	if (ours) {
+		err = rt_manage((unsigned long)p, len, vm_flags, false);
+		if (err) {
+			sys_munmap((unsigned long)p, len);
+			rt_unmanage((unsigned long)p, len);
+			p = -ENOMEM;
+		}
+	} else if (flags & MAP_FIXED) {
+		rt_unmanage((unsigned long)p, len);
+	}
+	mmap_write_unlock(pager_mm);
+	if (ours && !sys_is_err(p) && (flags & (MAP_POPULATE | MAP_LOCKED) || vm_flags & VM_LOCKED) && prot & (PROT_READ | PROT_WRITE))
+		c->advice = prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+	return p;
+}
+
+EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+	struct rt_call out;
+	long p;
+
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed)) {
+		p = sys_mmap((unsigned long)addr, len, prot, flags, fd, off);
+		if (!sys_is_err(p) && flags & MAP_FIXED)
+			rt_forget_early((unsigned long)p, len);
+		if (!sys_is_err(p) && is_ours(prot, flags))
+			rt_note_early((unsigned long)p, len, prot);
+		return (void *)rt_errno(p);
+	}
+	if (!is_ours(prot, flags) && !(flags & MAP_FIXED))
+		return (void *)rt_errno(sys_mmap((unsigned long)addr, len, prot, flags, fd, off));
+	p = rt_run(do_mmap, (long)addr, (long)len, prot, flags, fd, off, &out);
+	if (!sys_is_err(p) && out.advice)
+		sys_madvise((unsigned long)p, page_up(len), out.advice);
+	if (!sys_is_err(p) && flags & MAP_LOCKED && is_ours(prot, flags)) {
+		int before = errno;
+
+		if (mlock((void *)p, len)) {
+			munmap((void *)p, len);
+			errno = EAGAIN;
+			return MAP_FAILED;
+		}
+		errno = before;
+	}
+	return (void *)rt_errno(p);
+}
+
+EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+	return mmap(addr, len, prot, flags, fd, off);
+}
+
+static long do_munmap_call(struct rt_call *c)
+{
+	long r;
+
+	mmap_write_lock(pager_mm);
+	r = sys_munmap((unsigned long)c->a[0], (size_t)c->a[1]);
+	if (!r)
+		rt_unmanage((unsigned long)c->a[0], page_up((size_t)c->a[1]));
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+EXPORT int munmap(void *addr, size_t len)
+{
+	long r;
+
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed)) {
+		r = sys_munmap((unsigned long)addr, len);
+		if (!r)
+			rt_forget_early((unsigned long)addr, len);
+		return (int)rt_errno(r);
+	}
+	return (int)rt_errno(rt_run(do_munmap_call, (long)addr, (long)len, 0, 0, 0, 0, NULL));
+}
+
+/* ---- mremap ------------------------------------------------------------------------------------------------------ */
+
+/* Armed mappings are refused when several are to move at once (Linux 6.17 allows that otherwise): one after the other.
+ * => the new address or -errno, as mremap. */
+static long move_pieces(unsigned long from, size_t len, int flags, unsigned long to)
+{
+	unsigned long at = from;
+
+	while (at < from + len) {
+		struct vm_area_struct *v = find_vma(pager_mm, at);
+		unsigned long end;
+		long r;
+
+		if (!v || vma_start(v) > at)
+			return -EFAULT;
+		end = vma_end(v) < from + len ? vma_end(v) : from + len;
+		r = sys_call5(SYS_mremap, (long)at, (long)(end - at), (long)(end - at), flags, (long)(to + (at - from)));
+		if (sys_is_err(r))
+			return r;
+		at = end;
+	}
+	return (long)to;
+}
+
+/* a: addr, old_len, new_len, flags, new_addr */
+static long do_mremap(struct rt_call *c)
+{
+	unsigned long from = (unsigned long)c->a[0];
+	size_t old_len = page_up((size_t)c->a[1]), new_len = page_up((size_t)c->a[2]);
+	int flags = (int)c->a[3];
+	struct vm_area_struct *v;
+	bool ours;
+	long to;
+
+	mmap_write_lock(pager_mm);
+	v = find_vma(pager_mm, from);
+	ours = v && vma_start(v) <= from && old_len;
+	to = sys_call5(SYS_mremap, (long)from, c->a[1], c->a[2], flags, c->a[4]);
+	if (sys_is_err(to) && ours && flags & MREMAP_FIXED && old_len == new_len && vma_end(v) < from + old_len &&
+	    managed_in(from, old_len) == old_len)
+		to = move_pieces(from, old_len, flags, (unsigned long)c->a[4]);
+	if (!sys_is_err(to) && ours) {
+		long before = (long)managed_in(from, old_len) + (to == (long)from ? 0 : (long)managed_in((unsigned long)to, new_len));
+		long after = (long)new_len + (flags & MREMAP_DONTUNMAP ? (long)old_len : 0);
+
+		if (move_vma(pager_mm, from, old_len, (unsigned long)to, new_len, flags & MREMAP_DONTUNMAP))
+			machine_bug(__FILE__, __LINE__, "no memory left to move a mapping");
+		count_managed(after - before);
+		if (uffd_arm((unsigned long)to, new_len))
+			machine_bug(__FILE__, __LINE__, "a moved mapping can't be armed");
+		if (v && vma_flags(find_vma(pager_mm, (unsigned long)to)) & VM_LOCKED && new_len > old_len)
+			c->advice = MADV_POPULATE_WRITE;
+	} else if (!sys_is_err(to) && flags & MREMAP_FIXED) {
+		rt_unmanage((unsigned long)to, new_len);
+	}
+	mmap_write_unlock(pager_mm);
+	return to;
+}
+
+EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
+{
+	struct rt_call out;
+	void *to = NULL;
+	long p;
+
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
+		va_list ap;
+
+		va_start(ap, flags);
+		to = va_arg(ap, void *);
+		va_end(ap);
+	}
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed)) {
+		p = sys_call5(SYS_mremap, (long)addr, (long)old_len, (long)new_len, flags, (long)to);
+		if (!sys_is_err(p)) {
+			rt_forget_early((unsigned long)addr, old_len);
+			rt_note_early((unsigned long)p, new_len, PROT_READ | PROT_WRITE);
+		}
+		return (void *)rt_errno(p);
+	}
+	p = rt_run(do_mremap, (long)addr, (long)old_len, (long)new_len, flags, (long)to, 0, &out);
+	if (!sys_is_err(p) && out.advice)
+		sys_madvise((unsigned long)p, page_up(new_len), out.advice);
+	return (void *)rt_errno(p);
+}
+
+/* ---- mprotect ---------------------------------------------------------------------------------------------------- */
+
+/* The host did only a part: what it did ends where the mappings end (ENOMEM) or where one refused. The engine asks the host page by page of mappings what
+ * the rights are now, from /proc/self/maps. Rare and slow. */
+static void resync_prot(unsigned long addr, size_t len)
+{
+	static char text[65536]; /* mmap_lock is held for writing */
+	long fd = sys_open("/proc/self/maps", 0), n;
+	size_t have = 0, at = 0;
+
+	if (fd < 0)
+		return;
+	for (;;) {
+		n = sys_read((int)fd, text + have, sizeof(text) - have);
+		if (n > 0)
+			have += (size_t)n;
+		for (;;) {
+			size_t eol = at;
+			unsigned long v[2] = { 0, 0 };
+			unsigned long set;
+
+			while (eol < have && text[eol] != '\n')
+				eol++;
+			if (eol == have)
+				break;
+			for (int i = 0; i < 2; i++, at++)
+				for (; text[at] != '-' && text[at] != ' '; at++)
+					v[i] = v[i] * 16 + (unsigned long)(text[at] <= '9' ? text[at] - '0' : text[at] - 'a' + 10);
+			set = (text[at] == 'r' ? VM_READ : 0) | (text[at + 1] == 'w' ? VM_WRITE : 0) |
+			      (text[at + 2] == 'x' ? VM_EXEC : 0);
+			at = eol + 1;
+			if (v[1] <= addr || v[0] >= addr + len)
+				continue;
+			v[0] = v[0] < addr ? addr : v[0];
+			v[1] = v[1] > addr + len ? addr + len : v[1];
+			modify(v[0], v[1] - v[0], set, VM_ACCESS_FLAGS & ~set);
+		}
+		for (size_t i = at; i < have; i++)
+			text[i - at] = text[i];
+		have -= at;
+		at = 0;
+		if (n <= 0)
+			break;
+	}
+	sys_close((int)fd);
+}
+
+/* a: addr, len, prot, pkey (or -2: plain mprotect) */
+static long do_mprotect(struct rt_call *c)
+{
+	unsigned long addr = (unsigned long)c->a[0];
+	size_t len = page_up((size_t)c->a[1]);
+	unsigned long set = rt_prot_flags((int)c->a[2]);
+	long r;
+
+	mmap_write_lock(pager_mm);
+	if (c->a[3] == -2)
+		r = sys_mprotect(addr, (size_t)c->a[1], (int)c->a[2]);
+	else
+		r = sys_call4(SYS_pkey_mprotect, (long)addr, c->a[1], c->a[2], c->a[3]);
+	if (!r && len && addr + len > addr)
+		modify(addr, len, set, VM_ACCESS_FLAGS & ~set);
+	else if (r && r != -EINVAL)
+		resync_prot(addr, len);
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+EXPORT int mprotect(void *addr, size_t len, int prot)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_mprotect((unsigned long)addr, len, prot));
+	return (int)rt_errno(rt_run(do_mprotect, (long)addr, (long)len, prot, -2, 0, 0, NULL));
+}
+
+EXPORT int pkey_mprotect(void *addr, size_t len, int prot, int pkey)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_call4(SYS_pkey_mprotect, (long)addr, (long)len, prot, pkey));
+	return (int)rt_errno(rt_run(do_mprotect, (long)addr, (long)len, prot, pkey, 0, 0, NULL));
+}
+
+/* ---- madvise ----------------------------------------------------------------------------------------------------- */
+
+/* EINVAL from an advice that drops pages can mean a locked mapping in the middle: what stands before it is done. */
+static size_t done_before_locked(unsigned long addr, size_t len)
+{
+	struct vm_area_struct *v = find_vma(pager_mm, addr);
+
+	for (; v && vma_start(v) < addr + len; v = vma_next(pager_mm, v))
+		if (vma_flags(v) & VM_LOCKED)
+			return vma_start(v) > addr ? vma_start(v) - addr : 0;
+	return len;
+}
+
+static void follow_flags(unsigned long addr, size_t len, int advice)
+{
+	switch (advice) {
+	case MADV_NORMAL:
+		modify(addr, len, 0, VM_SEQ_READ | VM_RAND_READ);
+		break;
+	case MADV_RANDOM:
+		modify(addr, len, VM_RAND_READ, VM_SEQ_READ);
+		break;
+	case MADV_SEQUENTIAL:
+		modify(addr, len, VM_SEQ_READ, VM_RAND_READ);
+		break;
+	case MADV_DONTFORK:
+		modify(addr, len, VM_DONTCOPY, 0);
+		break;
+	case MADV_DOFORK:
+		modify(addr, len, 0, VM_DONTCOPY);
+		break;
+	case MADV_WIPEONFORK:
+		modify(addr, len, VM_WIPEONFORK, 0);
+		break;
+	case MADV_KEEPONFORK:
+		modify(addr, len, 0, VM_WIPEONFORK);
+		break;
+	default:
+		break;
+	}
+}
+
+static long do_madvise(struct rt_call *c)
+{
+	unsigned long addr = (unsigned long)c->a[0];
+	size_t len = page_up((size_t)c->a[1]);
+	int advice = (int)c->a[2], real = advice;
+	bool did;
+	long r;
+
+	mmap_write_lock(pager_mm);
+	if ((advice == MADV_FREE || advice == MADV_PAGEOUT) && managed_in(addr, len) == len)
+		real = MADV_COLD;
+	r = sys_madvise(addr, (size_t)c->a[1], real);
+	did = len && addr + len > addr && !(addr & (PAGE - 1)) && (!r || r == -ENOMEM);
+	switch (advice) {
+	case MADV_DONTNEED:
+	case ADV_DONTNEED_LOCKED:
+		if (r == -EINVAL && !(addr & (PAGE - 1)) && len && addr + len > addr)
+			zap_page_range(pager_mm, addr, done_before_locked(addr, len));
+		if (did)
+			zap_page_range(pager_mm, addr, len);
+		break;
+	case ADV_GUARD_INSTALL:
+		if (did) {
+			zap_page_range(pager_mm, addr, len);
+			modify(addr, len, VM_NOFAULTAROUND, 0);
+		}
+		break;
+	case MADV_FREE:
+		if (did)
+			zap_swap_range(pager_mm, addr, len);
+		break;
+	case MADV_PAGEOUT:
+		if (did)
+			pageout_range(pager_mm, addr, len);
+		break;
+	case MADV_WILLNEED:
+		if (did)
+			swapin_range(pager_mm, addr, len);
+		break;
+	default:
+		if (did)
+			follow_flags(addr, len, advice);
+		break;
+	}
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+EXPORT int madvise(void *addr, size_t len, int advice)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed) || advice == MADV_POPULATE_READ ||
+	    advice == MADV_POPULATE_WRITE)
+		return (int)rt_errno(sys_madvise((unsigned long)addr, len, advice));
+	return (int)rt_errno(rt_run(do_madvise, (long)addr, (long)len, advice, 0, 0, 0, NULL));
+}
+
+EXPORT int posix_madvise(void *addr, size_t len, int advice)
+{
+	int before = errno, r;
+
+	if (advice == POSIX_MADV_DONTNEED) /* destroys nothing here, as in glibc */
+		return 0;
+	r = madvise(addr, len, advice) ? errno : 0;
+	errno = before;
+	return r;
+}
+
+/* ---- mlock ------------------------------------------------------------------------------------------------------- */
+
+static bool may_lock(size_t bytes)
+{
+	unsigned long frames = nr_free_frames() + nr_used_frames();
+
+	return nr_unevictable() + bytes / PAGE <= frames - frames / 4;
+}
+
+/* mmap_lock held. From addr on without a hole, at most len. */
+static size_t without_hole(unsigned long addr, size_t len)
+{
+	unsigned long at = addr;
+	struct vm_area_struct *v = find_vma(pager_mm, at);
+
+	for (; v && vma_start(v) <= at && at < addr + len; v = vma_next(pager_mm, v))
+		at = vma_end(v);
+	return at - addr < len ? at - addr : len;
+}
+
+/* a: addr, len, mlock2 flags */
+static long do_mlock(struct rt_call *c)
+{
+	unsigned long addr = page_down((unsigned long)c->a[0]);
+	size_t len = page_up((size_t)c->a[1] + ((unsigned long)c->a[0] & (PAGE - 1)));
+	long r = -ENOMEM;
+
+	mmap_write_lock(pager_mm);
+	if (may_lock(managed_in(addr, len))) {
+		r = sys_call3(SYS_mlock2, c->a[0], c->a[1], MLOCK_ONFAULT);
+		if (!r && len)
+			modify(addr, len, VM_LOCKED, 0);
+		else if (r == -ENOMEM && managed_in(addr, len) != len)
+			modify(addr, without_hole(addr, len), VM_LOCKED, 0);
+	}
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+static int lock_range(const void *addr, size_t len, int flags)
+{
+	long r;
+
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_call3(SYS_mlock2, (long)addr, (long)len, flags));
+	if (flags & ~MLOCK_ONFAULT)
+		return (int)rt_errno(-EINVAL);
+	r = rt_run(do_mlock, (long)addr, (long)len, 0, 0, 0, 0, NULL);
+	if (!r && !(flags & MLOCK_ONFAULT))
+		r = sys_call2(SYS_mlock, (long)addr, (long)len); /* faults everything in: no lock is held */
+	return (int)rt_errno(r);
+}
+
+EXPORT int mlock(const void *addr, size_t len)
+{
+	return lock_range(addr, len, 0);
+}
+
+EXPORT int mlock2(const void *addr, size_t len, unsigned flags)
+{
+	return lock_range(addr, len, (int)flags);
+}
+
+static long do_munlock(struct rt_call *c)
+{
+	unsigned long addr = page_down((unsigned long)c->a[0]);
+	size_t len = page_up((size_t)c->a[1] + ((unsigned long)c->a[0] & (PAGE - 1)));
+	long r;
+
+	mmap_write_lock(pager_mm);
+	r = sys_call2(SYS_munlock, c->a[0], c->a[1]);
+	if (!r || r == -ENOMEM)
+		modify(addr, r ? without_hole(addr, len) : len, 0, VM_LOCKED);
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+EXPORT int munlock(const void *addr, size_t len)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_call2(SYS_munlock, (long)addr, (long)len));
+	return (int)rt_errno(rt_run(do_munlock, (long)addr, (long)len, 0, 0, 0, 0, NULL));
+}
+
+/* The host is asked to lock on fault: it must not populate the arena, whose holes are ours. a: flags */
+static long do_mlockall(struct rt_call *c)
+{
+	int flags = (int)c->a[0];
+	long r;
+
+	if (!flags || flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) || flags == MCL_ONFAULT)
+		return -EINVAL;
+	mmap_write_lock(pager_mm);
+	r = flags & MCL_CURRENT && !may_lock(managed_bytes) ? -ENOMEM : sys_call1(SYS_mlockall, flags | MCL_ONFAULT);
+	if (!r) {
+		atomic_store(&lock_future, (flags & MCL_FUTURE) != 0);
+		if (flags & MCL_CURRENT)
+			modify(0, ~0UL & ~(PAGE - 1), VM_LOCKED, 0);
+	}
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+static long do_munlockall(struct rt_call *c)
+{
+	long r;
+
+	mmap_write_lock(pager_mm);
+	r = sys_call0(SYS_munlockall);
+	if (!r) {
+		atomic_store(&lock_future, false);
+		modify(0, ~0UL & ~(PAGE - 1), 0, VM_LOCKED);
+	}
+	mmap_write_unlock(pager_mm);
+	return r;
+}
+
+static long next_range(struct rt_call *c)
+{
+	struct vm_area_struct *v;
+
+	mmap_read_lock(pager_mm);
+	v = find_vma(pager_mm, (unsigned long)c->a[0]);
+	c->len = 0;
+	if (v) {
+		c->addr = vma_start(v);
+		c->len = vma_end(v) - vma_start(v);
+		c->advice = vma_flags(v) & VM_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+	}
+	mmap_read_unlock(pager_mm);
+	return 0;
+}
+
+EXPORT int mlockall(int flags)
+{
+	struct rt_call out;
+	long r;
+
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_call1(SYS_mlockall, flags));
+	r = rt_run(do_mlockall, flags, 0, 0, 0, 0, 0, NULL);
+	if (r || !(flags & MCL_CURRENT) || flags & MCL_ONFAULT)
+		return (int)rt_errno(r);
+	out.addr = out.len = 0;
+	do {
+		rt_run(next_range, (long)(out.addr + out.len), 0, 0, 0, 0, 0, &out);
+		if (out.len)
+			sys_madvise(out.addr, out.len, out.advice);
+	} while (out.len);
+	return 0;
+}
+
+EXPORT int munlockall(void)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(sys_call0(SYS_munlockall));
+	return (int)rt_errno(rt_run(do_munlockall, 0, 0, 0, 0, 0, 0, NULL));
+}
+
+/* ---- mincore ----------------------------------------------------------------------------------------------------- */
+
+static bool is_zero(unsigned long addr)
+{
+	const uint64_t *w = (const uint64_t *)addr;
+
+	for (unsigned i = 0; i < PAGE / 8; i++)
+		if (w[i])
+			return false;
+	return true;
+}
+
+/* Which of 64 pages from a[0] on were brought by a neighbour's fault and hold nothing: the program never touched them. */
+static long untouched(struct rt_call *c)
+{
+	unsigned long addr = (unsigned long)c->a[0];
+
+	mmap_write_lock(pager_mm);
+	for (unsigned i = 0; i < 64 && i < (unsigned long)c->a[1]; i++) {
+		unsigned long at = addr + i * PAGE;
+
+		if (mm_residency(pager_mm, at) != MM_AROUND)
+			continue;
+		if (vma_flags(find_vma(pager_mm, at)) & VM_READ && is_zero(at))
+			c->bits |= 1ULL << i;
+	}
+	mmap_write_unlock(pager_mm);
+	return 0;
+}
+
+EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
+{
+	long r = sys_mincore((unsigned long)addr, len, vec);
+
+	if (r || !atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return (int)rt_errno(r);
+	for (size_t i = 0; i < page_up(len) / PAGE; i += 64) {
+		struct rt_call out;
+
+		rt_run(untouched, (long)((unsigned long)addr + i * PAGE), (long)(page_up(len) / PAGE - i), 0, 0, 0, 0, &out);
+		for (unsigned k = 0; out.bits; k++, out.bits >>= 1)
+			if (out.bits & 1)
+				vec[i + k] = 0;
+	}
+	return 0;
+}
