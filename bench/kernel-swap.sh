@@ -3,21 +3,22 @@
 #
 # kernel-swap.sh - run one program over the kernel's own compressed swap: LZ4 zram under a memory cgroup (v1 or v2).
 #
-#   kernel-swap.sh [--limit BYTES] [--page-cluster N] [--disksize SIZE] [--stats FILE] -- PROGRAM ARGS
+#   kernel-swap.sh [--limit BYTES] [--page-cluster N] [--disksize SIZE] [--count-only] [--stats FILE] -- PROGRAM ARGS
 #   kernel-swap.sh --check          can it be done here? 0, or 77 and the reason on standard error
 #
-# Without --limit the cgroup only counts. The statistics are lines NAME=VALUE in bytes: memory_peak (cgroup), zram_peak (mem_used_max: the
+# Without --limit the cgroup only counts; --count-only leaves zram out as well. The statistics are lines NAME=VALUE in bytes: memory_peak (cgroup), zram_peak (mem_used_max: the
 # device's compressed pool, which no cgroup is charged for), swapped_in/out (pages, whole
 # system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
 set -eu
 
-limit= cluster= disksize=4G stats= check=
+limit= cluster= disksize=4G stats= check= count=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--limit) limit=$2; shift 2 ;;
 	--page-cluster) cluster=$2; shift 2 ;;
 	--disksize) disksize=$2; shift 2 ;;
 	--stats) stats=$2; shift 2 ;;
+	--count-only) count=1; shift ;;
 	--check) check=1; shift ;;
 	--) shift; break ;;
 	*) echo "kernel-swap.sh: unknown option '$1'" >&2; exit 2 ;;
@@ -55,11 +56,15 @@ grep -qw lz4 "$sys/comp_algorithm" || no "zram here has no lz4, only: $(cat "$sy
 group=$root/minflt-bench.$$
 old_cluster=$(cat /proc/sys/vm/page-cluster) old_swappiness=$(cat /proc/sys/vm/swappiness)
 
-restore() {
-	trap - EXIT INT TERM HUP
+free_swap() {
 	swapoff "$dev" 2>/dev/null || :
 	for i in 1 2 3 4 5; do echo 1 > "$sys/reset" 2>/dev/null && break; sleep 0.1; done
 	echo "$algorithm" > "$sys/comp_algorithm" 2>/dev/null || :
+}
+
+restore() {
+	trap - EXIT INT TERM HUP
+	[ -n "$count" ] || free_swap
 	echo "$old_cluster" > /proc/sys/vm/page-cluster
 	echo "$old_swappiness" > /proc/sys/vm/swappiness
 	for i in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
@@ -68,10 +73,12 @@ trap restore EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-echo lz4 > "$sys/comp_algorithm"
-echo "$disksize" > "$sys/disksize"
-mkswap "$dev" >/dev/null
-swapon -p 32767 "$dev" # before any other swap of the machine
+if [ -z "$count" ]; then
+	echo lz4 > "$sys/comp_algorithm"
+	echo "$disksize" > "$sys/disksize"
+	mkswap "$dev" >/dev/null
+	swapon -p 32767 "$dev" # before any other swap of the machine
+fi
 [ -z "$cluster" ] || echo "$cluster" > /proc/sys/vm/page-cluster
 [ $version = 1 ] || echo +memory > "$root/cgroup.subtree_control"
 mkdir "$group"
@@ -92,7 +99,7 @@ status=0
 sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
 
 if [ -n "$stats" ]; then
-	read -r orig compr used maxlimit usedmax rest < "$sys/mm_stat"
+	read -r orig compr used maxlimit usedmax rest < "$sys/mm_stat" # see the kernel's zram.rst
 	{
 		echo "memory_peak=$(cat "$group/$peak" 2>/dev/null || echo 0)"
 		echo "zram_peak=$usedmax"

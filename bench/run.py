@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: MIT
+"""minflt against the kernel's own swap on zram: runs pattern.c on both sides in turn, and writes a table and a plot.
+
+Both sides get the same number of uncompressed pages (half the working set) and LZ4. A cgroup also charges what is not the region (page tables,
+stacks, the program's own data): that is measured first, in a cgroup without a limit, and added to the kernel's limit.
+"""
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import machine
+import plot
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MIB = 1 << 20
+
+# Name, what it is, the least kernel/minflt that is promised (None: reported only).
+SWAP_PATTERNS = [
+    ("seq-read", "sequential read", 2.5),
+    ("rand-read", "random read", 1.1),
+    ("rand-write", "random write", 0.9),
+    ("fill", "first fill", 1.0),
+    ("stride", "strided read, every 8th page", None),
+    ("two-streams", "two interleaved streams, read", None),
+    ("threads-rand-read", "random read, two threads", None),
+    ("zipf", "Zipf 0.99 read", None),
+]
+# A working set that fits: the most minflt/native that is promised.
+FIT_PATTERNS = [
+    ("fit-seq-read", "sequential read", 1.03),
+    ("fit-rand-read", "random read", 1.03),
+    ("fit-rand-write", "random write", 1.03),
+    ("fit-fill", "first fill (every access is a fault)", None),
+]
+METADATA_LIMIT = 0.02
+# What is taken from the statistics of `minflt run --stats`, and what it is called there.
+OWN_KEYS = {"total": "total_peak", "metadata": "metadata_bytes", "touched": "touched_peak", "uses_move": "uses_move",
+            "pool_peak": "bytes_pool_peak"}
+
+
+class Failed(Exception):
+    pass
+
+
+def size(text):
+    units = {"K": 10, "M": 20, "G": 30}
+    return int(text[:-1]) << units[text[-1].upper()] if text[-1].upper() in units else int(text)
+
+
+def run(argv):
+    """=> (parsed output, peak resident bytes by the kernel's account); Failed when the program failed or found a wrong byte"""
+    with tempfile.TemporaryFile() as err:
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=err)
+        out = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            err.seek(0)
+            said = err.read().decode(errors="replace").strip()
+            raise Failed(f"{' '.join(argv)}\nended with status {child.returncode}: {said}")
+    return json.loads(out), usage.ru_maxrss * 1024
+
+
+def find(tree, name):
+    """The first value called `name` anywhere in a JSON document."""
+    if isinstance(tree, dict):
+        if name in tree:
+            return tree[name]
+        tree = list(tree.values())
+    for branch in tree if isinstance(tree, list) else []:
+        if (value := find(branch, name)) is not None:
+            return value
+    return None
+
+
+class Bench:
+    def __init__(self, options):
+        self.o = options
+        self.overhead = 0
+        self.runs = []
+        self.folder = tempfile.TemporaryDirectory(prefix="minflt-bench-")
+        self.stats = os.path.join(self.folder.name, "stats")
+        self.own_stats = os.path.join(self.folder.name, "own-stats")
+
+    def program(self, name, bytes_):
+        argv = [self.o.pattern_program, "--pattern", name, "--size", str(bytes_), "--seed", str(self.o.seed)]
+        return argv + (["--latency"] if self.o.latency else [])
+
+    def native(self, name, bytes_, frames):
+        result, rss = run(self.program(name, bytes_))
+        return dict(result, total=rss)
+
+    def in_cgroup(self, options, program):
+        result, _ = run([os.path.join(HERE, "kernel-swap.sh"), "--stats", self.stats, *options, "--", *program])
+        with open(self.stats) as f:
+            return result, {k: int(v) for k, v in (line.strip().split("=") for line in f)}
+
+    def kernel(self, name, bytes_, frames, cluster=None):
+        limit = ["--limit", str(frames + self.overhead)] if frames else []
+        limit += ["--page-cluster", str(cluster)] if cluster is not None else []
+        result, stats = self.in_cgroup(limit, self.program(name, bytes_))
+        return dict(result, memory_peak=stats["memory_peak"], zram_peak=stats["zram_peak"],
+                    total=stats["memory_peak"] + stats["zram_peak"])
+
+    def kernel_pc0(self, name, bytes_, frames):
+        return self.kernel(name, bytes_, frames, cluster=0)
+
+    def minflt_command(self, frames, program):
+        return [self.o.minflt, "run", "-q", "--resident", str(frames), "--pool", str(4 << 30), "--compress", "lz4",
+                f"--stats={self.own_stats}", "--", *program]
+
+    def under_minflt(self, frames, program):
+        if os.path.exists(self.own_stats):
+            os.unlink(self.own_stats)
+        result, rss = run(self.minflt_command(frames, program))
+        with open(self.own_stats) as f:
+            stats = json.load(f)
+        own = {key: find(stats, name) for key, name in OWN_KEYS.items()}
+        return dict(result, rss=rss, **own)
+
+    def count_minflt(self, name, bytes_, frames):
+        """minflt's memory by the kernel's account, in a cgroup without a limit or swap; not timed, since charging costs a little."""
+        _, stats = self.in_cgroup(["--count-only"], self.minflt_command(frames, self.program(name, bytes_)))
+        self.runs.append({"side": "minflt", "round": 0, "pattern": name, "cgroup": stats["memory_peak"]})
+
+    def minflt(self, name, bytes_, frames):
+        return self.under_minflt(frames, self.program(name, bytes_))
+
+    def measure_overhead(self):
+        """What a cgroup charges besides the region, with all of the region resident: page tables, the program's own pages, charges in advance."""
+        whole = self.kernel("fill", self.o.size, None)
+        self.overhead = whole["memory_peak"] - self.o.size
+
+    def round(self, patterns, sides, bytes_, frames, nr):
+        for name, _, _ in patterns:
+            # In turn, and starting with the other one in each round: neither always runs on the warmer machine.
+            for side in sides if nr % 2 == 0 else sides[::-1]:
+                result = getattr(self, side)(name, bytes_, frames)
+                self.runs.append(dict(result, side=side, round=nr, pattern=name))
+                print(f"round {nr + 1}  {name:18} {side:11} {result['ns_per_op']:10.1f} ns/access", file=sys.stderr)
+
+    def values(self, name, side, key="ns_per_op"):
+        return [r[key] for r in sorted(self.runs, key=lambda r: r["round"])
+                if r["pattern"] == name and r["side"] == side and r.get(key) is not None]
+
+    def median(self, name, side, key="ns_per_op"):
+        values = self.values(name, side, key)
+        return statistics.median(values) if values else None
+
+    def ratio(self, name, over, under):
+        """=> (ratio of the medians, smallest, largest of the rounds), or None"""
+        a, b = self.values(name, over), self.values(name, under)
+        if not a or not b:
+            return None
+        each = [x / y for x, y in zip(a, b)]
+        return statistics.median(a) / statistics.median(b), min(each), max(each)
+
+
+def cell(value, form):
+    return "-" if value is None else form.format(value)
+
+
+def ratio_cells(ratio, target, at_least):
+    if not ratio:
+        return "-", "-" if target is None else f"{target:g}", "not measured"
+    text = f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})"
+    if target is None:
+        return text, "-", "reported"
+    reached = ratio[0] >= target if at_least else ratio[0] <= target
+    return text, f"{target:g}", "yes" if reached else "**no**"
+
+
+def swap_table(b, patterns):
+    pc0 = b.o.page_cluster_0
+    head = ["access", "native ns", "kernel ns"] + (["kernel ns, page-cluster 0"] if pc0 else [])
+    head += ["minflt ns", "kernel/minflt (rounds)", "promised", "reached", "kernel MiB", "minflt MiB", "minflt MiB, cgroup", "kernel majflt",
+             "minflt minflt"]
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for name, title, target in patterns:
+        def ns(side):
+            return cell(b.median(name, side), "{:.0f}")
+
+        def mib(side, key="total"):
+            value = b.median(name, side, key)
+            return cell(value and value / MIB, "{:.1f}")
+        rows.append([title, ns("native"), ns("kernel")] + ([ns("kernel_pc0")] if pc0 else []) + [ns("minflt")]
+                    + list(ratio_cells(b.ratio(name, "kernel", "minflt"), target, True))
+                    + [mib("kernel"), mib("minflt"), mib("minflt", "cgroup"), cell(b.median(name, "kernel", "majflt"), "{:.0f}"),
+                       cell(b.median(name, "minflt", "minflt"), "{:.0f}")])
+    return rows
+
+
+def fit_table(b, patterns):
+    rows = [["access", "native ns", "minflt ns", "minflt/native (rounds)", "at most", "reached"], ["---"] + ["---:"] * 5]
+    for name, title, target in patterns:
+        rows.append([title, cell(b.median(name, "native"), "{:.1f}"), cell(b.median(name, "minflt"), "{:.1f}")]
+                    + list(ratio_cells(b.ratio(name, "minflt", "native"), target, False)))
+    return rows
+
+
+def latency_table(b, patterns):
+    keys = ["p50_ns", "p99_ns", "p999_ns", "max_ns"]
+    rows = [["access", "side", "p50", "p99", "p99.9", "max"], ["---", "---"] + ["---:"] * 4]
+    for name, title, _ in patterns:
+        for side in ("kernel", "minflt"):
+            if b.values(name, side, keys[0]):
+                rows.append([title, side] + [f"{b.median(name, side, k):.0f}" for k in keys])
+    return rows
+
+
+def metadata_lines(b):
+    lines = []
+    for name, what in (("reserve", "1 TiB reserved, 64 MiB of it touched"), ("seq-read", f"{b.o.size // MIB} MiB, all touched")):
+        metadata, touched = b.median(name, "minflt", "metadata"), b.median(name, "minflt", "touched")
+        if metadata and touched:
+            share = metadata / touched
+            lines.append(f"- {what}: {metadata / 1024:.0f} KiB for {touched / MIB:.1f} MiB touched, {share * 100:.2f} % "
+                         f"(at most {METADATA_LIMIT * 100:g} %: {'reached' if share <= METADATA_LIMIT else '**not reached**'})")
+    return lines or ["- not measured"]
+
+
+def markdown(rows):
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def kept_remarks(path):
+    """Remarks are written by hand, below the figures, and survive a new run into the same file."""
+    if os.path.exists(path):
+        with open(path) as f:
+            text = f.read()
+        if "## Remarks" in text:
+            return text[text.index("## Remarks"):].rstrip()
+    return "## Remarks\n\n(none yet)"
+
+
+def report(b, swap, fit, path, picture, notes):
+    o = b.o
+    parts = [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
+             f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both, data compressible about "
+             f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{"s" * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
+             "Every byte is verified after each run. A kernel's limit has "
+             f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without a limit).", ""]
+    parts += [f"- {line}" for line in machine.describe() + notes]
+    if swap:
+        parts += ["", "## Twice the frames", "", f"![plot]({os.path.basename(picture)})", "", markdown(swap_table(b, swap)), "",
+                  "Memory is the peak of everything: cgroup and compressed pool of the kernel; frames, pool and tables of minflt by its own "
+                  "account, and, in a separate run, what a cgroup without a limit charged for `minflt run` and the program together."]
+    if fit:
+        parts += ["", "## A working set that fits", "", f"{o.size // 2 // MIB} MiB, {o.size * 3 // 4 // MIB} MiB of frames.", "",
+                  markdown(fit_table(b, fit))]
+    if o.latency:
+        parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]
+    parts += ["", "## Metadata of minflt", "", *metadata_lines(b), "", kept_remarks(path), ""]
+    with open(path, "w") as f:
+        f.write("\n".join(parts))
+
+
+def why_no_kernel(o):
+    if o.no_kernel:
+        return "--no-kernel was given"
+    check = subprocess.run([os.path.join(HERE, "kernel-swap.sh"), "--check"], stderr=subprocess.PIPE, text=True)
+    return check.stderr.strip() if check.returncode else None
+
+
+def why_no_minflt(o):
+    if o.no_minflt:
+        return "--no-minflt was given"
+    if not os.access(o.minflt, os.X_OK):
+        return f"{os.path.relpath(o.minflt, os.path.dirname(HERE))} is not there: build it first"
+    doctor = subprocess.run([o.minflt, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return f"`minflt doctor` says it can't run here:\n{doctor.stdout.strip()}" if doctor.returncode else None
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="bench/run.sh", description="minflt against the kernel's own swap on zram")
+    p.add_argument("--rounds", type=int, help="rounds, each running every side once (default 5)")
+    p.add_argument("--size", type=size, help="working set (default 256M); the frames are half of it")
+    p.add_argument("--quick", action="store_true", help="one round over 64 MiB: a look, no result")
+    p.add_argument("--only", action="append", metavar="PATTERN", help="only this pattern (may be repeated)")
+    p.add_argument("--latency", action="store_true", help="also the percentiles of one access (costs two clock readings each)")
+    p.add_argument("--page-cluster-0", action="store_true", help="also the kernel with vm.page-cluster = 0")
+    p.add_argument("--no-kernel", action="store_true", help="leave the kernel's side out")
+    p.add_argument("--no-minflt", action="store_true", help="leave minflt's side out")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--out", default=os.path.join(HERE, "results"), help="folder for the results")
+    p.add_argument("--kind", help="last part of the file's name (default: zram, or quick)")
+    p.add_argument("--pattern-program", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--minflt", required=True, help=argparse.SUPPRESS)
+    o = p.parse_args()
+    o.rounds = o.rounds or (1 if o.quick else 5)
+    o.size = o.size or (64 * MIB if o.quick else 256 * MIB)
+    o.kind = o.kind or ("quick" if o.quick else "zram")
+    known = [name for name, _, _ in SWAP_PATTERNS + FIT_PATTERNS] + ["reserve"]
+    for name in o.only or []:
+        if name not in known:
+            p.error(f"no pattern is called '{name}'; there are: {', '.join(known)}")
+    return o
+
+
+def measure(b, swap, fit, kernel, minflt):
+    sides = ["native"] + (["kernel"] if kernel else []) + (["minflt"] if minflt else [])
+    sides += ["kernel_pc0"] if kernel and b.o.page_cluster_0 else []
+    if kernel and swap:
+        b.measure_overhead()
+    for nr in range(b.o.rounds):
+        b.round(swap, sides, b.o.size, b.o.size // 2, nr)
+        b.round(fit, ["native"] + (["minflt"] if minflt else []), b.o.size // 2, b.o.size * 3 // 4, nr)
+    if minflt and (not b.o.only or "reserve" in b.o.only):
+        result = b.under_minflt(32 * MIB, [b.o.pattern_program, "--reserve", "1T", "--touch", "64M"])
+        b.runs.append(dict(result, side="minflt", round=0, pattern="reserve"))
+    for name, _, _ in swap if minflt and kernel else []:
+        b.count_minflt(name, b.o.size, b.o.size // 2)
+
+
+def main():
+    o = arguments()
+    b = Bench(o)
+    swap = [p for p in SWAP_PATTERNS if not o.only or p[0] in o.only]
+    fit = [p for p in FIT_PATTERNS if not o.only or p[0] in o.only]
+    notes = []
+    no_kernel, no_minflt = why_no_kernel(o), why_no_minflt(o)
+    for side, why in (("kernel", no_kernel), ("minflt", no_minflt)):
+        if why:
+            notes.append(f"the side of {side} was not measured: {why}")
+            print("bench: " + notes[-1], file=sys.stderr)
+    try:
+        measure(b, swap, fit, not no_kernel, not no_minflt)
+    except Failed as failure:
+        sys.exit(f"bench: {failure}")
+    os.makedirs(o.out, exist_ok=True)
+    stem = os.path.join(o.out, f"{datetime.date.today()}-{machine.slug()}-{o.kind}")
+    if swap:
+        plot.bars(stem + ".svg", [(title, b.median(name, "kernel"), b.median(name, "minflt"), target) for name, title, target in swap])
+    report(b, swap, fit, stem + ".md", stem + ".svg", notes)
+    with open(stem + ".json", "w") as f:
+        json.dump({"machine": machine.describe(), "overhead": b.overhead, "size": o.size, "runs": b.runs}, f, indent=1)
+    with open(stem + ".md") as f:
+        print(f.read())
+
+
+main()
