@@ -242,7 +242,7 @@ def report(b, swap, fit, path, picture, notes):
     o = b.o
     parts = [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
              f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both, data compressible about "
-             f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{"s" * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
+             f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{'s' * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
              "Every byte is verified after each run. A kernel's limit has "
              f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without a limit).", ""]
     parts += [f"- {line}" for line in machine.describe() + notes]
