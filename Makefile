@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+#
+# make            build (the command is build/minflt)
+# make deps       install what is missing from Debian
+# make demo       deps, build, and the main job
+# make check      deps, build, and all the tests
+# make install    with DESTDIR and PREFIX (/usr/local)
+
+BUILD   := build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+# The prefix is compiled in; an existing build directory is told when it has changed.
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null && command -v ninja >/dev/null || \
+		{ echo "minflt: meson and ninja are missing; run: make deps" >&2; exit 1; }
+	@meson setup --prefix '$(PREFIX)' $(BUILD)
+
+deps:
+	@tools/deps.sh
+
+demo:
+	@tools/deps.sh build demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh
+
+check:
+	@tests/check.sh
+
+install: all
+	@meson configure $(BUILD) --prefix '$(PREFIX)'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+
+.PHONY: all deps demo check install clean
