@@ -26,6 +26,8 @@
 #define NR_SLOTS      (1UL << 26) /* swap slots: 256 GiB of evicted pages; their tables cost by what is touched */
 #define MAX_DEFERRED  1024
 #define MAX_READ      16
+#define BELLS         32u /* knocks of one slot between two resets */
+#define BELL_PAGES    (PAGER_NR_SLOTS * BELLS + 1)
 
 struct mm_struct *pager_mm;
 
@@ -36,7 +38,10 @@ static struct {
 	struct mf_request request;
 	struct swap_pool *pool;
 	int uffd;
-	unsigned long bell;               /* a page whose fault is a knock at the handler's door */
+	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and one more that
+	 * ends a fork. */
+	unsigned long bell;
+	struct { void (*fn)(void *); void *arg; unsigned next; } call[PAGER_NR_SLOTS];
 	unsigned long stack, tls;
 	atomic_uint ready;
 	/* fork: see pager_fork_prepare() */
@@ -258,12 +263,34 @@ static void serve_deferred(void)
 		serve(&pg.deferred[i]);
 }
 
-static void knocked(void)
+static bool is_bell(unsigned long addr)
 {
-	struct uffd_zeropage z = { .range = { pg.bell, PAGE } };
+	return addr - pg.bell < BELL_PAGES * PAGE;
+}
 
-	serve_deferred();
+static void knocked(unsigned long addr)
+{
+	struct uffd_zeropage z = { .range = { addr & ~(PAGE - 1), PAGE } };
+	unsigned slot = (unsigned)((addr - pg.bell) / PAGE / BELLS);
+
+	if (slot < PAGER_NR_SLOTS)
+		pg.call[slot].fn(pg.call[slot].arg);
+	else
+		serve_deferred();
 	sys_ioctl(pg.uffd, UFFD_ZEROPAGE, &z);
+}
+
+void pager_call(unsigned slot, void (*fn)(void *arg), void *arg)
+{
+	unsigned long mine = pg.bell + slot * BELLS * PAGE;
+
+	pg.call[slot].fn = fn;
+	pg.call[slot].arg = arg;
+	(void)*(volatile char *)(mine + pg.call[slot].next * PAGE);
+	if (++pg.call[slot].next == BELLS) {
+		sys_madvise(mine, BELLS * PAGE, 4 /* MADV_DONTNEED */);
+		pg.call[slot].next = 0;
+	}
 }
 
 static void handle(const struct uffd_msg *msg)
@@ -271,11 +298,12 @@ static void handle(const struct uffd_msg *msg)
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
 	atomic_store(&pg.busy, 1);
-	if ((msg->address & ~(PAGE - 1)) == pg.bell) {
-		knocked();
-	} else if (!defer(msg)) {
+	if (!defer(msg)) {
 		follow(msg);
-		serve(msg);
+		if (is_bell((unsigned long)msg->address))
+			knocked((unsigned long)msg->address);
+		else
+			serve(msg);
 		if (!atomic_load(&pg.fork_tid))
 			balance();
 	}
@@ -369,7 +397,7 @@ static int open_uffd(const char **what)
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
 	if (!err)
-		err = uffd_arm(pg.bell, PAGE);
+		err = uffd_arm(pg.bell, BELL_PAGES * PAGE);
 	if (err)
 		sys_close(pg.uffd);
 	return err;
@@ -416,7 +444,7 @@ int pager_start(struct mf_control *control, const char **what)
 	err = uffd_machine_init(nr_frames);
 	if (err)
 		return err;
-	pg.bell = (unsigned long)sys_mmap(0, PAGE, 1 /* PROT_READ */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
+	pg.bell = (unsigned long)sys_mmap(0, BELL_PAGES * PAGE, 1 /* PROT_READ */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
 	pg.stack = (unsigned long)machine_alloc(HANDLER_STACK);
 	pg.tls = (unsigned long)machine_alloc(PAGE);
 	if (sys_is_err((long)pg.bell) || !pg.stack || !pg.tls)
@@ -447,12 +475,14 @@ void pager_fork_prepare(void)
 
 void pager_fork_parent(void)
 {
+	unsigned long last = pg.bell + (BELL_PAGES - 1) * PAGE;
+
 	mm_quiet(false);
 	atomic_store(&pg.fork_tid, 0);
 	if (!atomic_load(&pg.nr_deferred))
 		return;
-	(void)*(volatile char *)pg.bell;
-	sys_madvise(pg.bell, PAGE, 4 /* MADV_DONTNEED */);
+	(void)*(volatile char *)last;
+	sys_madvise(last, PAGE, 4 /* MADV_DONTNEED */);
 }
 
 static int arm_all(void)

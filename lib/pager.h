@@ -31,6 +31,11 @@ void pager_fork_prepare(void);
 void pager_fork_parent(void);
 int pager_fork_child(void);
 
+/* Run fn(arg) on the handler's thread and wait for it: for what needs the userfaultfd, which only the handler has. slot < PAGER_NR_SLOTS is
+ * the caller's alone until the return. Costs as much as a fault. The caller holds no lock. */
+#define PAGER_NR_SLOTS 64u
+void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
+
 /* End the program: `text` goes to the user by the control page. Callable from any thread. */
 _Noreturn void pager_die(enum mf_state state, const char *text);
 /* A line for the user at the end. */

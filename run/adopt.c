@@ -10,7 +10,7 @@
 #include "lib/pager.h"
 #include "run/runtime.h"
 
-#define NR_EARLY  64
+#define NR_EARLY  128
 #define LARGE_BSS (256UL << 10) /* smaller ones are not worth a mapping of their own */
 
 static struct { unsigned long addr; size_t len; int prot; } early[NR_EARLY];
@@ -51,11 +51,11 @@ void rt_adopt_early(void)
 	mmap_write_lock(pager_mm);
 	for (unsigned i = 0; i < nr_early; i++)
 		if (rt_manage(early[i].addr, early[i].len, rt_prot_flags(early[i].prot), true))
-			pager_die(MF_STATE_FAILED, "early memory can't be taken over\n");
+			pager_die(MF_STATE_FAILED, "memory from before the start can't be taken over\n");
 	mmap_write_unlock(pager_mm);
 }
 
-static int adopt_bss(struct dl_phdr_info *info, size_t size, void *data)
+static int note_bss(struct dl_phdr_info *info, size_t size, void *data)
 {
 	unsigned long self = (unsigned long)&early;
 
@@ -68,15 +68,12 @@ static int adopt_bss(struct dl_phdr_info *info, size_t size, void *data)
 			continue;
 		if (self >= start && self < to)
 			continue; /* the runtime itself stays out */
-		if (rt_manage(from, to - from, VM_READ | VM_WRITE, true))
-			pager_die(MF_STATE_FAILED, "a bss segment can't be taken over\n");
+		rt_note_early(from, to - from, PROT_READ | PROT_WRITE);
 	}
 	return 0;
 }
 
-void rt_adopt_bss(void)
+void rt_note_bss(void)
 {
-	mmap_write_lock(pager_mm);
-	dl_iterate_phdr(adopt_bss, NULL);
-	mmap_write_unlock(pager_mm);
+	dl_iterate_phdr(note_bss, NULL);
 }

@@ -70,7 +70,7 @@ static long do_sbrk(struct rt_call *c)
 EXPORT int brk(void *to)
 {
 	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
-		return (int)rt_errno(rt_run(do_brk, (long)to, 0, 0, 0, 0, 0, NULL));
+		return (int)rt_errno(rt_run(do_brk, RT_REMOTE, RT_ARGS((long)to), NULL));
 	return (unsigned long)sys_brk((unsigned long)to) == (unsigned long)to ? 0 : (int)rt_errno(-ENOMEM);
 }
 
@@ -79,7 +79,7 @@ EXPORT void *sbrk(intptr_t increment)
 	unsigned long old;
 
 	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
-		return (void *)rt_errno(rt_run(do_sbrk, increment, 0, 0, 0, 0, 0, NULL));
+		return (void *)rt_errno(rt_run(do_sbrk, increment > 0 ? RT_REMOTE : RT_HERE, RT_ARGS(increment), NULL));
 	old = (unsigned long)sys_brk(0);
 	if (increment && (unsigned long)sys_brk(old + (unsigned long)increment) != old + (unsigned long)increment)
 		return (void *)rt_errno(-ENOMEM);

@@ -2,12 +2,13 @@
  *
  * calls.c - how a call of the program gets to work on the engine: gate, slot, stack.
  *
- * Cost of a call beside the system call itself: two sigprocmask (0.2 us) and four atomic operations.
+ * Cost of a call beside the system call itself: two sigprocmask (0.2 us) and four atomic operations; on the handler's thread, a fault more.
  */
+#include "lib/pager.h"
 #include "machine/sys.h"
 #include "run/runtime.h"
 
-#define NR_SLOTS   64
+#define NR_SLOTS   PAGER_NR_SLOTS
 #define STACK_SIZE (32UL << 10)
 
 static struct {
@@ -134,7 +135,14 @@ static void slot_give(unsigned slot)
 	}
 }
 
-long rt_run(rt_fn fn, long a, long b, long c, long d, long e, long f, struct rt_call *out)
+static void on_handler(void *arg)
+{
+	struct rt_call *call = arg;
+
+	call->ret = call->fn(call);
+}
+
+long rt_run(rt_fn fn, enum rt_where where, const long a[6], struct rt_call *out)
 {
 	uint64_t all = ~0ULL, old = 0;
 	struct rt_call *call;
@@ -145,8 +153,12 @@ long rt_run(rt_fn fn, long a, long b, long c, long d, long e, long f, struct rt_
 	gate_enter();
 	slot = slot_take();
 	call = (struct rt_call *)(rt.stacks + (slot + 1) * STACK_SIZE) - 1;
-	*call = (struct rt_call){ .a = { a, b, c, d, e, f } };
-	r = rt_on_stack(call, fn);
+	*call = (struct rt_call){ .a = { a[0], a[1], a[2], a[3], a[4], a[5] }, .fn = fn };
+	if (where == RT_REMOTE)
+		pager_call(slot, on_handler, call);
+	else
+		call->ret = rt_on_stack(call, fn);
+	r = call->ret;
 	if (out)
 		*out = *call;
 	slot_give(slot);

@@ -185,7 +185,7 @@ EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 	}
 	if (!is_ours(prot, flags) && !(flags & MAP_FIXED))
 		return (void *)rt_errno(sys_mmap((unsigned long)addr, len, prot, flags, fd, off));
-	p = rt_run(do_mmap, (long)addr, (long)len, prot, flags, fd, off, &out);
+	p = rt_run(do_mmap, is_ours(prot, flags) ? RT_REMOTE : RT_HERE, RT_ARGS((long)addr, (long)len, prot, flags, fd, off), &out);
 	if (!sys_is_err(p) && out.advice)
 		sys_madvise((unsigned long)p, page_up(len), out.advice);
 	if (!sys_is_err(p) && flags & MAP_LOCKED && is_ours(prot, flags)) {
@@ -229,7 +229,7 @@ EXPORT int munmap(void *addr, size_t len)
 			rt_forget_early((unsigned long)addr, len);
 		return (int)rt_errno(r);
 	}
-	return (int)rt_errno(rt_run(do_munmap_call, (long)addr, (long)len, 0, 0, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_munmap_call, RT_HERE, RT_ARGS((long)addr, (long)len), NULL));
 }
 
 /* ---- mremap ------------------------------------------------------------------------------------------------------ */
@@ -312,7 +312,7 @@ EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
 		}
 		return (void *)rt_errno(p);
 	}
-	p = rt_run(do_mremap, (long)addr, (long)old_len, (long)new_len, flags, (long)to, 0, &out);
+	p = rt_run(do_mremap, RT_REMOTE, RT_ARGS((long)addr, (long)old_len, (long)new_len, flags, (long)to), &out);
 	if (!sys_is_err(p) && out.advice)
 		sys_madvise((unsigned long)p, page_up(new_len), out.advice);
 	return (void *)rt_errno(p);
@@ -390,14 +390,14 @@ EXPORT int mprotect(void *addr, size_t len, int prot)
 {
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_mprotect((unsigned long)addr, len, prot));
-	return (int)rt_errno(rt_run(do_mprotect, (long)addr, (long)len, prot, -2, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_mprotect, RT_HERE, RT_ARGS((long)addr, (long)len, prot, -2), NULL));
 }
 
 EXPORT int pkey_mprotect(void *addr, size_t len, int prot, int pkey)
 {
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_call4(SYS_pkey_mprotect, (long)addr, (long)len, prot, pkey));
-	return (int)rt_errno(rt_run(do_mprotect, (long)addr, (long)len, prot, pkey, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_mprotect, RT_HERE, RT_ARGS((long)addr, (long)len, prot, pkey), NULL));
 }
 
 /* ---- madvise ----------------------------------------------------------------------------------------------------- */
@@ -492,10 +492,12 @@ static long do_madvise(struct rt_call *c)
 
 EXPORT int madvise(void *addr, size_t len, int advice)
 {
+	enum rt_where where = advice == MADV_PAGEOUT || advice == MADV_WILLNEED ? RT_REMOTE : RT_HERE;
+
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed) || advice == MADV_POPULATE_READ ||
 	    advice == MADV_POPULATE_WRITE)
 		return (int)rt_errno(sys_madvise((unsigned long)addr, len, advice));
-	return (int)rt_errno(rt_run(do_madvise, (long)addr, (long)len, advice, 0, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_madvise, where, RT_ARGS((long)addr, (long)len, advice), NULL));
 }
 
 EXPORT int posix_madvise(void *addr, size_t len, int advice)
@@ -556,7 +558,7 @@ static int lock_range(const void *addr, size_t len, int flags)
 		return (int)rt_errno(sys_call3(SYS_mlock2, (long)addr, (long)len, flags));
 	if (flags & ~MLOCK_ONFAULT)
 		return (int)rt_errno(-EINVAL);
-	r = rt_run(do_mlock, (long)addr, (long)len, 0, 0, 0, 0, NULL);
+	r = rt_run(do_mlock, RT_HERE, RT_ARGS((long)addr, (long)len), NULL);
 	if (!r && !(flags & MLOCK_ONFAULT))
 		r = sys_call2(SYS_mlock, (long)addr, (long)len); /* faults everything in: no lock is held */
 	return (int)rt_errno(r);
@@ -590,7 +592,7 @@ EXPORT int munlock(const void *addr, size_t len)
 {
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_call2(SYS_munlock, (long)addr, (long)len));
-	return (int)rt_errno(rt_run(do_munlock, (long)addr, (long)len, 0, 0, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_munlock, RT_HERE, RT_ARGS((long)addr, (long)len), NULL));
 }
 
 /* The host is asked to lock on fault: it must not populate the arena, whose holes are ours. a: flags */
@@ -649,12 +651,12 @@ EXPORT int mlockall(int flags)
 
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_call1(SYS_mlockall, flags));
-	r = rt_run(do_mlockall, flags, 0, 0, 0, 0, 0, NULL);
+	r = rt_run(do_mlockall, RT_HERE, RT_ARGS(flags), NULL);
 	if (r || !(flags & MCL_CURRENT) || flags & MCL_ONFAULT)
 		return (int)rt_errno(r);
 	out.addr = out.len = 0;
 	do {
-		rt_run(next_range, (long)(out.addr + out.len), 0, 0, 0, 0, 0, &out);
+		rt_run(next_range, RT_HERE, RT_ARGS((long)(out.addr + out.len)), &out);
 		if (out.len)
 			sys_madvise(out.addr, out.len, out.advice);
 	} while (out.len);
@@ -665,7 +667,7 @@ EXPORT int munlockall(void)
 {
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_call0(SYS_munlockall));
-	return (int)rt_errno(rt_run(do_munlockall, 0, 0, 0, 0, 0, 0, NULL));
+	return (int)rt_errno(rt_run(do_munlockall, RT_HERE, RT_ARGS(0), NULL));
 }
 
 /* ---- mincore ----------------------------------------------------------------------------------------------------- */
@@ -707,7 +709,7 @@ EXPORT int mincore(void *addr, size_t len, unsigned char *vec)
 	for (size_t i = 0; i < page_up(len) / PAGE; i += 64) {
 		struct rt_call out;
 
-		rt_run(untouched, (long)((unsigned long)addr + i * PAGE), (long)(page_up(len) / PAGE - i), 0, 0, 0, 0, &out);
+		rt_run(untouched, RT_HERE, RT_ARGS((long)((unsigned long)addr + i * PAGE), (long)(page_up(len) / PAGE - i)), &out);
 		for (unsigned k = 0; out.bits; k++, out.bits >>= 1)
 			if (out.bits & 1)
 				vec[i + k] = 0;

@@ -28,6 +28,8 @@ extern HIDDEN atomic_bool rt_active;
 /* One call under way, in the runtime's own memory. */
 struct rt_call {
 	long a[6];          /* arguments of the system call */
+	long ret;
+	long (*fn)(struct rt_call *call);
 	uint64_t bits;      /* a result that goes back beside the return value */
 	unsigned long addr, len; /* a range for the caller to work on afterwards */
 	int advice;         /* ... by this madvise; 0: nothing */
@@ -35,8 +37,11 @@ struct rt_call {
 
 typedef long (*rt_fn)(struct rt_call *call);
 
-/* Runs fn on a stack of the runtime, signals blocked. `out` (may be NULL) receives the call's fields afterwards. */
-HIDDEN long rt_run(rt_fn fn, long a, long b, long c, long d, long e, long f, struct rt_call *out);
+/* Runs fn on a stack of the runtime, signals blocked. `out` (may be NULL) receives the call's fields afterwards.
+ * RT_REMOTE: on the handler's thread instead, for what needs the userfaultfd (arming, evicting, reading back). */
+enum rt_where { RT_HERE, RT_REMOTE };
+HIDDEN long rt_run(rt_fn fn, enum rt_where where, const long a[6], struct rt_call *out);
+#define RT_ARGS(...) ((const long[6]){ __VA_ARGS__ })
 /* No call is under way, and none begins until rt_gate_open(); calls of this thread pass. */
 HIDDEN void rt_gate_close(void);
 HIDDEN void rt_gate_open(void);
@@ -54,7 +59,7 @@ HIDDEN unsigned long rt_prot_flags(int prot);
 HIDDEN void rt_note_early(unsigned long addr, size_t len, int prot); /* a private anonymous mapping made before the start */
 HIDDEN void rt_forget_early(unsigned long addr, size_t len);
 HIDDEN void rt_adopt_early(void);
-HIDDEN void rt_adopt_bss(void);
+HIDDEN void rt_note_bss(void); /* large bss segments, as early mappings; takes the loader's lock */
 
 /* fork.c */
 HIDDEN void rt_fork_init(void);

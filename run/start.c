@@ -92,6 +92,12 @@ static _Noreturn void fail(const char *what, int err)
 	sys_exit_group(125);
 }
 
+static long adopt(struct rt_call *c)
+{
+	rt_adopt_early();
+	return 0;
+}
+
 __attribute__((constructor(101))) static void start(int argc, char **argv, char **envp)
 {
 	char **entry = find_env(envp, "MINFLT_CONTROL");
@@ -128,9 +134,9 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	}
 	if (err)
 		fail(what, err);
-	rt_adopt_early();
+	rt_note_bss();
+	rt_run(adopt, RT_REMOTE, RT_ARGS(0), NULL);
 	atomic_store(&rt_active, true);
-	rt_adopt_bss();
 	control->counters.started_ns = now_ns() - begin;
 	atomic_store(&control->state, MF_STATE_RUNNING);
 }
@@ -158,7 +164,7 @@ static long do_reclaim(struct rt_call *c)
 EXPORT unsigned long mf_run_reclaim(unsigned long nr);
 EXPORT unsigned long mf_run_reclaim(unsigned long nr)
 {
-	return atomic_load(&rt_active) ? (unsigned long)rt_run(do_reclaim, (long)nr, 0, 0, 0, 0, 0, NULL) : 0;
+	return atomic_load(&rt_active) ? (unsigned long)rt_run(do_reclaim, RT_REMOTE, RT_ARGS((long)nr), NULL) : 0;
 }
 
 static long do_residency(struct rt_call *c)
@@ -174,5 +180,5 @@ static long do_residency(struct rt_call *c)
 EXPORT int mf_run_residency(const void *addr);
 EXPORT int mf_run_residency(const void *addr)
 {
-	return atomic_load(&rt_active) ? (int)rt_run(do_residency, (long)addr, 0, 0, 0, 0, 0, NULL) : -1;
+	return atomic_load(&rt_active) ? (int)rt_run(do_residency, RT_HERE, RT_ARGS((long)addr), NULL) : -1;
 }
