@@ -39,8 +39,8 @@ FIT_PATTERNS = [
 ]
 METADATA_LIMIT = 0.02
 # What is taken from the statistics of `minflt run --stats`, and what it is called there.
-OWN_KEYS = {"total": "total_peak", "metadata": "metadata_bytes", "touched": "touched_peak", "uses_move": "uses_move",
-            "pool_peak": "bytes_pool_peak"}
+OWN_KEYS = {"total": "total_peak_bytes", "metadata": "metadata_bytes", "touched": "touched_peak_bytes", "pool_peak": "pool_peak_bytes",
+            "mode": "mode", "start_ns": "start_ns", "pool_ratio": "compression_ratio"}
 
 
 class Failed(Exception):
@@ -245,7 +245,8 @@ def report(b, swap, fit, path, picture, notes):
              f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{'s' * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
              "Every byte is verified after each run. A kernel's limit has "
              f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without a limit).", ""]
-    parts += [f"- {line}" for line in machine.describe() + notes]
+    modes = sorted({r["mode"] for r in b.runs if r.get("mode")})
+    parts += [f"- {line}" for line in machine.describe() + ([f"minflt's way of carrying pages: {', '.join(modes)}"] if modes else []) + notes]
     if swap:
         parts += ["", "## Twice the frames", "", f"![plot]({os.path.basename(picture)})", "", markdown(swap_table(b, swap)), "",
                   "Memory is the peak of everything: cgroup and compressed pool of the kernel; frames, pool and tables of minflt by its own "
