@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,19 +244,30 @@ static void unblock_signals(struct run *run)
 	sigprocmask(SIG_SETMASK, &run->old_set, NULL);
 }
 
-/* => the status of a program that could not be executed, after having said why */
-static int exec_failed(const struct launch *l, int err)
+static void __attribute__((format(printf, 3, 4))) fail(struct outcome *out, int status, const char *fmt, ...)
 {
-	if (err == ENOEXEC)
-		return complain(EXIT_NOT_EXEC, "%s: is neither an ELF program nor a script that begins with #!; name its interpreter", l->name);
-	if (err == E2BIG)
-		return complain(EXIT_NOT_EXEC, "%s: the arguments and the environment are too long; make them shorter", l->name);
-	if (err == ENOENT)
-		return complain(EXIT_MISSING, "%s: no such program, or its interpreter is missing", l->name);
-	return complain(EXIT_NOT_EXEC, "%s: cannot be executed: %s", l->name, strerror(err));
+	va_list ap;
+
+	out->status = status;
+	va_start(ap, fmt);
+	vsnprintf(out->why, sizeof(out->why), fmt, ap);
+	va_end(ap);
 }
 
-/* The last line of what the runtime said, for a line of ours. */
+/* The program could not be executed. */
+static void exec_failed(struct outcome *out, const struct launch *l, int err)
+{
+	if (err == ENOEXEC)
+		fail(out, EXIT_NOT_EXEC, "%s: is neither an ELF program nor a script that begins with #!; name its interpreter", l->name);
+	else if (err == E2BIG)
+		fail(out, EXIT_NOT_EXEC, "%s: the arguments and the environment are too long; make them shorter", l->name);
+	else if (err == ENOENT)
+		fail(out, EXIT_MISSING, "%s: no such program, or its interpreter is missing", l->name);
+	else
+		fail(out, EXIT_NOT_EXEC, "%s: cannot be executed: %s", l->name, strerror(err));
+}
+
+/* The first line of what the runtime said, for a line of ours. */
 static const char *first_line(const struct mf_control *c, char *buf, size_t len)
 {
 	size_t n = strnlen(c->message, sizeof(c->message));
@@ -276,20 +288,20 @@ static void judge(struct run *run)
 	char text[1024];
 
 	if (run->report->setup_errno) {
-		out->status = complain(EXIT_MINFLT, "%s: cannot be prepared: %s; raise the limits of this process (ulimit -n)", l->name,
+		fail(out, EXIT_MINFLT, "%s: cannot be prepared: %s; raise the limits of this process (ulimit -n)", l->name,
 				       strerror(run->report->setup_errno));
 	} else if (run->report->exec_errno) {
-		out->status = exec_failed(l, run->report->exec_errno);
+		exec_failed(out, l, run->report->exec_errno);
 	} else if (run->gate.state == GATE_REFUSED) {
-		out->status = complain(EXIT_MINFLT, "%s: %s", l->name, run->gate.reason);
+		fail(out, EXIT_MINFLT, "%s: %s", l->name, run->gate.reason);
 	} else if (state == MF_STATE_ASKED && WIFSIGNALED(ws)) {
-		out->status = complain(EXIT_MINFLT, "%s: the runtime did not report for duty: the program died of signal %d (%s) before", l->name,
+		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program died of signal %d (%s) before", l->name,
 				       WTERMSIG(ws), strsignal(WTERMSIG(ws)));
 	} else if (state == MF_STATE_ASKED) {
-		out->status = complain(EXIT_MINFLT, "%s: the runtime did not report for duty: the program ended with status %d before; 'minflt doctor' tries the runtime out",
+		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program ended with status %d before; 'minflt doctor' tries the runtime out",
 				       l->name, WEXITSTATUS(ws));
 	} else if (state == MF_STATE_FAILED) {
-		out->status = complain(EXIT_MINFLT, "%s: the runtime could not start: %s", l->name, first_line(l->control, text, sizeof(text)));
+		fail(out, EXIT_MINFLT, "%s: the runtime could not start: %s", l->name, first_line(l->control, text, sizeof(text)));
 	} else {
 		out->ran = true;
 		out->status = WIFSIGNALED(ws) ? 128 + WTERMSIG(ws) : WEXITSTATUS(ws);
@@ -306,7 +318,7 @@ void launch(const struct launch *l, struct outcome *out)
 	out->status = EXIT_MINFLT;
 	run.report = mmap(NULL, sizeof(*run.report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.report == MAP_FAILED) {
-		complain(EXIT_MINFLT, "no memory for minflt itself: %s; raise the limits of this process (ulimit -v)", strerror(errno));
+		fail(out, EXIT_MINFLT, "no memory for minflt itself: %s; raise the limits of this process (ulimit -v)", strerror(errno));
 		return;
 	}
 	block_signals(&run);
@@ -315,7 +327,7 @@ void launch(const struct launch *l, struct outcome *out)
 	if (pid == 0)
 		child(&run, parent);
 	if (pid < 0) {
-		complain(EXIT_MINFLT, "cannot start a process: %s; raise the limits of this user (ulimit -u)", strerror(errno));
+		fail(out, EXIT_MINFLT, "cannot start a process: %s; raise the limits of this user (ulimit -u)", strerror(errno));
 	} else {
 		run.gate.pid = pid;
 		supervise(&run);

@@ -27,12 +27,13 @@ struct outcome {
 	bool ran;              /* the runtime reported for duty and the program's own code ran */
 	double seconds;        /* wall clock */
 	struct rusage usage;
+	char why[4096 + 512];  /* it did not run: one line, the thing and the remedy */
 };
 
 /* => the page, with its descriptor (above 2, close-on-exec) in *fd; NULL with errno */
 struct mf_control *control_create(int *fd, const struct mf_request *request);
 
-/* Runs it to its end. Says what went wrong by itself; `status` is then 125, 126 or 127. */
+/* Runs it to its end. `status` is 125, 126 or 127, with `why`, when it did not run. */
 void launch(const struct launch *l, struct outcome *out);
 
 #endif

@@ -68,9 +68,11 @@ void probe_userfaultfd(struct probe *p)
 
 const char *probe_missing_feature(const struct probe *p)
 {
-	if (p->features & (UFFD_FEATURE_MOVE | UFFD_FEATURE_PAGEFAULT_WP))
-		return NULL;
-	return "write protection (Linux 5.7, CONFIG_HAVE_ARCH_USERFAULTFD_WP)";
+	if (!(p->features & UFFD_FEATURE_PAGEFAULT_WP))
+		return "write protection (Linux 5.7)";
+	if (!(p->features & UFFD_FEATURE_THREAD_ID))
+		return "thread ids (Linux 4.14)";
+	return NULL;
 }
 
 const char *probe_explain(const struct probe *p, char *buf, int len)

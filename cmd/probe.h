@@ -17,7 +17,7 @@ struct probe {
 
 void probe_userfaultfd(struct probe *p);
 
-/* Without MOVE, pages are write-protected on their way out. => NULL: good enough, else the name of what is missing */
+/* What the runtime can't do without. MOVE is not among it: pages are copied then. => NULL: all there, else the name of what is missing */
 const char *probe_missing_feature(const struct probe *p);
 
 /* One line: what is wrong and what to do about it. */

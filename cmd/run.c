@@ -112,7 +112,7 @@ static int tell_stats(struct prepared *p, const struct outcome *out)
 int cmd_run(int argc, char **argv)
 {
 	static struct prepared p; /* paths make it large */
-	struct outcome out;
+	static struct outcome out;
 	int status = prepare(&p, argc, argv);
 
 	if (p.o.help && !status) {
@@ -123,7 +123,7 @@ int cmd_run(int argc, char **argv)
 		return status;
 	launch(&p.l, &out);
 	if (!out.ran)
-		return out.status;
+		return complain(out.status, "%s", out.why);
 	tell_messages(p.l.control);
 	if (!p.o.quiet) {
 		setvbuf(stderr, NULL, _IOFBF, 8192); /* one write, not mixed with what others say */
