@@ -7,8 +7,8 @@
 #   kernel-swap.sh --check          can it be done here? 0, or 77 and the reason on standard error
 #
 # Without --limit the cgroup only counts; --count-only leaves zram out as well. The statistics are lines NAME=VALUE in bytes: memory_peak (cgroup), zram_peak (mem_used_max: the
-# device's compressed pool, which no cgroup is charged for), swapped_in/out (pages, whole
-# system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
+# device's compressed pool, which no cgroup is charged for), oom_kills, swapped_in/out (pages,
+# whole system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
 set -eu
 
 limit= cluster= disksize=4G stats= check= count=
@@ -85,11 +85,11 @@ mkdir "$group"
 if [ $version = 1 ]; then
 	echo 100 > "$group/memory.swappiness"
 	[ -z "$limit" ] || echo "$limit" > "$group/memory.limit_in_bytes"
-	peak=memory.max_usage_in_bytes
+	peak=memory.max_usage_in_bytes events=memory.oom_control
 else
 	echo 100 > /proc/sys/vm/swappiness
 	[ -z "$limit" ] || echo "$limit" > "$group/memory.max"
-	peak=memory.peak
+	peak=memory.peak events=memory.events
 fi
 counter() { awk -v n="$1" '$1 == n { print $2 }' /proc/vmstat; }
 in0=$(counter pswpin) out0=$(counter pswpout)
@@ -103,6 +103,7 @@ if [ -n "$stats" ]; then
 	{
 		echo "memory_peak=$(cat "$group/$peak" 2>/dev/null || echo 0)"
 		echo "zram_peak=$usedmax"
+		echo "oom_kills=$(awk '$1 == "oom_kill" { print $2 }' "$group/$events")"
 		echo "swapped_in=$(($(counter pswpin) - in0))"
 		echo "swapped_out=$(($(counter pswpout) - out0))"
 	} > "$stats"

@@ -38,6 +38,9 @@ FIT_PATTERNS = [
     ("fit-fill", "first fill (every access is a fault)", None),
 ]
 METADATA_LIMIT = 0.02
+# At a limit this tight the kernel's reclaim sometimes finds nothing in time, and its OOM killer ends the program though swap is free. Such a
+# run has no figure; it is repeated, and how often it happened is reported.
+OOM_REPEATS = 10
 # What is taken from the statistics of `minflt run --stats`, and what it is called there.
 OWN_KEYS = {"total": "total_peak_bytes", "metadata": "metadata_bytes", "touched": "touched_peak_bytes", "pool_peak": "pool_peak_bytes",
             "mode": "mode", "start_ns": "start_ns", "pool_ratio": "compression_ratio"}
@@ -82,6 +85,7 @@ class Bench:
     def __init__(self, options):
         self.o = options
         self.overhead = 0
+        self.ooms = 0
         self.runs = []
         self.folder = tempfile.TemporaryDirectory(prefix="minflt-bench-")
         self.stats = os.path.join(self.folder.name, "stats")
@@ -95,10 +99,22 @@ class Bench:
         result, rss = run(self.program(name, bytes_))
         return dict(result, total=rss)
 
-    def in_cgroup(self, options, program):
-        result, _ = run([os.path.join(HERE, "kernel-swap.sh"), "--stats", self.stats, *options, "--", *program])
+    def cgroup_stats(self):
         with open(self.stats) as f:
-            return result, {k: int(v) for k, v in (line.strip().split("=") for line in f)}
+            return {k: int(v) for k, v in (line.strip().split("=") for line in f)}
+
+    def in_cgroup(self, options, program):
+        argv = [os.path.join(HERE, "kernel-swap.sh"), "--stats", self.stats, *options, "--", *program]
+        for attempt in range(OOM_REPEATS):
+            try:
+                result, _ = run(argv)
+                return result, self.cgroup_stats()
+            except Failed:
+                if attempt == OOM_REPEATS - 1 or not os.path.exists(self.stats) or not self.cgroup_stats()["oom_kills"]:
+                    raise
+                self.ooms += 1
+                print("bench: the kernel's OOM killer ended this run; repeated", file=sys.stderr)
+        return None
 
     def kernel(self, name, bytes_, frames, cluster=None):
         limit = ["--limit", str(frames + self.overhead)] if frames else []
@@ -245,6 +261,8 @@ def report(b, swap, fit, path, picture, notes):
              f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{'s' * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
              "Every byte is verified after each run. A kernel's limit has "
              f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without a limit).", ""]
+    if b.ooms:
+        notes = notes + [f"the kernel's OOM killer ended {b.ooms} runs of the kernel's side although swap was free; they were repeated"]
     modes = sorted({r["mode"] for r in b.runs if r.get("mode")})
     parts += [f"- {line}" for line in machine.describe() + ([f"minflt's way of carrying pages: {', '.join(modes)}"] if modes else []) + notes]
     if swap:
