@@ -39,9 +39,11 @@ void swap_pool_destroy(struct swap_pool *pool);
 
 extern const struct swap_ops swap_pool_ops; /* ctx: the swap_pool */
 
-/* The limit may be raised and lowered at any time; lowering below what is in use makes the next stores fail with -ENOSPC. */
+/* The limit may be raised and lowered at any time. Below what is in use, each store that would need one more block fails with -ENOSPC; one
+ * that finds room in the blocks there are still succeeds. */
 void swap_pool_set_limit(struct swap_pool *pool, size_t bytes);
-/* Move objects together so that whole blocks become free. => bytes given back to the host. Called by the owner when it is short. */
+/* Move objects together so that whole blocks become free. => bytes given back to the host, 0: nothing more to gain. Called by the owner when
+ * it is short; one call stops after some megabytes, because a fault may be waiting for it. */
 size_t swap_pool_compact(struct swap_pool *pool);
 
 struct swap_pool_stats {
