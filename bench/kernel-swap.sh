@@ -11,7 +11,7 @@
 # whole system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
 set -eu
 
-limit= cluster= disksize=4G stats= check= count=
+limit='' cluster='' disksize=4G stats='' check='' count=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--limit) limit=$2; shift 2 ;;
@@ -30,7 +30,7 @@ no() { echo "kernel-swap.sh: $*" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || no "only root can set up zram and a memory cgroup; run as root for the kernel's side"
 [ -e /sys/class/zram-control ] || modprobe zram 2>/dev/null || no "this kernel has no zram (CONFIG_ZRAM)"
 
-version= root=
+version='' root=''
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
 	grep -qw memory /sys/fs/cgroup/cgroup.controllers || no "the memory controller is not in /sys/fs/cgroup/cgroup.controllers"
 	version=2 root=/sys/fs/cgroup
@@ -47,7 +47,8 @@ free_zram() { # => number of an unused device; makes one when all are taken
 	cat /sys/class/zram-control/hot_add
 }
 
-nr=$(free_zram) && [ -e "/sys/block/zram$nr" ] || no "no zram device is free and none could be added"
+nr=$(free_zram) || nr=none
+[ -e "/sys/block/zram$nr" ] || no "no zram device is free and none could be added"
 dev=/dev/zram$nr sys=/sys/block/zram$nr
 algorithm=$(sed 's/.*\[\(.*\)\].*/\1/' "$sys/comp_algorithm")
 grep -qw lz4 "$sys/comp_algorithm" || no "zram here has no lz4, only: $(cat "$sys/comp_algorithm")"
@@ -58,7 +59,7 @@ old_cluster=$(cat /proc/sys/vm/page-cluster) old_swappiness=$(cat /proc/sys/vm/s
 
 free_swap() {
 	swapoff "$dev" 2>/dev/null || :
-	for i in 1 2 3 4 5; do echo 1 > "$sys/reset" 2>/dev/null && break; sleep 0.1; done
+	for _ in 1 2 3 4 5; do echo 1 > "$sys/reset" 2>/dev/null && break; sleep 0.1; done
 	echo "$algorithm" > "$sys/comp_algorithm" 2>/dev/null || :
 }
 
@@ -67,7 +68,7 @@ restore() {
 	[ -n "$count" ] || free_swap
 	echo "$old_cluster" > /proc/sys/vm/page-cluster
 	echo "$old_swappiness" > /proc/sys/vm/swappiness
-	for i in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
+	for _ in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
 }
 trap restore EXIT
 trap 'exit 130' INT
@@ -99,10 +100,9 @@ status=0
 sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
 
 if [ -n "$stats" ]; then
-	read -r orig compr used maxlimit usedmax rest < "$sys/mm_stat" # see the kernel's zram.rst
 	{
 		echo "memory_peak=$(cat "$group/$peak" 2>/dev/null || echo 0)"
-		echo "zram_peak=$usedmax"
+		echo "zram_peak=$(awk '{ print $5 }' "$sys/mm_stat")"
 		echo "oom_kills=$(awk '$1 == "oom_kill" { print $2 }' "$group/$events")"
 		echo "swapped_in=$(($(counter pswpin) - in0))"
 		echo "swapped_out=$(($(counter pswpout) - out0))"

@@ -106,6 +106,8 @@ class Bench:
     def in_cgroup(self, options, program):
         argv = [os.path.join(HERE, "kernel-swap.sh"), "--stats", self.stats, *options, "--", *program]
         for attempt in range(OOM_REPEATS):
+            if os.path.exists(self.stats):
+                os.unlink(self.stats)
             try:
                 result, _ = run(argv)
                 return result, self.cgroup_stats()
@@ -292,7 +294,10 @@ def why_no_minflt(o):
     if not os.access(o.minflt, os.X_OK):
         return f"{os.path.relpath(o.minflt, os.path.dirname(HERE))} is not there: build it first"
     doctor = subprocess.run([o.minflt, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return f"`minflt doctor` says it can't run here:\n{doctor.stdout.strip()}" if doctor.returncode else None
+    if not doctor.returncode:
+        return None
+    trouble = [line for line in doctor.stdout.splitlines() if line and not line.startswith("ok ")]
+    return "`minflt doctor` says it can't run here: " + "; ".join(trouble)
 
 
 def arguments():
