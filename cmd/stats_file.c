@@ -51,6 +51,25 @@ static int look_at_target(struct stats_file *f, const char *path)
 	return !S_ISREG(st.st_mode);
 }
 
+/* `name` is not there yet; if it is a link, it says where the file is to be. One step: longer chains end at a link that is
+ * replaced. => false: too long */
+static bool follow_dangling(const char *name, char real[PATH_MAX])
+{
+	char target[PATH_MAX];
+	const char *slash = strrchr(name, '/');
+	ssize_t n = readlink(name, target, sizeof(target) - 1);
+	int len;
+
+	if (n < 0) {
+		strcpy(real, name);
+		return true;
+	}
+	target[n] = '\0';
+	/* A relative target counts from the folder of the link. */
+	len = snprintf(real, PATH_MAX, "%.*s%s", target[0] == '/' || !slash ? 0 : (int)(slash + 1 - name), name, target);
+	return len < PATH_MAX;
+}
+
 int stats_file_prepare(struct stats_file *f, const char *name)
 {
 	char real[PATH_MAX], folder[PATH_MAX], base[PATH_MAX];
@@ -70,8 +89,8 @@ int stats_file_prepare(struct stats_file *f, const char *name)
 		f->direct = fd_raise(open(name, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_APPEND));
 		return f->direct < 0 ? f->direct : 0;
 	}
-	if (!realpath(name, real))
-		strcpy(real, name);
+	if (!realpath(name, real) && !follow_dangling(name, real))
+		return -ENAMETOOLONG;
 	strcpy(folder, real);
 	strcpy(base, real);
 	if (strlen(basename(base)) > NAME_MAX)

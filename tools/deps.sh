@@ -9,8 +9,9 @@ build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-d
 demo="sqlite3 python3 time"
 check="clang-tidy mandoc shellcheck sqlite3 python3 libcap2-bin procps"
 
+[ $# -gt 0 ] || set -- build demo check
 wanted=""
-for set in ${*:-build demo check}; do
+for set in "$@"; do
 	case $set in
 	build) wanted="$wanted $build" ;;
 	demo) wanted="$wanted $demo" ;;
