@@ -40,19 +40,23 @@ else
 	no "no memory cgroup is mounted at /sys/fs/cgroup"
 fi
 
-free_zram() { # => number of an unused device; makes one when all are taken
-	for d in /sys/block/zram*; do
-		[ -e "$d/disksize" ] && [ "$(cat "$d/disksize")" = 0 ] && { echo "${d#/sys/block/zram}"; return; }
-	done
-	cat /sys/class/zram-control/hot_add
-}
+nr='' added=''
+for d in /sys/block/zram*; do
+	[ -e "$d/disksize" ] && [ "$(cat "$d/disksize")" = 0 ] && { nr=${d#/sys/block/zram}; break; }
+done
+if [ -z "$nr" ]; then # all are in use
+	nr=$(cat /sys/class/zram-control/hot_add) || no "no zram device is free and none could be added"
+	added=1
+fi
+remove_added() { [ -z "$added" ] || echo "$nr" > /sys/class/zram-control/hot_remove; }
 
-nr=$(free_zram) || nr=none
-[ -e "/sys/block/zram$nr" ] || no "no zram device is free and none could be added"
 dev=/dev/zram$nr sys=/sys/block/zram$nr
 algorithm=$(sed 's/.*\[\(.*\)\].*/\1/' "$sys/comp_algorithm")
 grep -qw lz4 "$sys/comp_algorithm" || no "zram here has no lz4, only: $(cat "$sys/comp_algorithm")"
-[ -z "$check" ] || exit 0
+if [ -n "$check" ]; then
+	remove_added
+	exit 0
+fi
 
 group=$root/minflt-bench.$$
 old_cluster=$(cat /proc/sys/vm/page-cluster) old_swappiness=$(cat /proc/sys/vm/swappiness)
@@ -66,6 +70,7 @@ free_swap() {
 restore() {
 	trap - EXIT INT TERM HUP
 	[ -n "$count" ] || free_swap
+	remove_added || :
 	echo "$old_cluster" > /proc/sys/vm/page-cluster
 	echo "$old_swappiness" > /proc/sys/vm/swappiness
 	for _ in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
