@@ -81,11 +81,16 @@ def find(tree, name):
     return None
 
 
+def frames_budget(frames):
+    return ["--resident", str(frames), "--pool", str(4 << 30)]
+
+
 class Bench:
     def __init__(self, options):
         self.o = options
         self.overhead = 0
         self.ooms = 0
+        self.kernel_total = {}
         self.runs = []
         self.folder = tempfile.TemporaryDirectory(prefix="minflt-bench-")
         self.stats = os.path.join(self.folder.name, "stats")
@@ -128,14 +133,13 @@ class Bench:
     def kernel_pc0(self, name, bytes_, frames):
         return self.kernel(name, bytes_, frames, cluster=0)
 
-    def minflt_command(self, frames, program):
-        return [self.o.minflt, "run", "-q", "--resident", str(frames), "--pool", str(4 << 30), "--compress", "lz4",
-                f"--stats={self.own_stats}", "--", *program]
+    def minflt_command(self, budget, program):
+        return [self.o.minflt, "run", "-q", *budget, "--compress", "lz4", f"--stats={self.own_stats}", "--", *program]
 
-    def under_minflt(self, frames, program):
+    def under_minflt(self, budget, program):
         if os.path.exists(self.own_stats):
             os.unlink(self.own_stats)
-        result, rss = run(self.minflt_command(frames, program))
+        result, rss = run(self.minflt_command(budget, program))
         with open(self.own_stats) as f:
             stats = json.load(f)
         own = {key: find(stats, name) for key, name in OWN_KEYS.items()}
@@ -143,11 +147,17 @@ class Bench:
 
     def count_minflt(self, name, bytes_, frames):
         """minflt's memory by the kernel's account, in a cgroup without a limit or swap; not timed, since charging costs a little."""
-        _, stats = self.in_cgroup(["--count-only"], self.minflt_command(frames, self.program(name, bytes_)))
+        _, stats = self.in_cgroup(["--count-only"], self.minflt_command(frames_budget(frames), self.program(name, bytes_)))
         self.runs.append({"side": "minflt", "round": 0, "pattern": name, "cgroup": stats["memory_peak"]})
 
     def minflt(self, name, bytes_, frames):
-        return self.under_minflt(frames, self.program(name, bytes_))
+        return self.under_minflt(frames_budget(frames), self.program(name, bytes_))
+
+    def minflt_equal(self, name, bytes_, frames):
+        """minflt with as much memory in all as the kernel's side took in all, to divide as it likes."""
+        if name not in self.kernel_total:
+            self.kernel_total[name] = self.kernel(name, bytes_, frames)["total"] - self.overhead
+        return self.under_minflt(["--memory", str(self.kernel_total[name])], self.program(name, bytes_))
 
     def measure_overhead(self):
         """What a cgroup charges besides the region, with all of the region resident: page tables, the program's own pages, charges in advance."""
@@ -221,6 +231,14 @@ def fit_table(b, patterns):
     return rows
 
 
+def equal_table(b, patterns):
+    rows = [["access", "MiB in all", "kernel ns", "minflt ns", "kernel/minflt (rounds)"], ["---"] + ["---:"] * 4]
+    for name, title, _ in patterns:
+        rows.append([title, cell(b.kernel_total.get(name) and b.kernel_total[name] / MIB, "{:.1f}"), cell(b.median(name, "kernel"), "{:.0f}"),
+                     cell(b.median(name, "minflt_equal"), "{:.0f}"), ratio_cells(b.ratio(name, "kernel", "minflt_equal"), None, True)[0]])
+    return rows
+
+
 def latency_table(b, patterns):
     keys = ["p50_ns", "p99_ns", "p999_ns", "max_ns"]
     rows = [["access", "side", "p50", "p99", "p99.9", "max"], ["---", "---"] + ["---:"] * 4]
@@ -274,6 +292,8 @@ def report(b, swap, fit, path, picture, notes):
     if fit:
         parts += ["", "## A working set that fits", "", f"{o.size // 2 // MIB} MiB, {o.size * 3 // 4 // MIB} MiB of frames.", "",
                   markdown(fit_table(b, fit))]
+    if b.kernel_total:
+        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap))]
     if o.latency:
         parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]
     parts += ["", "## Metadata of minflt", "", *metadata_lines(b), "", kept_remarks(path), ""]
@@ -308,6 +328,7 @@ def arguments():
     p.add_argument("--only", action="append", metavar="PATTERN", help="only this pattern (may be repeated)")
     p.add_argument("--latency", action="store_true", help="also the percentiles of one access (costs two clock readings each)")
     p.add_argument("--page-cluster-0", action="store_true", help="also the kernel with vm.page-cluster = 0")
+    p.add_argument("--equal-memory", action="store_true", help="also minflt with the total memory of the kernel's side instead of its frames")
     p.add_argument("--no-kernel", action="store_true", help="leave the kernel's side out")
     p.add_argument("--no-minflt", action="store_true", help="leave minflt's side out")
     p.add_argument("--seed", type=int, default=1)
@@ -329,13 +350,14 @@ def arguments():
 def measure(b, swap, fit, kernel, minflt):
     sides = ["native"] + (["kernel"] if kernel else []) + (["minflt"] if minflt else [])
     sides += ["kernel_pc0"] if kernel and b.o.page_cluster_0 else []
+    sides += ["minflt_equal"] if kernel and minflt and b.o.equal_memory else []
     if kernel and swap:
         b.measure_overhead()
     for nr in range(b.o.rounds):
         b.round(swap, sides, b.o.size, b.o.size // 2, nr)
         b.round(fit, ["native"] + (["minflt"] if minflt else []), b.o.size // 2, b.o.size * 3 // 4, nr)
     if minflt and (not b.o.only or "reserve" in b.o.only):
-        result = b.under_minflt(32 * MIB, [b.o.pattern_program, "--reserve", "1T", "--touch", "64M"])
+        result = b.under_minflt(frames_budget(32 * MIB), [b.o.pattern_program, "--reserve", "1T", "--touch", "64M"])
         b.runs.append(dict(result, side="minflt", round=0, pattern="reserve"))
     for name, _, _ in swap if minflt and kernel else []:
         b.count_minflt(name, b.o.size, b.o.size // 2)

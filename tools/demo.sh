@@ -84,6 +84,7 @@ demo() {
 	same="differs: status $status"
 	[ $status != 0 ] || { cmp -s "$name.native" "$name.minflt" && same=identical || same=DIFFERENT; }
 	[ "$same" = identical ] || different=1
+	[ -n "$keep" ] || rm -f "$name.native" "$name.minflt"
 	row "" "minflt $((budget / 1024))M ($share %) $codec" "$seconds" "$((kib / 1024))" "$minor" "$major" "$(ratio)" "$same"
 }
 
