@@ -2,6 +2,7 @@
  *
  * run.c - `minflt run`: the order of things. Everything that can be refused is refused before the program starts.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ int cmd_run(int argc, char **argv)
 	launch(&p.l, &out);
 	if (!out.ran)
 		return complain(out.status, "%s", out.why);
+	assert(p.l.control);
 	tell_messages(p.l.control);
 	if (!p.o.quiet) {
 		setvbuf(stderr, NULL, _IOFBF, 8192); /* one write, not mixed with what others say */

@@ -66,13 +66,13 @@ static double seconds(struct timeval tv)
 /* h:mm:ss or m:ss.cc, as time -v has it */
 static void write_elapsed(FILE *to, double s)
 {
-	const uint64_t whole = (uint64_t)s;
+	const uint64_t whole = (uint64_t)s, minutes = whole / 60;
 
 	fputs("\tElapsed (wall clock) time (h:mm:ss or m:ss): ", to);
 	if (whole >= 3600)
-		fprintf(to, "%" PRIu64 ":%02u:%02u\n", whole / 3600, (unsigned)(whole / 60 % 60), (unsigned)(whole % 60));
+		fprintf(to, "%" PRIu64 ":%02u:%02u\n", minutes / 60, (unsigned)(minutes % 60), (unsigned)(whole % 60));
 	else
-		fprintf(to, "%u:%05.2f\n", (unsigned)(whole / 60), s - (double)(whole / 60 * 60));
+		fprintf(to, "%u:%05.2f\n", (unsigned)minutes, s - 60.0 * (double)minutes);
 }
 
 static void write_process(FILE *to, const struct run_options *o, const struct outcome *out)
