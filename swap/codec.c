@@ -143,6 +143,18 @@ size_t codec_touched(const struct codec *c)
 
 /* ---- pages ------------------------------------------------------------------------------------------------------- */
 
+/*
+ * Measured on pages of programs, text, numbers and mixtures, 4 KiB each, tables hot (2.5 GHz Cascade Lake; ns to pack python3 / dpkg's
+ * status / a 2:1 mixture, lz4 1.9.4):
+ *
+ *      extState            10434   8894  10987    clears 16 KiB of table for each page
+ *      extState_fastReset  10212   8806   9368    this; clears as well from 4 KiB on, but initialises less
+ *      stale table         14459  10948   8932    fastReset of 4095 bytes: no clearing, but each candidate's distance must be checked
+ *      _continue           15676  12516  15119    stale table of 32-bit offsets, and packs python3 at 1.33 instead of 1.39
+ *
+ * An output bound below the page costs nothing where the page fits and stops early where it does not. Acceleration 2 saves a fifth of the time
+ * and loses 7 % of the ratio: it stays the user's choice.
+ */
 static uint32_t pack_lz4(struct codec_state *st, const void *page, int level)
 {
 	return (uint32_t)LZ4_compress_fast_extState_fastReset(st->mem, page, st->out, ZPAGE, ZPACKED_MAX, level);

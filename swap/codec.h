@@ -50,7 +50,11 @@ struct page_hash {
 };
 
 /* XXH3-128 of a page. */
+typedef struct page_hash (*hash_page_fn)(const void *page, const unsigned char *secret);
 struct page_hash hash_page(const void *page, const unsigned char *secret);
+struct page_hash hash_page_avx2(const void *page, const unsigned char *secret);
+/* The fastest of them on this processor. */
+hash_page_fn hash_page_best(void);
 /* 64 bits over a word and its slot. */
 uint64_t hash_word(uint64_t word, uint64_t slot, const unsigned char *secret);
 

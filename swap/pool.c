@@ -165,7 +165,7 @@ static int pool_store(void *ctx, unsigned long nr, const void *page)
 	if (same_filled(page, &word)) {
 		ret = store_same(p, s, &state, nr, word);
 	} else {
-		hash = hash_page(page, p->secret);
+		hash = p->hash_page(page, p->secret);
 		if (SLOT_KIND(state) >= SLOT_PACKED && s->hash[0] == hash.lo && s->hash[1] == hash.hi)
 			ret = 1;
 		else
@@ -194,7 +194,7 @@ static int slot_read(struct swap_pool *p, const struct slot *s, uint32_t state, 
 		memcpy(page, bytes, ZPAGE);
 	else if (codec_unpack(&p->codec, bytes, SLOT_LEN(state), page))
 		return -EIO;
-	hash = hash_page(page, p->secret);
+	hash = p->hash_page(page, p->secret);
 	return hash.lo == s->hash[0] && hash.hi == s->hash[1] ? 0 : -EIO;
 }
 
@@ -325,6 +325,7 @@ struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 	sys_madvise((unsigned long)p, l.end, MADV_NOHUGEPAGE);
 	p->map_len = l.end;
 	p->nr_slots = q->nr_slots;
+	p->hash_page = hash_page_best();
 	p->slots = (struct slot *)((char *)p + l.slots);
 	*err = codec_init(&p->codec, q->codec, q->level, (char *)p + l.codec);
 	if (!*err && sys_getrandom(p->secret, sizeof(p->secret)) != sizeof(p->secret))

@@ -37,6 +37,7 @@ struct swap_pool {
 	size_t map_len;
 	unsigned long nr_slots;
 	struct slot *slots;
+	hash_page_fn hash_page;
 	unsigned char secret[HASH_SECRET];
 
 	struct codec codec;

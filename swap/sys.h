@@ -12,6 +12,10 @@
 
 #include "machine/sys.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static inline long sys_getrandom(void *buf, size_t len)
 {
 	return sys_call3(SYS_getrandom, (long)buf, (long)len, 0);
