@@ -4,7 +4,7 @@
 # check.sh - `make check`: set up, then every test there is:
 #
 #   build        all suites                          as users get it, with assertions
-#   build-asan   unit, scenario, freestanding        AddressSanitizer and UndefinedBehaviorSanitizer
+#   build-asan   unit, scenario, freestanding, cli   AddressSanitizer and UndefinedBehaviorSanitizer
 #   build-tsan   threads                             ThreadSanitizer
 #   clang-tidy   all sources
 #
@@ -82,7 +82,7 @@ fi
 
 headline "AddressSanitizer, UndefinedBehaviorSanitizer"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized && run_suites build-asan unit scenario freestanding
+build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized && run_suites build-asan unit scenario freestanding sanitize
 headline "ThreadSanitizer"
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 build build-tsan -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized && run_suites build-tsan threads

@@ -43,9 +43,8 @@ inside() {
 
 echo "=== a minimal Debian 12 in $root"
 if [ ! -e "$root/etc/debian_version" ]; then
-	debootstrap ${CACHE:+--cache-dir="$(realpath "$CACHE")"} --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1 ||
-		{ tail -n 20 "$root.log" >&2; exit 1; }
-	rm -f "$root.log"
+	debootstrap ${CACHE:+--cache-dir="$(realpath "$CACHE")"} --variant=minbase bookworm "$root" "$mirror" >"$root/debootstrap.out" 2>&1 ||
+		{ tail -n 20 "$root/debootstrap.out" >&2; exit 1; }
 fi
 # The names of the network are this machine's.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
