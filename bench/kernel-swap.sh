@@ -6,9 +6,10 @@
 #   kernel-swap.sh [--limit BYTES] [--page-cluster N] [--disksize SIZE] [--count-only] [--stats FILE] -- PROGRAM ARGS
 #   kernel-swap.sh --check          can it be done here? 0, or 77 and the reason on standard error
 #
-# Without --limit the cgroup only counts; --count-only leaves zram out as well. The statistics are lines NAME=VALUE in bytes: memory_peak (cgroup), zram_peak (mem_used_max: the
-# device's compressed pool, which no cgroup is charged for), oom_kills, swapped_in/out (pages,
-# whole system). Whatever is changed (the device, swap, page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
+# Without --limit the cgroup only counts; --count-only leaves zram out as well. The statistics are lines NAME=VALUE:
+# memory_peak (bytes, of the cgroup), zram_peak (bytes, mem_used_max: the device's compressed pool, which no cgroup is
+# charged for), oom_kills, swapped_in and swapped_out (pages, whole system). Whatever is changed (the device, swap,
+# page-cluster, swappiness, the cgroup) is put back at exit, Ctrl-C included.
 set -eu
 
 limit='' cluster='' disksize=4G stats='' check='' count=''
@@ -32,7 +33,8 @@ no() { echo "kernel-swap.sh: $*" >&2; exit 77; }
 
 version='' root=''
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
-	grep -qw memory /sys/fs/cgroup/cgroup.controllers || no "the memory controller is not in /sys/fs/cgroup/cgroup.controllers"
+	grep -qw memory /sys/fs/cgroup/cgroup.controllers ||
+		no "the memory controller is not in /sys/fs/cgroup/cgroup.controllers"
 	version=2 root=/sys/fs/cgroup
 elif [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
 	version=1 root=/sys/fs/cgroup/memory

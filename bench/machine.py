@@ -48,12 +48,14 @@ def describe():
     model, virtual = _cpu()
     memory = int(re.search(r"\d+", _field(_read("/proc/meminfo"), "MemTotal")).group()) / (1 << 20)
     cgroup = "v2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "v1"
+    huge = _chosen(_read("/sys/kernel/mm/transparent_hugepage/enabled"))
     kernel = re.match(r"[0-9.]+", platform.release())
     return [
         f"processor: {model}, {os.cpu_count()} cores{', a virtual machine' if virtual else ''}",
         f"memory: {memory:.1f} GiB",
-        f"kernel: Linux {kernel.group() if kernel else platform.release()} {platform.machine()}; memory cgroup {cgroup}, swappiness 100",
-        f"transparent huge pages: {_chosen(_read('/sys/kernel/mm/transparent_hugepage/enabled'))} (the region asks for none); "
+        f"kernel: Linux {kernel.group() if kernel else platform.release()} {platform.machine()}; "
+        f"memory cgroup {cgroup}, swappiness 100",
+        f"transparent huge pages: {huge} (the region asks for none); "
         f"vm.page-cluster: {_read('/proc/sys/vm/page-cluster')}",
         f"LZ4: the kernel's own in zram; liblz4 {_version(['pkg-config', '--modversion', 'liblz4'])} in minflt",
     ]

@@ -4,8 +4,9 @@
  *
  *   word 0   number of the page, mixed (so that a page at the wrong place is noticed)
  *   word 1   generation: how often the page was written since the fill (so that a lost write is noticed)
- *   rest     one of PAGE_TEMPLATES texts: short literal runs and short matches, as program data have them. "Half noise, half zero" would
- *            give the same ratio, but its decompression is two memcpy; that would flatter whoever decompresses.
+ *   rest     one of PAGE_TEMPLATES texts: short literal runs and short matches, as program data have them. "Half noise,
+ *            half zero" would give the same ratio, but its decompression is two memcpy; that would flatter whoever
+ *            decompresses.
  */
 #ifndef BENCH_PAGE_H
 #define BENCH_PAGE_H

@@ -2,16 +2,19 @@
  *
  * pattern.c - one access pattern over one private anonymous region, timed and verified.
  *
- * A plain program: it knows nothing of minflt and runs the same natively, in a memory cgroup with swap, and under `minflt run`.
+ * A plain program: it knows nothing of minflt and runs the same natively, in a memory cgroup with swap, and under
+ * `minflt run`.
  *
- *   fill (every page written) -> one warm-up pass of the pattern -> the timed pass(es) -> every byte of every page verified
+ *   fill (every page written) -> one warm-up pass of the pattern -> the timed passes -> every byte verified
  *
- * For `fill` the fill itself is what is timed. The names with `fit-` do the same as those without; they are there so that a table
- * of results can tell a working set that fits from one that doesn't. One line of JSON on standard output; a wrong byte is status 1.
+ * For `fill` the fill itself is what is timed. The names with `fit-` do the same as those without; they are there so
+ * that a table of results can tell a working set that fits from one that doesn't. One line of JSON on standard
+ * output; a wrong byte is status 1.
  *
- * The region is MADV_NOHUGEPAGE: pages of 4 KiB for everyone. An access is the page's number and one word of its text (a read), or an atomic
- * add to its generation (a write, whose fault is a write fault from the first). At the end the generations must add up to the writes made,
- * so a page that came back old is noticed without a table of expectations beside the region.
+ * The region is MADV_NOHUGEPAGE: pages of 4 KiB for everyone. An access is the page's number and one word of its text
+ * (a read), or an atomic add to its generation (a write, whose fault is a write fault from the first). At the end the
+ * generations must add up to the writes made, so a page that came back old is noticed without a table of expectations
+ * beside the region.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -92,7 +95,8 @@ static uint64_t page_two_streams(const struct walker *w, uint64_t i)
 	return i / 2 % half + (i & 1) * half;
 }
 
-/* Zipf with exponent 0.99 after Gray et al., "Quickly generating billion-record synthetic databases" (1994); hot pages lie scattered. */
+/* Zipf with exponent 0.99 after Gray et al., "Quickly generating billion-record synthetic databases" (1994); hot pages
+ * lie scattered. */
 #define ZIPF_THETA 0.99
 static void zipf_init(uint64_t n)
 {
@@ -221,6 +225,11 @@ static uint64_t *map_region(uint64_t bytes)
 	return p;
 }
 
+static long micros(struct timeval from, struct timeval to)
+{
+	return (to.tv_sec - from.tv_sec) * 1000000 + to.tv_usec - from.tv_usec;
+}
+
 static void report(const struct options *o, uint64_t ops, uint64_t ns, const struct rusage *before,
 		   const struct histogram *h)
 {
@@ -231,8 +240,7 @@ static void report(const struct options *o, uint64_t ops, uint64_t ns, const str
 	       ", \"ns_per_op\": %.1f, \"minflt\": %ld, \"majflt\": %ld, \"user_us\": %ld, \"system_us\": %ld",
 	       o->name, o->size / PAGE_BYTES, ops, ns, (double)ns / (double)ops, after.ru_minflt - before->ru_minflt,
 	       after.ru_majflt - before->ru_majflt,
-	       (after.ru_utime.tv_sec - before->ru_utime.tv_sec) * 1000000 + after.ru_utime.tv_usec - before->ru_utime.tv_usec,
-	       (after.ru_stime.tv_sec - before->ru_stime.tv_sec) * 1000000 + after.ru_stime.tv_usec - before->ru_stime.tv_usec);
+	       micros(before->ru_utime, after.ru_utime), micros(before->ru_stime, after.ru_stime));
 	if (h)
 		printf(", \"p50_ns\": %" PRIu64 ", \"p99_ns\": %" PRIu64 ", \"p999_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64,
 		       hist_percentile(h, 0.5), hist_percentile(h, 0.99), hist_percentile(h, 0.999), h->max);
@@ -278,7 +286,7 @@ static void run_pattern(const struct options *o)
 	verify(region, pages, writes);
 }
 
-/* A reservation far larger than what is touched: 16 stretches, spread evenly. What it costs is for the caller to read. */
+/* A reservation far larger than what is touched: 16 stretches, spread evenly. The caller reads what it costs. */
 static void run_reserve(const struct options *o)
 {
 	const unsigned stretches = 16;

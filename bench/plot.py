@@ -6,7 +6,8 @@ KERNEL, MINFLT, INK, GRID = "#8d99ae", "#2a7f62", "#222222", "#dddddd"
 
 
 def _text(x, y, text, anchor="start", size=12, color=INK, weight="normal"):
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{color}" font-weight="{weight}">'
+    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{color}" '
+            f'font-weight="{weight}">'
             f"{text.replace('&', '&amp;').replace('<', '&lt;')}</text>")
 
 
@@ -34,7 +35,8 @@ def bars(path, rows):
     height = TOP + ROW * len(rows) + 30
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
            f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-           _text(16, 24, "Microseconds an access, working set twice the frames (shorter is better)", size=15, weight="bold"),
+           _text(16, 24, "Microseconds an access, working set twice the frames (shorter is better)", size=15,
+                 weight="bold"),
            f'<rect x="16" y="36" width="12" height="12" fill="{KERNEL}"/>', _text(34, 47, "kernel, zram"),
            f'<rect x="130" y="36" width="12" height="12" fill="{MINFLT}"/>', _text(148, 47, "minflt")]
     step, at = _step(largest), 0

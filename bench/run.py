@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """minflt against the kernel's own swap on zram: runs pattern.c on both sides in turn, and writes a table and a plot.
 
-Both sides get the same number of uncompressed pages (half the working set) and LZ4. A cgroup also charges what is not the region (page tables,
-stacks, the program's own data): that is measured first, in a cgroup without a limit, and added to the kernel's limit.
+Both sides get the same number of uncompressed pages (half the working set) and LZ4. A cgroup also charges what is not
+the region (page tables, stacks, the program's own data): that is measured first, in a cgroup without a limit, and added
+to the kernel's limit.
 """
 import argparse
 import datetime
@@ -15,6 +16,7 @@ import tempfile
 
 import machine
 import plot
+import report
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
@@ -37,13 +39,12 @@ FIT_PATTERNS = [
     ("fit-rand-write", "random write", 1.03),
     ("fit-fill", "first fill (every access is a fault)", None),
 ]
-METADATA_LIMIT = 0.02
-# At a limit this tight the kernel's reclaim sometimes finds nothing in time, and its OOM killer ends the program though swap is free. Such a
-# run has no figure; it is repeated, and how often it happened is reported.
+# At a limit this tight the kernel's reclaim sometimes finds nothing in time, and its OOM killer ends the program though
+# swap is free. Such a run has no figure; it is repeated, and how often it happened is reported.
 OOM_REPEATS = 10
 # What is taken from the statistics of `minflt run --stats`, and what it is called there.
-OWN_KEYS = {"total": "total_peak_bytes", "metadata": "metadata_bytes", "touched": "touched_peak_bytes", "pool_peak": "pool_peak_bytes",
-            "mode": "mode", "start_ns": "start_ns", "pool_ratio": "compression_ratio"}
+OWN_KEYS = {"total": "total_peak_bytes", "metadata": "metadata_bytes", "touched": "touched_peak_bytes",
+            "pool_peak": "pool_peak_bytes", "mode": "mode", "start_ns": "start_ns", "pool_ratio": "compression_ratio"}
 
 
 class Failed(Exception):
@@ -56,7 +57,7 @@ def size(text):
 
 
 def run(argv):
-    """=> (parsed output, peak resident bytes by the kernel's account); Failed when the program failed or found a wrong byte"""
+    """=> (parsed output, peak resident bytes by the kernel's account); Failed when it failed or found a wrong byte"""
     with tempfile.TemporaryFile() as err:
         child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=err)
         out = child.stdout.read()
@@ -146,8 +147,9 @@ class Bench:
         return dict(result, rss=rss, **own)
 
     def count_minflt(self, name, bytes_, frames):
-        """minflt's memory by the kernel's account, in a cgroup without a limit or swap; not timed, since charging costs a little."""
-        _, stats = self.in_cgroup(["--count-only"], self.minflt_command(frames_budget(frames), self.program(name, bytes_)))
+        """minflt's memory by the kernel's account, in a cgroup without limit or swap; not timed."""
+        argv = self.minflt_command(frames_budget(frames), self.program(name, bytes_))
+        _, stats = self.in_cgroup(["--count-only"], argv)
         self.runs.append({"side": "minflt", "round": 0, "pattern": name, "cgroup": stats["memory_peak"]})
 
     def minflt(self, name, bytes_, frames):
@@ -160,7 +162,7 @@ class Bench:
         return self.under_minflt(["--memory", str(self.kernel_total[name])], self.program(name, bytes_))
 
     def measure_overhead(self):
-        """What a cgroup charges besides the region, with all of the region resident: page tables, the program's own pages, charges in advance."""
+        """What a cgroup charges besides a region that is all resident: page tables, the program's own pages."""
         whole = self.kernel("fill", self.o.size, None)
         self.overhead = whole["memory_peak"] - self.o.size
 
@@ -189,118 +191,6 @@ class Bench:
         return statistics.median(a) / statistics.median(b), min(each), max(each)
 
 
-def cell(value, form):
-    return "-" if value is None else form.format(value)
-
-
-def ratio_cells(ratio, target, at_least):
-    if not ratio:
-        return "-", "-" if target is None else f"{target:g}", "not measured"
-    text = f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})"
-    if target is None:
-        return text, "-", "reported"
-    reached = ratio[0] >= target if at_least else ratio[0] <= target
-    return text, f"{target:g}", "yes" if reached else "**no**"
-
-
-def swap_table(b, patterns):
-    pc0 = b.o.page_cluster_0
-    head = ["access", "native ns", "kernel ns"] + (["kernel ns, page-cluster 0"] if pc0 else [])
-    head += ["minflt ns", "kernel/minflt (rounds)", "promised", "reached", "kernel MiB", "minflt MiB", "minflt MiB, cgroup", "kernel majflt",
-             "minflt minflt"]
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for name, title, target in patterns:
-        def ns(side):
-            return cell(b.median(name, side), "{:.0f}")
-
-        def mib(side, key="total"):
-            value = b.median(name, side, key)
-            return cell(value and value / MIB, "{:.1f}")
-        rows.append([title, ns("native"), ns("kernel")] + ([ns("kernel_pc0")] if pc0 else []) + [ns("minflt")]
-                    + list(ratio_cells(b.ratio(name, "kernel", "minflt"), target, True))
-                    + [mib("kernel"), mib("minflt"), mib("minflt", "cgroup"), cell(b.median(name, "kernel", "majflt"), "{:.0f}"),
-                       cell(b.median(name, "minflt", "minflt"), "{:.0f}")])
-    return rows
-
-
-def fit_table(b, patterns):
-    rows = [["access", "native ns", "minflt ns", "minflt/native (rounds)", "at most", "reached"], ["---"] + ["---:"] * 5]
-    for name, title, target in patterns:
-        rows.append([title, cell(b.median(name, "native"), "{:.1f}"), cell(b.median(name, "minflt"), "{:.1f}")]
-                    + list(ratio_cells(b.ratio(name, "minflt", "native"), target, False)))
-    return rows
-
-
-def equal_table(b, patterns):
-    rows = [["access", "MiB in all", "kernel ns", "minflt ns", "kernel/minflt (rounds)"], ["---"] + ["---:"] * 4]
-    for name, title, _ in patterns:
-        rows.append([title, cell(b.kernel_total.get(name) and b.kernel_total[name] / MIB, "{:.1f}"), cell(b.median(name, "kernel"), "{:.0f}"),
-                     cell(b.median(name, "minflt_equal"), "{:.0f}"), ratio_cells(b.ratio(name, "kernel", "minflt_equal"), None, True)[0]])
-    return rows
-
-
-def latency_table(b, patterns):
-    keys = ["p50_ns", "p99_ns", "p999_ns", "max_ns"]
-    rows = [["access", "side", "p50", "p99", "p99.9", "max"], ["---", "---"] + ["---:"] * 4]
-    for name, title, _ in patterns:
-        for side in ("kernel", "minflt"):
-            if b.values(name, side, keys[0]):
-                rows.append([title, side] + [f"{b.median(name, side, k):.0f}" for k in keys])
-    return rows
-
-
-def metadata_lines(b):
-    lines = []
-    for name, what in (("reserve", "1 TiB reserved, 64 MiB of it touched"), ("seq-read", f"{b.o.size // MIB} MiB, all touched")):
-        metadata, touched = b.median(name, "minflt", "metadata"), b.median(name, "minflt", "touched")
-        if metadata and touched:
-            share = metadata / touched
-            lines.append(f"- {what}: {metadata / 1024:.0f} KiB for {touched / MIB:.1f} MiB touched, {share * 100:.2f} % "
-                         f"(at most {METADATA_LIMIT * 100:g} %: {'reached' if share <= METADATA_LIMIT else '**not reached**'})")
-    return lines or ["- not measured"]
-
-
-def markdown(rows):
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def kept_remarks(path):
-    """Remarks are written by hand, below the figures, and survive a new run into the same file."""
-    if os.path.exists(path):
-        with open(path) as f:
-            text = f.read()
-        if "## Remarks" in text:
-            return text[text.index("## Remarks"):].rstrip()
-    return "## Remarks\n\n(none yet)"
-
-
-def report(b, swap, fit, path, picture, notes):
-    o = b.o
-    parts = [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
-             f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both, data compressible about "
-             f"2:1 page by page, pages of 4 KiB. Medians of {o.rounds} round{'s' * (o.rounds > 1)}, the sides in turn; a ratio above 1 means minflt is faster. "
-             "Every byte is verified after each run. A kernel's limit has "
-             f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without a limit).", ""]
-    if b.ooms:
-        notes = notes + [f"the kernel's OOM killer ended {b.ooms} runs of the kernel's side although swap was free; they were repeated"]
-    modes = sorted({r["mode"] for r in b.runs if r.get("mode")})
-    parts += [f"- {line}" for line in machine.describe() + ([f"minflt's way of carrying pages: {', '.join(modes)}"] if modes else []) + notes]
-    if swap:
-        parts += ["", "## Twice the frames", "", f"![plot]({os.path.basename(picture)})", "", markdown(swap_table(b, swap)), "",
-                  "Memory is the peak of everything: cgroup and compressed pool of the kernel; frames, pool and tables of minflt by its own "
-                  "account, and, in a separate run, what a cgroup without a limit charged for `minflt run` and the program together."]
-    if fit:
-        parts += ["", "## A working set that fits", "", f"{o.size // 2 // MIB} MiB, {o.size * 3 // 4 // MIB} MiB of frames.", "",
-                  markdown(fit_table(b, fit))]
-    if b.kernel_total:
-        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap))]
-    if o.latency:
-        parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]
-    parts += ["", "## Metadata of minflt", "", *metadata_lines(b), "", kept_remarks(path), ""]
-    with open(path, "w") as f:
-        f.write("\n".join(parts))
-
-
 def why_no_kernel(o):
     if o.no_kernel:
         return "--no-kernel was given"
@@ -326,9 +216,10 @@ def arguments():
     p.add_argument("--size", type=size, help="working set (default 256M); the frames are half of it")
     p.add_argument("--quick", action="store_true", help="one round over 64 MiB: a look, no result")
     p.add_argument("--only", action="append", metavar="PATTERN", help="only this pattern (may be repeated)")
-    p.add_argument("--latency", action="store_true", help="also the percentiles of one access (costs two clock readings each)")
+    p.add_argument("--latency", action="store_true", help="also the percentiles of one access")
     p.add_argument("--page-cluster-0", action="store_true", help="also the kernel with vm.page-cluster = 0")
-    p.add_argument("--equal-memory", action="store_true", help="also minflt with the total memory of the kernel's side instead of its frames")
+    p.add_argument("--equal-memory", action="store_true",
+                   help="also minflt with the total memory of the kernel's side instead of its frames")
     p.add_argument("--no-kernel", action="store_true", help="leave the kernel's side out")
     p.add_argument("--no-minflt", action="store_true", help="leave minflt's side out")
     p.add_argument("--seed", type=int, default=1)
@@ -381,8 +272,9 @@ def main():
     os.makedirs(o.out, exist_ok=True)
     stem = os.path.join(o.out, f"{datetime.date.today()}-{machine.slug()}-{o.kind}")
     if swap:
-        plot.bars(stem + ".svg", [(title, b.median(name, "kernel"), b.median(name, "minflt"), target) for name, title, target in swap])
-    report(b, swap, fit, stem + ".md", stem + ".svg", notes)
+        plot.bars(stem + ".svg", [(title, b.median(name, "kernel"), b.median(name, "minflt"), target)
+                                  for name, title, target in swap])
+    report.write(b, swap, fit, stem + ".md", stem + ".svg", notes)
     with open(stem + ".json", "w") as f:
         json.dump({"machine": machine.describe(), "overhead": b.overhead, "size": o.size, "runs": b.runs}, f, indent=1)
     with open(stem + ".md") as f:

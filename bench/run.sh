@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# run.sh - `make bench`: minflt against the kernel's own swap on zram, same program, same data, same number of uncompressed pages.
-# All options are run.py's: see `bench/run.sh --help`. BUILD names the build directory (default: build).
+# run.sh - `make bench`: minflt against the kernel's own swap on zram, same program, same data, same number of
+# uncompressed pages. All options are run.py's: see `bench/run.sh --help`. BUILD names the build directory (default:
+# build).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=${BUILD:-$here/../build}
@@ -14,4 +15,4 @@ if [ ! -x "$pattern" ]; then
 	trap 'exit 143' TERM
 	${CC:-cc} -O2 -std=gnu11 -D_GNU_SOURCE -pthread -o "$pattern" "$here/pattern.c" -lm
 fi
-python3 "$here/run.py" --pattern-program "$pattern" --minflt "$build/minflt" "$@"
+python3 -B "$here/run.py" --pattern-program "$pattern" --minflt "$build/minflt" "$@"

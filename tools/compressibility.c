@@ -3,11 +3,12 @@
  * compressibility.c - how far would a program's memory compress, page by page?
  *
  *   compressibility PID                     a running process, now
- *   compressibility [-n PAGES] -- COMMAND   a command, sampled again each time it has grown by a twentieth; reports the largest sample
+ *   compressibility [-n PAGES] -- COMMAND   a command, sampled each time it grew by a twentieth; the largest counts
  *
- * The process is stopped, up to PAGES (default 4096) of its present private anonymous pages are read through /proc/PID/mem, evenly spread,
- * each is compressed alone with LZ4 and with zstd (level 1), and the process goes on. What `minflt run` would need is then simple: of A bytes touched, F stay
- * uncompressed, the rest takes (A - F) / ratio.
+ * The process is stopped, up to PAGES (default 4096) of its present private anonymous pages are read through
+ * /proc/PID/mem, evenly spread, each is compressed alone with LZ4 and with zstd (level 1), and the process goes on.
+ * What `minflt run` would need is then simple: of A bytes touched, F stay uncompressed, the rest takes (A - F) /
+ * ratio.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * demo-data.c - the data of the demonstration: structured logs (a JSON object a line) and a table of orders, made of the words of real texts.
+ * demo-data.c - the data of the demonstration: structured logs (a JSON object a line) and a table of orders, made of
+ * the words of real texts.
  *
  *   demo-data log|csv BYTES TEXT...      writes about BYTES to standard output; the same texts give the same bytes
  *
- * `log` is what several web servers' logs look like when they are put together: each server's part is in order of time, the parts follow
- * one another. Paths, agents and messages come from pools and the popular ones come often, as in real logs; addresses, sizes and times don't repeat.
+ * `log` is what several web servers' logs look like when they are put together: each server's part is in order of
+ * time, the parts follow one another. Paths, agents and messages come from pools and the popular ones come often, as
+ * in real logs; addresses, sizes and times don't repeat.
  */
 #include <inttypes.h>
 #include <stdint.h>
@@ -74,10 +76,12 @@ static int write_log(uint64_t bytes)
 
 		for (uint64_t done = 0; done < bytes / SERVERS; ) {
 			ms += draw(gap + 1);
-			int len = printf("{\"time\":\"2026-03-14T%02u:%02u:%02u.%03uZ\",\"host\":\"web%02u\",\"service\":\"frontend\",\"pid\":%u,"
+			int len = printf("{\"time\":\"2026-03-14T%02u:%02u:%02u.%03uZ\",\"host\":\"web%02u\","
+				"\"service\":\"frontend\",\"pid\":%u,"
 				"\"level\":\"info\",\"logger\":\"access\","
-				"\"kubernetes\":{\"namespace\":\"production\",\"container\":\"frontend\",\"image\":\"frontend:4.11.2\"},\"remote_addr\":\"10.%u.%u.%u\",\"request\":{\"method\":\"%s\",\"path\":\"%s\",\"id\":%" PRIu64
-				"},\"response\":{\"status\":%u,\"bytes\":%" PRIu64 ",\"seconds\":0.%03u},\"user_agent\":"
+				"\"kubernetes\":{\"namespace\":\"production\",\"container\":\"frontend\",\"image\":\"frontend:4.11.2\"},"
+				"\"remote_addr\":\"10.%u.%u.%u\",\"request\":{\"method\":\"%s\",\"path\":\"%s\",\"id\":%" PRIu64 "},"
+				"\"response\":{\"status\":%u,\"bytes\":%" PRIu64 ",\"seconds\":0.%03u},\"user_agent\":"
 				"\"Mozilla/5.0 (X11; Linux x86_64) %s\",\"message\":\"%s\"}\n",
 				(unsigned)(ms / 3600000), (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000),
 				server, 4000 + server * 17, (unsigned)draw(8), (unsigned)draw(256), (unsigned)draw(256),
@@ -93,14 +97,15 @@ static int write_log(uint64_t bytes)
 
 static int write_csv(uint64_t bytes)
 {
-	static const char *const countries[] = { "Germany", "France", "Japan", "Brazil", "Kenya", "Canada", "India", "Norway" };
+	static const char *const countries[] = { "Germany", "France", "Japan", "Brazil", "Kenya", "Canada", "India",
+						 "Norway" };
 
 	printf("id,day,customer,country,product,quantity,cents,note\n");
 	for (uint64_t id = 1, done = 0; done < bytes; id++) {
 		unsigned day = (unsigned)draw(364);
-		int len = printf("%" PRIu64 ",2025-%02u-%02u,C%05" PRIu64 ",%s,%s,%" PRIu64 ",%" PRIu64 ",%s\n", id, day / 31 + 1, day % 28 + 1,
-			draw_popular(40000), countries[draw_popular(8)], paths[draw_popular(POOL)] + 1, 1 + draw_popular(20),
-			99 + draw(200000), messages[draw_popular(POOL)]);
+		int len = printf("%" PRIu64 ",2025-%02u-%02u,C%05" PRIu64 ",%s,%s,%" PRIu64 ",%" PRIu64 ",%s\n", id,
+			day / 31 + 1, day % 28 + 1, draw_popular(40000), countries[draw_popular(8)],
+			paths[draw_popular(POOL)] + 1, 1 + draw_popular(20), 99 + draw(200000), messages[draw_popular(POOL)]);
 
 		if (len < 0)
 			return 1;

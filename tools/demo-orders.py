@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The demonstration's Python program: loads a table of orders as plain Python objects, groups, sorts, and prints what it found."""
+"""The demonstration's Python program: loads a table of orders as plain Python objects, groups, sorts, prints."""
 import csv
 import hashlib
 import sys

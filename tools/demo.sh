@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# demo.sh - `make demo`: three real programs over real data, each natively and under `minflt run` in a fraction of its memory.
+# demo.sh - `make demo`: three real programs over real data, each natively and under `minflt run` in a fraction of its
+# memory.
 #
-# The budget is a share of the native peak that was just measured: how small it can be depends on how far the data compress page by page
-# (tools/compressibility.c says it). Peak memory is the kernel's account of the program (ru_maxrss, which covers minflt too: it lives in the same
-# process); the outputs of both runs are compared byte by byte. Everything lies in one temporary folder, which is removed at the end.
+# The budget is a share of the native peak that was just measured: how small it can be depends on how far the data
+# compress page by page (tools/compressibility.c says it). Peak memory is the kernel's account of the program
+# (ru_maxrss, which covers minflt too: it lives in the same process); the outputs of both runs are compared byte by
+# byte. Everything lies in one temporary folder, which is removed at the end.
 #
 #   tools/demo.sh [--keep]          BUILD: build directory (build); TMPDIR: where the data go (about 1 GB)
 #   status: 0 all outputs identical, 1 not, 125 minflt can't run here
@@ -19,7 +21,8 @@ keep=
 fail() { echo "demo: $*" >&2; exit 125; }
 
 for need in sort python3 sqlite3 cmp awk; do
-	command -v $need >/dev/null || fail "$need is missing; as root: apt-get install coreutils diffutils mawk python3 sqlite3"
+	command -v $need >/dev/null ||
+		fail "$need is missing; as root: apt-get install coreutils diffutils mawk python3 sqlite3"
 done
 [ -x /usr/bin/time ] || fail "/usr/bin/time is missing; as root: apt-get install time"
 [ -x "$minflt" ] || fail "build/minflt is not there; run make first"
@@ -88,7 +91,8 @@ demo() {
 	row "" "minflt $((budget / 1024))M ($share %) $codec" "$seconds" "$((kib / 1024))" "$minor" "$major" "$(ratio)" "$same"
 }
 
-ratio() { # what was not in frames, to what the pool took for it, both at their peaks: rounding and all, as the user pays for it
+# What was not in frames, to what the pool took for it, both at their peaks: rounding and all, as the user pays for it.
+ratio() {
 	awk -v t="$(value touched_peak_bytes)" -v f="$(value frames_peak_pages)" -v p="$(value pool_peak_bytes)" \
 		'BEGIN { if (p > 0 && t > f * 4096) printf "%.2f", (t - f * 4096) / p; else print "-" }'
 }
