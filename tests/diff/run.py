@@ -11,6 +11,7 @@ import argparse
 import difflib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -40,7 +41,11 @@ def environment():
 
 def run(command, timeout, cpu=None):
     """(exit status or -signal or 'timeout', stdout, stderr); everything the command started is gone afterwards."""
-    before = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
+    def before():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # some tests die of their own SIGSEGV
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryDirectory() as cwd:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd,
                                    env=environment(), start_new_session=True, preexec_fn=before)
