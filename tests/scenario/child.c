@@ -11,9 +11,9 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "run/control.h"
@@ -295,7 +295,6 @@ static void answer(void)
 static void settle(struct host_shared *shared, unsigned index)
 {
 	self = &shared->processes[index];
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	self->pid = (pid_t)syscall(SYS_getpid);
 	catch_signals();
 	warm_up(shared);
@@ -322,8 +321,13 @@ void host_serve(struct host_shared *shared, unsigned index)
 	for (;;) {
 		unsigned done = atomic_load(&self->answered) - 1; /* the first answer was to no question */
 
-		while (atomic_load(&self->asked) == done)
-			syscall(SYS_futex, &self->asked, FUTEX_WAIT, done, NULL, NULL, 0);
+		while (atomic_load(&self->asked) == done) {
+			const struct timespec patience = { .tv_sec = 5 };
+
+			syscall(SYS_futex, &self->asked, FUTEX_WAIT, done, &patience, NULL, 0);
+			if (syscall(SYS_kill, shared->controller, 0))
+				_exit(1); /* nobody is left to ask */
+		}
 		self->out = (struct scn_outcome){ 0 };
 		if (self->is_peek) {
 			self->peek_error = peek(&self->op, &self->peeked);

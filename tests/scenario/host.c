@@ -80,6 +80,7 @@ struct host *host_create(void)
 		return NULL;
 	}
 	h->shared->uffd = host_find_runtime();
+	h->shared->controller = getpid();
 	note_ranges(h->shared);
 	prctl(PR_SET_CHILD_SUBREAPER, 1); /* whatever a scenario leaves behind is ours to end */
 	return h;

@@ -48,6 +48,7 @@ struct host_shared {
 	struct host_process processes[SCN_MAX_PROCESSES];
 	struct host_range ranges[HOST_MAX_RANGES];
 	unsigned nr_ranges;
+	pid_t controller;
 	bool uffd;            /* the runtime of minflt is here */
 };
 

@@ -11,13 +11,14 @@
 #include <string.h>
 
 #define PLAN_STEP       (2UL << 20)
+#define PLAN_GAP        (1UL << 20)
 #define GROWSDOWN_SPACE (16UL << 20)
 
 struct area {
 	char name[SCN_NAME_MAX + 1];
 	unsigned long base;
 	size_t len;
-	bool plain;
+	bool plain, shared;
 	char file[SCN_NAME_MAX + 1];
 	int64_t file_off;
 };
@@ -128,7 +129,7 @@ static void note_range(struct run *r, unsigned long begin, size_t len)
 
 static unsigned long plan_place(struct run *r, size_t len, bool growsdown)
 {
-	unsigned long gap = growsdown ? GROWSDOWN_SPACE : r->plan == SCN_PLAN_BEGIN ? 0 : PLAN_STEP;
+	unsigned long gap = growsdown ? GROWSDOWN_SPACE : r->plan == SCN_PLAN_BEGIN ? 0 : PLAN_GAP;
 	unsigned long at = (r->plan + gap + PLAN_STEP - 1) & ~(PLAN_STEP - 1);
 
 	r->plan = at + page_up(len);
@@ -163,7 +164,7 @@ static void op_fill(struct scn_op *op, const struct scn_stmt *s, const struct ar
 {
 	*op = (struct scn_op){
 		.verb = s->verb, .addr = a ? a->base + (unsigned long)s->off : 0, .len = (size_t)s->len, .new_len = (size_t)s->new_len,
-		.to = s->at, .prot = s->prot, .flags = s->flags, .value = s->value, .advice = s->advice,
+		.to = s->at, .prot = s->prot, .flags = s->flags | (a && a->shared ? SCN_SHARED : 0), .value = s->value, .advice = s->advice,
 		.file = a ? a->file : "", .file_off = a ? a->file_off + s->off : 0, .plain = a && a->plain,
 	};
 }
@@ -186,6 +187,7 @@ static bool do_mmap(struct run *r, const struct scn_stmt *s, unsigned process, s
 	a->base = op.addr;
 	a->len = page_up(op.len);
 	a->plain = op.plain;
+	a->shared = s->flags & SCN_SHARED;
 	strcpy(a->file, s->file);
 	a->file_off = s->off;
 	note_range(r, a->base, a->len);

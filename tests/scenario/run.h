@@ -4,8 +4,8 @@
  *
  * What is common to all machines lives here, so that a scenario means the same everywhere:
  *
- *   - The plan of addresses. An area without `at` stands at the next multiple of 2 MiB from 1 GiB on, at least 2 MiB behind the one before (a growsdown
- *     area: with 16 MiB free below it), in every process and on every machine. So mappings merge, grow and collide alike.
+ *   - The plan of addresses. An area without `at` stands at the next multiple of 2 MiB from 1 GiB on, at least 1 MiB behind the one before (a growsdown
+ *     area: 16 MiB), in every process and on every machine. So mappings merge, grow and collide alike.
  *   - Names: areas belong to a process and are copied by fork. After `mremap A OFF ..` that moved, OFF of A is the first byte of what moved.
  *   - Counters: the faults of a statement are added to the process that it ran in; `mark` sets all of them to zero.
  *
