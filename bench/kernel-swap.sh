@@ -31,6 +31,10 @@ no() { echo "kernel-swap.sh: $*" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || no "only root can set up zram and a memory cgroup; run as root for the kernel's side"
 [ -e /sys/class/zram-control ] || modprobe zram 2>/dev/null || no "this kernel has no zram (CONFIG_ZRAM)"
 
+# One at a time: two swap devices of the same priority share the pages, and neither's pool could be told.
+exec 9< "$0"
+flock 9
+
 version='' root=''
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
 	grep -qw memory /sys/fs/cgroup/cgroup.controllers ||
@@ -63,14 +67,30 @@ fi
 group=$root/minflt-bench.$$
 old_cluster=$(cat /proc/sys/vm/page-cluster) old_swappiness=$(cat /proc/sys/vm/swappiness)
 
+# Nothing of the program may be left when swap goes: bringing its pages back would not fit into the limit, and the OOM
+# killer could choose swapoff itself.
+end_program() {
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		left=$(cat "$group/cgroup.procs" 2>/dev/null || :)
+		[ -n "$left" ] || return 0
+		# shellcheck disable=SC2086 # a list; all of them were started by this script
+		kill -KILL $left 2>/dev/null || :
+		sleep 0.1
+	done
+}
+
 free_swap() {
-	swapoff "$dev" 2>/dev/null || :
+	if grep -q "^$dev " /proc/swaps && ! swapoff "$dev"; then
+		echo "kernel-swap.sh: $dev is still swap; as root: swapoff $dev && echo 1 > $sys/reset" >&2
+		return 0
+	fi
 	for _ in 1 2 3 4 5; do echo 1 > "$sys/reset" 2>/dev/null && break; sleep 0.1; done
 	echo "$algorithm" > "$sys/comp_algorithm" 2>/dev/null || :
 }
 
 restore() {
 	trap - EXIT INT TERM HUP
+	end_program
 	[ -n "$count" ] || free_swap
 	remove_added || :
 	echo "$old_cluster" > /proc/sys/vm/page-cluster
@@ -104,7 +124,7 @@ in0=$(counter pswpin) out0=$(counter pswpout)
 
 status=0
 # The program joins by itself before it starts, so the shell is never charged.
-sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
+sh -c 'exec 9<&-; echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
 
 if [ -n "$stats" ]; then
 	{
