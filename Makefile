@@ -17,7 +17,7 @@ all: $(BUILD)/build.ninja
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null && command -v ninja >/dev/null || \
 		{ echo "minflt: meson and ninja are missing; run: make deps" >&2; exit 1; }
-	@meson setup --prefix '$(PREFIX)' $(BUILD)
+	@meson setup --prefix '$(PREFIX)' --libdir lib $(BUILD)
 
 deps:
 	@tools/deps.sh
