@@ -40,6 +40,8 @@ size_t codec_touched(const struct codec *c);
 struct codec_state *codec_get(struct codec *c);
 void codec_put(struct codec_state *st);
 uint32_t codec_pack(struct codec *c, struct codec_state *st, const void *page);
+/* zstd 1.5.4 looks for a magic number of four bytes even where it was told that there is none: damaged input is read so far beyond its end. */
+#define CODEC_OVERREAD 3
 /* => 0 when len bytes became exactly one page, else -EIO. Damaged input does no harm; whether the bytes are right, the hash says. */
 int codec_unpack(struct codec *c, const void *packed, uint32_t len, void *page);
 

@@ -287,7 +287,7 @@ static struct layout layout_for(const struct swap_pool_params *q, size_t codec_l
 	l.slots = l.codec + codec_len;
 	l.blocks = l.slots + round_page((q->nr_slots + 1) * sizeof(struct slot));
 	l.objects = l.blocks + round_page(nr_blocks * sizeof(struct zblock));
-	l.end = l.objects + nr_blocks * ZBLOCK_STRIDE;
+	l.end = l.objects + nr_blocks * ZBLOCK_STRIDE + round_page(CODEC_OVERREAD);
 	return l;
 }
 

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * swap_model.c - random calls against a plain array that knows what each slot must hold; the pool is checked from inside on the way.
+ *
+ *   swap_model [SEED [STEPS]]
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "mm/errno.h"
+#include "tests/unit/swap/swap_check.h"
+#include "tests/unit/swap/swap_pages.h"
+
+#define SLOTS 600
+
+static uint64_t seed = 1;
+static unsigned long steps = 30000;
+
+struct model {
+	struct swap_pool *pool;
+	uint64_t rnd;
+	struct {
+		bool held;
+		enum page_kind kind;
+		uint64_t number;
+	} slot[SLOTS + 1];
+	size_t limit;
+	bool limit_lowered;      /* since the pool was last within it */
+};
+
+static unsigned char page[PAGE] __attribute__((aligned(PAGE))), back[PAGE] __attribute__((aligned(PAGE)));
+
+static void do_store(struct model *m, unsigned long i)
+{
+	enum page_kind kind = (enum page_kind)(random_next(&m->rnd) % NR_PAGE_KINDS);
+	uint64_t number = random_next(&m->rnd) % 4; /* few, so that the same bytes come again */
+	bool same = m->slot[i].held && m->slot[i].kind == kind && (m->slot[i].number == number || kind == PAGE_ZERO);
+	int ret;
+
+	page_make(page, kind, number);
+	ret = swap_pool_ops.store(m->pool, i, page);
+	if (ret == -ENOSPC) {
+		assert_true(m->limit && !same && kind != PAGE_ZERO && kind != PAGE_FILLED);
+		m->slot[i].held = false;
+		return;
+	}
+	assert_int_equal(ret, same);
+	m->slot[i].held = true;
+	m->slot[i].kind = kind;
+	m->slot[i].number = number;
+}
+
+static void do_load(struct model *m, unsigned long i)
+{
+	if (!m->slot[i].held) {
+		assert_int_equal(swap_pool_ops.load(m->pool, i, back), -EIO);
+		return;
+	}
+	page_make(page, m->slot[i].kind, m->slot[i].number);
+	assert_int_equal(swap_pool_ops.load(m->pool, i, back), 0);
+	assert_memory_equal(back, page, PAGE);
+}
+
+static void do_free(struct model *m, unsigned long i)
+{
+	swap_pool_ops.free(m->pool, i);
+	m->slot[i].held = false;
+}
+
+static void do_limit(struct model *m)
+{
+	m->limit = random_next(&m->rnd) % 4 ? (random_next(&m->rnd) % 400 + 1) * PAGE : 0;
+	swap_pool_set_limit(m->pool, m->limit);
+	m->limit_lowered = true;
+}
+
+static void check(struct model *m)
+{
+	struct swap_pool_stats s;
+	uint64_t held = 0;
+
+	swap_check(m->pool);
+	swap_pool_stats(m->pool, &s);
+	for (unsigned long i = 1; i <= SLOTS; i++)
+		held += m->slot[i].held;
+	assert_int_equal(s.slots_used, held);
+	if (!m->limit || s.bytes_pool <= m->limit)
+		m->limit_lowered = false;
+	assert_true(!m->limit || m->limit_lowered || s.bytes_pool <= m->limit);
+	assert_int_equal(s.damaged, 0);
+}
+
+static void step(struct model *m)
+{
+	uint64_t r = random_next(&m->rnd) % 1000;
+	unsigned long i = random_next(&m->rnd) % SLOTS + 1;
+
+	if (r < 450) {
+		do_store(m, i);
+	} else if (r < 750) {
+		do_load(m, i);
+	} else if (r < 980) {
+		do_free(m, i);
+	} else if (r < 990) {
+		swap_pool_compact(m->pool);
+	} else if (r < 996) {
+		do_limit(m);
+	} else {
+		for (unsigned long k = 0; k < SLOTS; k++) /* a program ends: blocks empty in numbers */
+			if (random_next(&m->rnd) % 4)
+				do_free(m, k + 1);
+	}
+}
+
+static void run(enum swap_codec codec)
+{
+	struct swap_pool_params q = { .codec = codec, .nr_slots = SLOTS };
+	struct model *m = calloc(1, sizeof(*m));
+	int err;
+
+	m->rnd = seed + (uint64_t)codec;
+	m->pool = swap_pool_create(&q, &err);
+	assert_non_null(m->pool);
+	for (unsigned long i = 0; i < steps; i++) {
+		step(m);
+		if (i % 25 == 0)
+			check(m);
+	}
+	for (unsigned long i = 1; i <= SLOTS; i++)
+		do_load(m, i);
+	check(m);
+	swap_pool_destroy(m->pool);
+	free(m);
+}
+
+static void test_lz4(void **state)
+{
+	run(SWAP_LZ4);
+}
+
+static void test_zstd(void **state)
+{
+	run(SWAP_ZSTD);
+}
+
+static void test_none(void **state)
+{
+	run(SWAP_NONE);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd), cmocka_unit_test(test_none) };
+
+	if (argc > 1)
+		seed = strtoull(argv[1], NULL, 0);
+	if (argc > 2)
+		steps = strtoul(argv[2], NULL, 0);
+	print_message("seed %lu, %lu steps\n", (unsigned long)seed, steps);
+	return cmocka_run_group_tests_name("swap_model", tests, NULL, NULL);
+}
