@@ -259,7 +259,8 @@ def main():
     b = Bench(o)
     swap = [p for p in SWAP_PATTERNS if not o.only or p[0] in o.only]
     fit = [p for p in FIT_PATTERNS if not o.only or p[0] in o.only]
-    notes = []
+    load = os.getloadavg()[0]
+    notes = [f"load average before the run: {load:.2f}" + (" (**busy: the figures are disturbed**)" if load > 0.5 else "")]
     no_kernel, no_minflt = why_no_kernel(o), why_no_minflt(o)
     for side, why in (("kernel", no_kernel), ("minflt", no_minflt)):
         if why:
