@@ -54,6 +54,16 @@ size_t codec_bytes(enum swap_codec kind, int level)
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
+static bool is_ready(const struct codec_state *st)
+{
+	return atomic_load_explicit(&st->ready, memory_order_relaxed);
+}
+
+static void set_ready(struct codec_state *st, bool ready)
+{
+	atomic_store_explicit(&st->ready, ready, memory_order_relaxed);
+}
+
 static bool ready_pack(const struct codec *c, struct codec_state *st)
 {
 	ZSTD_CCtx *cctx;
@@ -96,9 +106,9 @@ int codec_init(struct codec *c, enum swap_codec kind, int level, char *mem)
 		mem += round_page(c->unpack_len);
 	}
 	/* The first of each now: what it does not accept now, none will accept on the other side of a fault. */
-	c->pack[0].ready = ready_pack(c, &c->pack[0]);
-	c->unpack[0].ready = ready_unpack(c, &c->unpack[0]);
-	return c->pack[0].ready && c->unpack[0].ready ? 0 : -EINVAL;
+	set_ready(&c->pack[0], ready_pack(c, &c->pack[0]));
+	set_ready(&c->unpack[0], ready_unpack(c, &c->unpack[0]));
+	return is_ready(&c->pack[0]) && is_ready(&c->unpack[0]) ? 0 : -EINVAL;
 }
 
 /* A free one, the first first: its tables are the ones in the cache. All taken: wait for one, not the same for every thread. */
@@ -118,8 +128,8 @@ struct codec_state *codec_get(struct codec *c)
 {
 	struct codec_state *st = state_get(c->pack);
 
-	if (unlikely(!st->ready))
-		st->ready = ready_pack(c, st);
+	if (unlikely(!is_ready(st)))
+		set_ready(st, ready_pack(c, st));
 	return st;
 }
 
@@ -133,9 +143,9 @@ size_t codec_touched(const struct codec *c)
 	size_t bytes = 0;
 
 	for (int i = 0; i < CODEC_STATES; i++) {
-		if (c->pack[i].ready)
+		if (is_ready(&c->pack[i]))
 			bytes += round_page(c->pack_len) + ZPAGE;
-		if (c->unpack[i].ready)
+		if (is_ready(&c->unpack[i]))
 			bytes += round_page(c->unpack_len);
 	}
 	return bytes;
@@ -186,8 +196,8 @@ int codec_unpack(struct codec *c, const void *packed, uint32_t len, void *page)
 	if (c->kind == SWAP_NONE)
 		return -EIO;
 	st = state_get(c->unpack);
-	if (unlikely(!st->ready))
-		st->ready = ready_unpack(c, st);
+	if (unlikely(!is_ready(st)))
+		set_ready(st, ready_unpack(c, st));
 	n = ZSTD_decompressDCtx(st->mem, page, ZPAGE, packed, len);
 	lock_drop(&st->lock);
 	return n == ZPAGE ? 0 : -EIO;

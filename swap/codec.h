@@ -17,7 +17,7 @@
 
 struct codec_state {
 	struct lock lock;
-	bool ready;              /* the library's state has been initialised */
+	_Atomic bool ready;      /* the library's state has been initialised; set under the lock, read by the statistics without */
 	void *mem;               /* the library's state */
 	char *out;               /* packing: where the packed bytes are until the state is put back; room for a page */
 };

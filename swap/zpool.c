@@ -304,14 +304,14 @@ static bool object_drop(struct zpool *z, struct zclass *c, struct zobj obj)
 
 /* ---- objects ----------------------------------------------------------------------------------------------------- */
 
-int zpool_alloc(struct zpool *z, uint32_t len, uint32_t owner, struct zobj *obj)
+/* => 0, or -ENOSPC: no block has room, and no new one may be had (or was asked for). */
+static int class_alloc(struct zpool *z, struct zclass *c, uint32_t len, uint32_t owner, bool new_block, struct zobj *obj)
 {
-	struct zclass *c = &z->class[zpool_class_for(z, len)];
 	uint32_t b;
 
 	lock_take(&c->lock);
 	b = class_fullest(z, c, 0);
-	if (unlikely(!b))
+	if (unlikely(!b) && new_block)
 		b = class_new_block(z, c);
 	if (likely(b)) {
 		*obj = object_take(z, c, b, owner);
@@ -320,6 +320,19 @@ int zpool_alloc(struct zpool *z, uint32_t len, uint32_t owner, struct zobj *obj)
 	}
 	lock_drop(&c->lock);
 	return b ? 0 : -ENOSPC;
+}
+
+/* When no block may be had any more, a place that is too large is better than none. */
+int zpool_alloc(struct zpool *z, uint32_t len, uint32_t owner, struct zobj *obj)
+{
+	uint32_t class = zpool_class_for(z, len), last = class + ZCLASS_LARGER;
+	int ret = class_alloc(z, &z->class[class], len, owner, true, obj);
+
+	if (likely(!ret) || class == ZCLASS_RAW)
+		return ret;
+	while (ret && ++class < z->nr_classes && class <= last)
+		ret = class_alloc(z, &z->class[class], len, owner, false, obj);
+	return ret;
 }
 
 void zpool_free(struct zpool *z, struct zobj obj, uint32_t len)

@@ -36,6 +36,7 @@
 #define ZCLASS_GRAIN  8u                         /* object sizes are multiples of it */
 #define ZCLASS_RAW    0u                         /* number of the raw class */
 #define ZCLASSES      128u                       /* room for so many; zpool_init() uses what it finds worth while */
+#define ZCLASS_LARGER 8u                         /* a full pool takes an object into so many of the next larger classes */
 #define ZGROUPS       4u                         /* lists by fullness: up to 1/4, 1/2, 3/4, below full. Full blocks are on none */
 #define ZGROUP_FULL   ZGROUPS
 #define ZGROUP_UNUSED 0xffu                      /* in no class */

@@ -69,7 +69,7 @@ static unsigned char page[PAGE] __attribute__((aligned(PAGE))), back[PAGE] __att
 
 static int live(enum swap_codec codec, int level)
 {
-	struct swap_pool_params q = { .codec = codec, .level = level, .nr_slots = 1000, .limit = 1 << 20 };
+	struct swap_pool_params q = { .codec = codec, .level = level, .nr_slots = 1000, .limit = 400 << 10 };
 	struct swap_pool_stats s;
 	struct swap_pool *pool;
 	int err;
@@ -77,7 +77,7 @@ static int live(enum swap_codec codec, int level)
 	pool = swap_pool_create(&q, &err);
 	if (!pool)
 		return 2;
-	for (unsigned long i = 1; i <= 1000; i++) {
+	for (unsigned long i = 1; i <= 400; i++) {
 		int kind = (int)(i % NR_PAGE_KINDS);
 
 		if (kind == PAGE_TEXT)

@@ -320,6 +320,33 @@ static void test_reserve_yields(void **state)
 	swap_pool_destroy(pool);
 }
 
+/* No block may be had, none of the class has room: a larger one has. */
+static void test_larger_class(void **state)
+{
+	struct swap_pool *pool = create(SWAP_LZ4, 0, 1000, 0);
+	uint32_t len;
+
+	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
+	len = SLOT_LEN(pool->slots[1].state);
+	swap_pool_ops.free(pool, 1);
+	swap_pool_compact(pool);
+	assert_int_equal(stats(pool).bytes_pool, 0);
+	/* A block of the class after the page's own, with one object in it. */
+	assert_int_equal(zpool_alloc(&pool->zpool, pool->zpool.class[zpool_class_for(&pool->zpool, len)].size, 5, &(struct zobj){ 0 }), 0);
+	swap_pool_set_limit(pool, 1);
+	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
+	assert_holds(pool, 1, PAGE_HALF, 1);
+	assert_int_equal(pool->zpool.blocks[pool->slots[1].block].class, zpool_class_for(&pool->zpool, len) + 1);
+	/* With a limit that allows it, the next store moves it to where it belongs. */
+	swap_pool_set_limit(pool, 0);
+	assert_int_equal(swap_pool_damage(pool, 1), 0);
+	pool->slots[1].hash[0] ^= 1;
+	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
+	assert_int_equal(pool->zpool.blocks[pool->slots[1].block].class, zpool_class_for(&pool->zpool, len));
+	assert_holds(pool, 1, PAGE_HALF, 1);
+	swap_pool_destroy(pool);
+}
+
 static void test_damage(void **state)
 {
 	FOR_EACH_CODEC(c) {
@@ -440,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_compaction_gives_back),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_reserve_yields),
+		cmocka_unit_test(test_larger_class),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_damage_anywhere),
 		cmocka_unit_test(test_exchanged_entries),
