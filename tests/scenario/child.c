@@ -197,6 +197,17 @@ static int call_brk(const struct scn_op *op)
 	return (unsigned long)syscall(SYS_brk, op->addr) == op->addr ? 0 : -1;
 }
 
+static void reclaim(unsigned long nr)
+{
+	while (nr) {
+		unsigned long done = run_reclaim(nr);
+
+		if (!done)
+			break;
+		nr -= done < nr ? done : nr;
+	}
+}
+
 /* => 0 or -1 with errno */
 static int call(const struct scn_op *op, int fd)
 {
@@ -213,7 +224,7 @@ static int call(const struct scn_op *op, int fd)
 	case SCN_MUNLOCK: return munlock(at, op->len);
 	case SCN_REMAP_FILE_PAGES: return (int)syscall(SYS_remap_file_pages, at, op->len, 0, op->new_len, 0);
 	case SCN_BRK: return call_brk(op);
-	case SCN_RECLAIM: run_reclaim(op->len); return 0;
+	case SCN_RECLAIM: reclaim(op->len); return 0;
 	default: errno = ENOSYS; return -1;
 	}
 }

@@ -165,8 +165,10 @@ _Noreturn static void become_main(struct host_shared *shared)
 	if (stack.rlim_max == RLIM_INFINITY || stack.rlim_max >= 8 << 20)
 		stack.rlim_cur = 8 << 20;
 	setrlimit(RLIMIT_STACK, &stack);
-	shared->processes[0].heap = (brk_now + SCN_PAGE - 1) & ~(SCN_PAGE - 1UL);
-	if (brk((void *)shared->processes[0].heap))
+	/* A page without access keeps the scenario's heap from becoming one mapping with the heap of malloc. */
+	shared->processes[0].heap = ((brk_now + SCN_PAGE - 1) & ~(SCN_PAGE - 1UL)) + SCN_PAGE;
+	if (brk((void *)shared->processes[0].heap) ||
+	    mprotect((void *)(shared->processes[0].heap - SCN_PAGE), SCN_PAGE, PROT_NONE))
 		_exit(1);
 	host_serve(shared, 0);
 }

@@ -88,7 +88,7 @@ static void result(struct session *s, bool ok, const char *skip)
 	if (s->tap)
 		printf("%s %u - %s%s%s\n", ok ? "ok" : "not ok", ++s->nr, s->file, skip ? " # SKIP " : "", skip ? skip : "");
 	else
-		printf("%s: %s: %s%s%s\n", s->params->name, s->file, skip ? "skipped" : ok ? "passed" : "FAILED", skip ? ": " : "", skip ? skip : "");
+		printf("%s: %s: %s\n", s->params->name, s->file, skip ? "skipped" : ok ? "passed" : "FAILED");
 	fflush(stdout);
 }
 

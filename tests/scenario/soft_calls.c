@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * soft_calls.c - mmap, munmap, mprotect, mremap, madvise, mlock, brk on an mm_struct: which arguments are refused, and what has been done
+ * by then.
+ *
+ *   call       a hole in the range                      then
+ *   munmap     is passed over                           0
+ *   mprotect   ends it, what stands before is changed   ENOMEM
+ *   mlock      ends it, what stands before is locked    ENOMEM, nothing is brought in
+ *   madvise    is passed over                           ENOMEM at the end
+ *   mremap     refuses it                               EFAULT
+ */
+#include <errno.h>
+
+#include "machine/soft/soft.h"
+#include "tests/scenario/soft.h"
+
+#define MAY_FLAGS (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC)
+
+static unsigned long page_up(unsigned long x)
+{
+	return (x + SCN_PAGE - 1) & ~(SCN_PAGE - 1UL);
+}
+
+static bool is_aligned(unsigned long x)
+{
+	return !(x & (SCN_PAGE - 1));
+}
+
+static unsigned long vm_prot(unsigned prot)
+{
+	return (prot & SCN_R ? VM_READ : 0) | (prot & SCN_W ? VM_WRITE : 0) | (prot & SCN_X ? VM_EXEC : 0);
+}
+
+/* mmap_lock held. Where the first hole in [addr, end) begins. */
+static unsigned long first_hole(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	struct vm_area_struct *v = find_vma(mm, addr);
+
+	for (; v && vma_start(v) <= addr && addr < end; v = vma_next(mm, v))
+		addr = vma_end(v);
+	return addr < end ? addr : end;
+}
+
+/* mmap_lock held. */
+static bool is_free(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	struct vm_area_struct *v = find_vma(mm, addr);
+
+	return !v || vma_start(v) >= end;
+}
+
+/* No lock held. Fault in what an access would fault in. => 0, EFAULT when it is refused, ENOMEM in a hole */
+static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write)
+{
+	for (; addr < end; addr += SCN_PAGE) {
+		vm_fault_t err;
+		uint8_t byte;
+
+		if (write && soft_peek(mm, addr, &byte))
+			return ENOMEM;
+		err = write ? soft_store(mm, addr, byte) : soft_load(mm, addr, &byte);
+		if (err & VM_FAULT_BADMAP)
+			return ENOMEM;
+		if (err)
+			return EFAULT;
+	}
+	return 0;
+}
+
+/* As mmap with MAP_POPULATE and mlock do: by writes where writing is allowed. */
+static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned long end)
+{
+	while (addr < end) {
+		unsigned long flags = 0, part = end;
+		struct vm_area_struct *v;
+		int err;
+
+		mmap_read_lock(mm);
+		v = find_vma(mm, addr);
+		if (v && vma_start(v) <= addr) {
+			flags = vma_flags(v);
+			part = vma_end(v) < end ? vma_end(v) : end;
+		}
+		mmap_read_unlock(mm);
+		if (!(flags & VM_ACCESS_FLAGS))
+			return ENOMEM;
+		err = populate(mm, addr, part, flags & VM_WRITE);
+		if (err)
+			return err;
+		addr = part;
+	}
+	return 0;
+}
+
+static int call_mmap(struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long len = page_up(op->len);
+	int err;
+
+	if (!op->len || !is_aligned(op->addr))
+		return EINVAL;
+	mmap_write_lock(mm);
+	if (!(op->flags & SCN_AT) && !is_free(mm, op->addr, op->addr + len))
+		err = -EEXIST;
+	else
+		err = mmap_region(mm, op->addr, len, vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
+						     (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0));
+	mmap_write_unlock(mm);
+	if (!err && op->flags & SCN_POPULATE)
+		populate_by_rights(mm, op->addr, op->addr + len); /* as far as it goes: mmap has succeeded */
+	return -err;
+}
+
+static int call_munmap(struct mm_struct *mm, const struct scn_op *op)
+{
+	int err;
+
+	if (!is_aligned(op->addr) || !op->len)
+		return EINVAL;
+	mmap_write_lock(mm);
+	err = do_munmap(mm, op->addr, page_up(op->len));
+	mmap_write_unlock(mm);
+	return -err;
+}
+
+static int call_mprotect(struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long end = op->addr + page_up(op->len), hole, set = vm_prot(op->prot);
+	int err = 0;
+
+	if (!is_aligned(op->addr))
+		return EINVAL;
+	if (!op->len)
+		return 0;
+	mmap_write_lock(mm);
+	hole = first_hole(mm, op->addr, end);
+	if (hole > op->addr)
+		err = vma_modify_flags(mm, op->addr, hole - op->addr, set, VM_ACCESS_FLAGS & ~set);
+	mmap_write_unlock(mm);
+	return err ? -err : hole < end ? ENOMEM : 0;
+}
+
+static int call_mlock(struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long begin = op->addr & ~(SCN_PAGE - 1UL), end = page_up(op->addr + op->len), hole;
+	bool lock = op->verb == SCN_MLOCK;
+	int err = 0;
+
+	if (begin == end)
+		return 0;
+	mmap_write_lock(mm);
+	hole = first_hole(mm, begin, end);
+	if (hole > begin)
+		err = vma_modify_flags(mm, begin, hole - begin, lock ? VM_LOCKED : 0, lock ? 0 : VM_LOCKED);
+	mmap_write_unlock(mm);
+	if (err || hole < end)
+		return err ? -err : ENOMEM;
+	return lock ? populate_by_rights(mm, begin, end) : 0;
+}
+
+static int call_msync(struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long end = op->addr + page_up(op->len), hole;
+
+	if (!is_aligned(op->addr))
+		return EINVAL;
+	mmap_read_lock(mm);
+	hole = first_hole(mm, op->addr, end);
+	mmap_read_unlock(mm);
+	return hole < end ? ENOMEM : 0;
+}
+
+/* ---- mremap ------------------------------------------------------------------------------------------------------ */
+
+/* mmap_lock held for writing. Where it stands. */
+static int resize_in_place(struct mm_struct *mm, const struct scn_op *op, struct vm_area_struct *v)
+{
+	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len);
+
+	if (old_len >= new_len)
+		return old_len == new_len ? 0 : do_munmap(mm, op->addr + new_len, old_len - new_len);
+	if (old_len > vma_end(v) - op->addr)
+		return -EFAULT;
+	if (vma_end(v) != op->addr + old_len || !is_free(mm, op->addr + old_len, op->addr + new_len))
+		return -ENOMEM;
+	return move_vma(mm, op->addr, old_len, op->addr, new_len, false);
+}
+
+/* mmap_lock held for writing. To an address of the caller's choice. */
+static int move_to(struct mm_struct *mm, const struct scn_op *op, struct vm_area_struct *v)
+{
+	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len);
+
+	if (!is_aligned(op->to) || (op->to < op->addr + old_len && op->addr < op->to + new_len))
+		return -EINVAL;
+	if (old_len > new_len && vma_end(v) - op->addr >= new_len) {
+		int err = do_munmap(mm, op->addr + new_len, old_len - new_len);
+
+		if (err)
+			return err;
+		old_len = new_len;
+	}
+	if (old_len > vma_end(v) - op->addr)
+		return -EFAULT;
+	return move_vma(mm, op->addr, old_len, op->to, new_len, false);
+}
+
+static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned long *result)
+{
+	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len), flags = 0;
+	struct vm_area_struct *v;
+	int err;
+
+	if (!is_aligned(op->addr) || !op->new_len)
+		return EINVAL;
+	mmap_write_lock(mm);
+	v = find_vma(mm, op->addr);
+	if (!v || vma_start(v) > op->addr) {
+		err = -EFAULT;
+	} else if (!old_len) {
+		err = -EINVAL; /* duplicating is for shared mappings */
+	} else {
+		flags = vma_flags(v);
+		err = op->flags & SCN_AT ? move_to(mm, op, v) : resize_in_place(mm, op, v);
+	}
+	mmap_write_unlock(mm);
+	*result = op->flags & SCN_AT ? op->to : op->addr;
+	if (!err && flags & VM_LOCKED && new_len > old_len)
+		populate_by_rights(mm, *result + old_len, *result + new_len);
+	return -err;
+}
+
+/* ---- madvise ----------------------------------------------------------------------------------------------------- */
+
+/* mmap_lock held for writing; [addr, end) lies in one vma with these flags. => 0 or -errno */
+static int advise_vma(struct mm_struct *mm, unsigned long addr, unsigned long end, unsigned long flags, enum scn_advice advice)
+{
+	size_t len = end - addr;
+
+	switch (advice) {
+	case SCN_DONTNEED:
+		if (flags & VM_LOCKED)
+			return -EINVAL;
+		zap_page_range(mm, addr, len);
+		return 0;
+	case SCN_FREE:
+		if (flags & VM_LOCKED)
+			return -EINVAL;
+		zap_swap_range(mm, addr, len);
+		return 0;
+	case SCN_PAGEOUT:
+		if (flags & VM_LOCKED)
+			return -EINVAL;
+		pageout_range(mm, addr, len);
+		return 0;
+	case SCN_COLD_PAGES:
+		return flags & VM_LOCKED ? -EINVAL : 0;
+	case SCN_WILLNEED:
+		swapin_range(mm, addr, len);
+		return 0;
+	case SCN_NORMAL: return vma_modify_flags(mm, addr, len, 0, VM_SEQ_READ | VM_RAND_READ);
+	case SCN_RANDOM: return vma_modify_flags(mm, addr, len, VM_RAND_READ, VM_SEQ_READ);
+	case SCN_SEQUENTIAL: return vma_modify_flags(mm, addr, len, VM_SEQ_READ, VM_RAND_READ);
+	case SCN_DONTFORK: return vma_modify_flags(mm, addr, len, VM_DONTCOPY, 0);
+	case SCN_DOFORK: return vma_modify_flags(mm, addr, len, 0, VM_DONTCOPY);
+	case SCN_WIPEONFORK: return vma_modify_flags(mm, addr, len, VM_WIPEONFORK, 0);
+	case SCN_KEEPONFORK: return vma_modify_flags(mm, addr, len, 0, VM_WIPEONFORK);
+	default: return -EINVAL;
+	}
+}
+
+/* Looks for the next vma by address each time: what was done to one may have joined it with its neighbours. */
+static int advise_range(struct mm_struct *mm, unsigned long addr, unsigned long end, enum scn_advice advice)
+{
+	bool hole = false;
+
+	while (addr < end) {
+		struct vm_area_struct *v = find_vma(mm, addr);
+		unsigned long part;
+		int err;
+
+		if (!v || vma_start(v) >= end)
+			return -ENOMEM;
+		if (vma_start(v) > addr) {
+			hole = true;
+			addr = vma_start(v);
+		}
+		part = vma_end(v) < end ? vma_end(v) : end;
+		err = advise_vma(mm, addr, part, vma_flags(v), advice);
+		if (err)
+			return err;
+		addr = part;
+	}
+	return hole ? -ENOMEM : 0;
+}
+
+/* MADV_POPULATE_*: the right that is named has to be there, even where a plain load would do with another one. */
+static int populate_exactly(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write)
+{
+	while (addr < end) {
+		unsigned long part = end;
+		struct vm_area_struct *v;
+		bool hole, refused;
+		int err;
+
+		mmap_read_lock(mm);
+		v = find_vma(mm, addr);
+		hole = !v || vma_start(v) > addr;
+		refused = !hole && !(vma_flags(v) & (write ? VM_WRITE : VM_READ));
+		if (!hole && vma_end(v) < end)
+			part = vma_end(v);
+		mmap_read_unlock(mm);
+		if (hole || refused)
+			return hole ? ENOMEM : EINVAL;
+		err = populate(mm, addr, part, write);
+		if (err)
+			return err;
+		addr = part;
+	}
+	return 0;
+}
+
+static int call_madvise(struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long end = op->addr + page_up(op->len);
+	int err;
+
+	if (!is_aligned(op->addr))
+		return EINVAL;
+	if (op->advice == SCN_POPULATE_READ || op->advice == SCN_POPULATE_WRITE)
+		return populate_exactly(mm, op->addr, end, op->advice == SCN_POPULATE_WRITE);
+	mmap_write_lock(mm);
+	err = advise_range(mm, op->addr, end, op->advice);
+	mmap_write_unlock(mm);
+	return -err;
+}
+
+/* ---- brk --------------------------------------------------------------------------------------------------------- */
+
+static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, unsigned long heap)
+{
+	unsigned long from = page_up(*brk), end = page_up(to);
+	int err = 0;
+
+	if (to < heap)
+		return ENOMEM;
+	mmap_write_lock(mm);
+	if (end < from)
+		err = do_munmap(mm, end, from - end);
+	else if (end > from)
+		err = is_free(mm, from, end) ? mmap_region(mm, from, end - from, VM_READ | VM_WRITE | MAY_FLAGS) : -ENOMEM;
+	mmap_write_unlock(mm);
+	if (!err)
+		*brk = to;
+	return err ? ENOMEM : 0;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------------------- */
+
+int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap, unsigned long *result)
+{
+	switch (op->verb) {
+	case SCN_MMAP: return call_mmap(mm, op);
+	case SCN_MUNMAP: return call_munmap(mm, op);
+	case SCN_MPROTECT: return call_mprotect(mm, op);
+	case SCN_MREMAP: return call_mremap(mm, op, result);
+	case SCN_MADVISE: return call_madvise(mm, op);
+	case SCN_MSYNC: return call_msync(mm, op);
+	case SCN_MLOCK:
+	case SCN_MUNLOCK: return call_mlock(mm, op);
+	case SCN_BRK: return call_brk(mm, op->addr, brk, heap);
+	default: return ENOSYS;
+	}
+}
+
+static enum scn_signal which_signal(vm_fault_t err)
+{
+	if (err & VM_FAULT_OOM)
+		return SCN_OOM;
+	if (err & VM_FAULT_BADMAP)
+		return SCN_SEGV_MAPERR;
+	if (err & (VM_FAULT_BADACCESS | VM_FAULT_SIGSEGV))
+		return SCN_SEGV_ACCERR;
+	return err & VM_FAULT_SIGBUS ? SCN_BUS_ADRERR : SCN_OTHER_SIGNAL;
+}
+
+void soft_access(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out)
+{
+	for (size_t o = 0; o < op->len; o += SCN_PAGE) {
+		uint8_t byte = 0;
+		vm_fault_t err;
+
+		if (op->verb == SCN_WRITE)
+			err = soft_store(mm, op->addr + o, op->value);
+		else
+			err = soft_load(mm, op->addr + o, &byte);
+		if (err) {
+			out->signal = which_signal(err);
+			out->at = op->addr + o;
+			return;
+		}
+		if (op->verb == SCN_READ)
+			out->sum = out->sum * 0x100000001b3ULL + byte + 1;
+	}
+}
