@@ -221,7 +221,7 @@ static void waiting(void)
 	struct epoll_event *ev = (struct epoll_event *)(to + 3 * PAGE - 6);
 	fd_set *set = (fd_set *)(to + 5 * PAGE - 64);
 	struct timeval *tv = (struct timeval *)(to + 7 * PAGE);
-	int fds[2], *n = (int *)(to + 9 * PAGE - 2), ep = epoll_create1(EPOLL_CLOEXEC);
+	int fds[2], nr, ep = epoll_create1(EPOLL_CLOEXEC);
 
 	if (pipe(fds))
 		die("pipe");
@@ -243,9 +243,10 @@ static void waiting(void)
 	RC("select", select(fds[0] + 1, set, NULL, NULL, tv));
 	say("select: %d", FD_ISSET(fds[0], set));
 	pressure();
-	RC("FIONREAD", ioctl(fds[0], FIONREAD, n));
-	say("FIONREAD: %d", *n);
-	RC("TCGETS", ioctl(fds[0], TCGETS, n));
+	RC("FIONREAD", ioctl(fds[0], FIONREAD, to + 9 * PAGE - 2));      /* across two pages */
+	memcpy(&nr, to + 9 * PAGE - 2, sizeof(nr));
+	say("FIONREAD: %d", nr);
+	RC("TCGETS", ioctl(fds[0], TCGETS, to + 9 * PAGE));
 	close(ep);
 	close(fds[0]);
 	close(fds[1]);
