@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * init.c - start, address spaces as a whole, fork, and the counters.
+ */
+#include "mm/fault/fault.h"
+
+struct mm_stats mm_stat;
+struct mm_struct *mmlist;
+spinlock_t mmlist_lock;
+struct kmem_cache mm_cache, vma_cache, anon_vma_cache, avc_cache, ptdesc_cache;
+_Atomic(mm_trace_fn_t *) mm_trace_fn;
+
+#define RLIMIT_STACK_DEFAULT (8UL << 20)
+
+const char *mm_trace_name(enum mm_trace_event event)
+{
+	static const char *const name[] = {
+#define X(event) #event,
+		MM_TRACE_EVENTS(X)
+#undef X
+	};
+
+	return event < NR_TRACE_EVENTS ? name[event] : "?";
+}
+
+const struct mm_stats *mm_stats(void)
+{
+	__atomic_store_n(&mm_stat.frames_used, nr_used_frames(), __ATOMIC_RELAXED);
+	return &mm_stat;
+}
+
+static bool good_window(unsigned n)
+{
+	return n >= 1 && n <= MAX_AROUND && !(n & (n - 1));
+}
+
+static void init_caches(void)
+{
+	kmem_cache_init(&mm_cache, sizeof(struct mm_struct), offsetof(struct mm_struct, next), false);
+	kmem_cache_init(&vma_cache, sizeof(struct vm_area_struct), 0, false);
+	kmem_cache_init(&anon_vma_cache, sizeof(struct anon_vma), offsetof(struct anon_vma, next_free), true);
+	kmem_cache_init(&avc_cache, sizeof(struct anon_vma_chain), 0, false);
+	kmem_cache_init(&ptdesc_cache, sizeof(struct ptdesc), 0, false);
+}
+
+int mm_init(const struct mm_params *params)
+{
+	unsigned anon_around = params->anon_around ? params->anon_around : 1;
+	unsigned swapin_around = params->swapin_around ? params->swapin_around : 1;
+	int err;
+
+	if (!good_window(anon_around) || !good_window(swapin_around))
+		return -EINVAL;
+	memset(&mm_stat, 0, sizeof(mm_stat));
+	mmlist = NULL;
+	spin_lock_init(&mmlist_lock, ORDER_LEAF);
+	init_caches();
+	pgtable_init(params->geometry);
+	mm_anon_around = anon_around;
+	mm_swapin_around = swapin_around;
+	mm_check_every = params->check_every;
+	mm_reuse_rule = REUSE_5_15;
+	fault_path = &linux_5_path;
+	err = page_alloc_init(params->nr_frames, params->frame_limit);
+	if (err)
+		return err;
+	vmscan_init();
+	return swap_init(params);
+}
+
+/* ---- address spaces -------------------------------------------------------------------------------------------------------- */
+
+static void init_mm_locks(struct mm_struct *mm)
+{
+	atomic_store(&mm->mmap_lock.state, 0);
+	spin_lock_init(&mm->page_table_lock, ORDER_PAGE_TABLE);
+	spin_lock_init(&mm->anon_streams.lock, ORDER_LEAF);
+	spin_lock_init(&mm->swap_streams.lock, ORDER_LEAF);
+}
+
+struct mm_struct *mm_alloc(void)
+{
+	struct mm_struct *mm = kmem_cache_alloc(&mm_cache);
+
+	if (!mm)
+		return NULL;
+	mm->pgd = pgd_alloc();
+	if (!mm->pgd) {
+		kmem_cache_free(&mm_cache, mm);
+		return NULL;
+	}
+	atomic_init(&mm->mm_users, 1);
+	mm->rlimit_stack = RLIMIT_STACK_DEFAULT;
+	init_mm_locks(mm);
+	spin_lock(&mmlist_lock);
+	mm->prev = NULL;
+	mm->next = mmlist;
+	if (mmlist)
+		mmlist->prev = mm;
+	mmlist = mm;
+	spin_unlock(&mmlist_lock);
+	return mm;
+}
+
+void mmput(struct mm_struct *mm)
+{
+	if (atomic_fetch_sub(&mm->mm_users, 1) != 1)
+		return;
+	mmap_write_lock(mm);
+	exit_mmap(mm);
+	mmap_write_unlock(mm);
+	spin_lock(&mmlist_lock);
+	if (mm->prev)
+		mm->prev->next = mm->next;
+	else
+		mmlist = mm->next;
+	if (mm->next)
+		mm->next->prev = mm->prev;
+	spin_unlock(&mmlist_lock);
+	kmem_cache_free(&mm_cache, mm);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------------------------------ */
+
+static int dup_vma(struct mm_struct *mm, struct vm_area_struct *pvma)
+{
+	bool wipe = pvma->vm_flags & VM_WIPEONFORK;
+	struct vm_area_struct *vma = vma_alloc(mm, pvma->vm_start, pvma->vm_end, pvma->vm_flags & ~VM_LOCKED, pvma->vm_pgoff);
+
+	if (!vma)
+		return -ENOMEM;
+	vma->vm_ops = pvma->vm_ops;
+	vma->vm_private_data = pvma->vm_private_data;
+	if (!wipe && anon_vma_fork(vma, pvma)) {
+		kmem_cache_free(&vma_cache, vma);
+		return -ENOMEM;
+	}
+	if (vma->vm_ops && vma->vm_ops->open)
+		vma->vm_ops->open(vma);
+	vma_link(mm, vma);
+	return wipe ? 0 : copy_page_range(vma, pvma);
+}
+
+struct mm_struct *dup_mm(struct mm_struct *src)
+{
+	struct mm_struct *mm = mm_alloc();
+	int err = 0;
+
+	mmap_assert_write_locked(src);
+	if (!mm)
+		return NULL;
+	mm->rlimit_stack = src->rlimit_stack;
+	/* Nobody knows mm yet, but whoever walks the list of all must not see it half made. */
+	mmap_write_lock(mm);
+	for (struct vm_area_struct *vma = vma_first(src); vma && !err; vma = vma_next(src, vma))
+		if (!(vma->vm_flags & VM_DONTCOPY))
+			err = dup_vma(mm, vma);
+	mmap_write_unlock(mm);
+	if (err) {
+		mmput(mm);
+		return NULL;
+	}
+	return mm;
+}
+
+/* Locks may have been held by threads that don't exist in this process. */
+static void reinit_locks(struct mm_struct *mm)
+{
+	struct kmem_cache *caches[] = { &mm_cache, &vma_cache, &anon_vma_cache, &avc_cache, &ptdesc_cache };
+	struct ptdesc *table;
+
+	for (unsigned i = 0; i < sizeof(caches) / sizeof(caches[0]); i++)
+		spin_lock_init(&caches[i]->lock, ORDER_LEAF);
+	spin_lock_init(&mmlist_lock, ORDER_LEAF);
+	page_alloc_reinit_locks();
+	swap_reinit_locks();
+	vmscan_reinit_locks();
+	init_mm_locks(mm);
+	for (struct vm_area_struct *vma = vma_first(mm); vma; vma = vma_next(mm, vma))
+		for (struct anon_vma_chain *avc = vma->anon_vma_chain; avc; avc = avc->next)
+			spin_lock_init(&atomic_load(&avc->anon_vma->root)->lock, ORDER_ANON_VMA);
+	for (unsigned long addr = 0; (table = pte_table_next(mm, &addr, TASK_SIZE)); addr = pmd_addr_end(addr, TASK_SIZE))
+		spin_lock_init(&table->ptl, ORDER_PTE);
+}
+
+void mm_after_host_fork(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma, *next;
+
+	reinit_locks(mm);
+	mmap_write_lock(mm);
+	for (vma = vma_first(mm); vma; vma = next) {
+		next = vma_next(mm, vma);
+		if (vma->vm_flags & VM_DONTCOPY) {
+			do_munmap(mm, vma->vm_start, vma->vm_end - vma->vm_start);
+			continue;
+		}
+		if (vma->vm_flags & VM_WIPEONFORK)
+			unmap_region(vma, vma->vm_start, vma->vm_end);
+	}
+	/* Neighbours may become one by this; the loop is over the range, not over the vmas. */
+	vma_modify_flags(mm, 0, TASK_SIZE & PAGE_MASK, 0, VM_LOCKED);
+	mmap_write_unlock(mm);
+	atomic_store(&mm->min_flt, 0);
+	atomic_store(&mm->maj_flt, 0);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * internal.h - what the files of mm/ offer each other.
+ */
+#ifndef MF_MM_INTERNAL_H
+#define MF_MM_INTERNAL_H
+
+#include "mm/lock.h"
+#include "mm/pgtable.h"
+#include "mm/trace.h"
+
+void *memset(void *s, int c, size_t n);
+void *memcpy(void *restrict dst, const void *restrict src, size_t n);
+
+/* ---- counters (init.c) --------------------------------------------------------------------------------------------- */
+
+extern struct mm_stats mm_stat;
+#define count(field, n)       ((void)__atomic_fetch_add(&mm_stat.field, (uint64_t)(n), __ATOMIC_RELAXED))
+#define read_count(field)     __atomic_load_n(&mm_stat.field, __ATOMIC_RELAXED)
+
+static inline void add_mm_counter(struct mm_struct *mm, int member, long n)
+{
+	atomic_fetch_add_explicit(&mm->rss[member], n, memory_order_relaxed);
+}
+
+/* All address spaces, for the invariants and after fork. */
+extern struct mm_struct *mmlist;
+extern spinlock_t mmlist_lock;
+
+/* ---- slab.c -------------------------------------------------------------------------------------------------------- */
+
+struct kmem_cache {
+	spinlock_t lock;
+	size_t size, link;
+	bool typesafe;
+	void *free;
+	unsigned long in_use;
+};
+extern struct kmem_cache mm_cache, vma_cache, anon_vma_cache, avc_cache, ptdesc_cache;
+
+void kmem_cache_init(struct kmem_cache *cache, size_t size, size_t link, bool typesafe);
+void *kmem_cache_alloc(struct kmem_cache *cache);
+void kmem_cache_free(struct kmem_cache *cache, void *obj);
+
+/* ---- page_alloc.c: frames ------------------------------------------------------------------------------------------ */
+
+#define MAX_ORDER 6
+#define NR_PAGE_HEADS (NR_LRU_LISTS + MAX_ORDER + 1)
+
+extern struct page *mem_map; /* frame 0; list heads stand at [-NR_PAGE_HEADS, 0) */
+
+static inline struct page *pfn_to_page(unsigned long pfn) { return mem_map + pfn; }
+static inline unsigned long page_to_pfn(const struct page *page) { return page - mem_map; }
+static inline struct page *page_head(unsigned list) { return mem_map - NR_PAGE_HEADS + list; }
+#define BUDDY_LIST(order) (NR_LRU_LISTS + (order))
+
+static inline uint32_t page_link(const struct page *page) { return page - (mem_map - NR_PAGE_HEADS); }
+static inline struct page *link_page(uint32_t link) { return mem_map - NR_PAGE_HEADS + link; }
+
+static inline void page_list_init(struct page *head)
+{
+	head->next = head->prev = page_link(head);
+}
+static inline bool page_list_empty(const struct page *head)
+{
+	return head->next == page_link(head);
+}
+static inline void page_list_add(struct page *page, struct page *head)
+{
+	page->next = head->next;
+	page->prev = page_link(head);
+	link_page(head->next)->prev = page_link(page);
+	head->next = page_link(page);
+}
+static inline void page_list_del(struct page *page)
+{
+	link_page(page->next)->prev = page->prev;
+	link_page(page->prev)->next = page->next;
+}
+
+static inline unsigned page_flags(const struct page *page)
+{
+	return atomic_load_explicit(&((struct page *)page)->flags, memory_order_relaxed);
+}
+static inline void set_page_flags(struct page *page, unsigned flags)
+{
+	atomic_fetch_or_explicit(&page->flags, flags, memory_order_relaxed);
+}
+static inline void clear_page_flags(struct page *page, unsigned flags)
+{
+	atomic_fetch_and_explicit(&page->flags, ~flags, memory_order_relaxed);
+}
+static inline int page_mapcount(struct page *page)
+{
+	return atomic_load_explicit(&page->_mapcount, memory_order_acquire) + 1;
+}
+static inline int page_count(struct page *page)
+{
+	return atomic_load_explicit(&page->_refcount, memory_order_relaxed);
+}
+static inline void get_page(struct page *page)
+{
+	atomic_fetch_add_explicit(&page->_refcount, 1, memory_order_relaxed);
+}
+bool get_page_unless_zero(struct page *page);
+/* Drops a reference; the last one frees the frame. => no lock from lru_lock downwards held */
+void put_page(struct page *page);
+
+/* Drops many references at once; frames that become free go back as whole runs. */
+struct page_batch {
+	unsigned nr;
+	uint32_t pfn[MAX_AROUND];
+};
+void put_page_batch(struct page_batch *batch);
+static inline void page_batch_add(struct page_batch *batch, unsigned long pfn)
+{
+	batch->pfn[batch->nr++] = pfn;
+	if (batch->nr == MAX_AROUND)
+		put_page_batch(batch);
+}
+
+int page_alloc_init(unsigned long nr_frames, unsigned long limit);
+void page_alloc_reinit_locks(void);
+/* A run of up to `want` neighbours (1..64), never more than are free under the limit; each page has one reference.
+ * => first pfn and *got >= 1, or -1UL. Doesn't reclaim. */
+unsigned long alloc_run(unsigned want, unsigned *got);
+/* The same inside a fault: reclaims when nothing is free. `stream`: reclaim also for the neighbours. => -1UL: OOM. */
+unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got);
+/* Gives [pfn, pfn + nr) back: pages with their only reference, never published. */
+void free_run(unsigned long pfn, unsigned nr);
+unsigned long nr_free_low(void); /* watermark: below it nothing is taken for neighbours */
+bool mm_is_quiet(void);
+void check_frames(void);
+unsigned long fresh_frames(void); /* frames from here on were never used */
+
+/* ---- vma.c --------------------------------------------------------------------------------------------------------- */
+
+struct vm_area_struct *vma_of(struct tree_node *node);
+struct vm_area_struct *vma_prev(struct vm_area_struct *vma);
+struct vm_area_struct *vma_first(struct mm_struct *mm);
+static inline unsigned long linear_page_index(const struct vm_area_struct *vma, unsigned long addr)
+{
+	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+}
+static inline bool vma_is_anonymous(const struct vm_area_struct *vma) { return !vma->vm_ops; }
+/* A new vma in a free place, merged with its neighbours where Linux's rules allow. `like`: take anon_vma chain from there. */
+int insert_vma(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags);
+int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
+struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
+				 unsigned long pgoff);
+void vma_link(struct mm_struct *mm, struct vm_area_struct *vma);
+void vma_remove(struct vm_area_struct *vma);
+void exit_mmap(struct mm_struct *mm);
+
+/* ---- rmap.c -------------------------------------------------------------------------------------------------------- */
+
+void anon_vma_ctor(void);
+int anon_vma_prepare_slow(struct vm_area_struct *vma);
+static inline int anon_vma_prepare(struct vm_area_struct *vma)
+{
+	return likely(atomic_load_explicit(&vma->anon_vma, memory_order_acquire)) ? 0 : anon_vma_prepare_slow(vma);
+}
+int anon_vma_clone(struct vm_area_struct *dst, struct vm_area_struct *src);
+int anon_vma_fork(struct vm_area_struct *vma, struct vm_area_struct *pvma);
+void unlink_anon_vmas(struct vm_area_struct *vma);
+/* The lock of all vmas of a chain; vma->anon_vma may be NULL (then nothing is locked). */
+void anon_vma_lock_vma(struct vm_area_struct *vma);
+void anon_vma_unlock_vma(struct vm_area_struct *vma);
+void anon_vma_interval_tree_pre_update_vma(struct vm_area_struct *vma);
+void anon_vma_interval_tree_post_update_vma(struct vm_area_struct *vma);
+bool anon_vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b);
+
+/* => locked root, or NULL when the page is not mapped (any more) */
+struct anon_vma *page_lock_anon_vma(struct page *page);
+void page_unlock_anon_vma(struct anon_vma *anon_vma);
+/* Calls fn for every vma that may map the page, until it returns false. => anon_vma locked */
+typedef bool rmap_fn_t(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg);
+void rmap_walk_locked(struct page *page, struct anon_vma *anon_vma, rmap_fn_t *fn, void *arg);
+/* => the entry that maps the page at addr, locked (*ptl); or NULL, nothing locked */
+pte_t *page_vma_mapped(struct page *page, struct vm_area_struct *vma, unsigned long addr, spinlock_t **ptl);
+int page_referenced(struct page *page);
+void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
+void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
+void page_remove_rmap(struct page *page);
+void page_move_anon_rmap(struct page *page, struct vm_area_struct *vma);
+
+/* ---- swap.c -------------------------------------------------------------------------------------------------------- */
+
+extern struct swap_slot *swap_map;
+extern unsigned long nr_swap_slots;
+
+int swap_init(const struct mm_params *params);
+void swap_reinit_locks(void);
+bool swap_possible(void);
+/* Slots. */
+swp_entry_t get_swap_page(void);              /* val 0: none left */
+void swap_duplicate(swp_entry_t entry, int n);
+void swap_free(swp_entry_t entry);
+int swap_count(swp_entry_t entry);
+/* Swap cache. add_to_swap: => true: the page (locked) has a slot now. */
+bool add_to_swap(struct page *page);
+bool add_to_swap_cache(struct page *page, swp_entry_t entry); /* false: the entry is gone or has a page already */
+void delete_from_swap_cache(struct page *page);               /* page locked; drops the cache's reference */
+struct page *lookup_swap_cache(swp_entry_t entry);            /* with a reference */
+/* Swap-entry gone from a table: drops its count, and the page if nobody else needs it. */
+void free_swap_and_cache(swp_entry_t entry);
+/* => true: entry's page is on its way out (then it was waited for, and the caller looks at the entry again) */
+bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl);
+bool swap_writeback(swp_entry_t entry); /* is its page on its way out? */
+void free_swap_cache(struct page *page); /* page no longer mapped: leave the cache if nobody is in it */
+static inline bool page_in_swap_cache(struct page *page) { return page_flags(page) & PG_swapcache; }
+static inline swp_entry_t page_swap_entry(struct page *page) { return (swp_entry_t){ page->private }; }
+int swap_readpage(struct page *page);                         /* 0, -EIO */
+int swap_writepage(struct page *page);                        /* 0, 1, -ENOSPC */
+void check_swap(void);
+unsigned long __swap_cache_shrink(unsigned long nr); /* from inside reclaim */
+
+/* ---- vmscan.c ------------------------------------------------------------------------------------------------------ */
+
+void vmscan_init(void);
+void vmscan_reinit_locks(void);
+void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable);
+void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *vma);
+void activate_page(struct page *page);
+/* Takes freed pages off their lists; => pages without references */
+void lru_del_batch(const uint32_t *pfn, unsigned nr);
+void page_set_unevictable(struct page *page, bool on);
+void clear_page_stuck(struct page *page);
+unsigned long lru_size(enum lru_list list);
+/* Waits for another thread's evictions to end, if there are any. => false: there were none */
+bool wait_for_evictions(void);
+void check_lru(void);
+
+/* ---- streams.c ----------------------------------------------------------------------------------------------------- */
+
+struct window {
+	unsigned nr;   /* pages, the faulting one included */
+	int stride;    /* in pages, from the faulting one on */
+	bool stream;   /* a continued one */
+};
+struct window stream_window(struct stream_table *table, unsigned long addr, unsigned max, bool strided);
+
+/* ---- memory.c ------------------------------------------------------------------------------------------------------ */
+
+void unmap_region(struct vm_area_struct *vma, unsigned long start, unsigned long end);
+int move_page_tables(struct vm_area_struct *vma, unsigned long from, struct vm_area_struct *new_vma, unsigned long to,
+		     unsigned long len);
+int copy_page_range(struct vm_area_struct *dst, struct vm_area_struct *src);
+void change_protection(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long old_flags);
+void mlock_range(struct vm_area_struct *vma, unsigned long start, unsigned long end);
+/* vm_page_prot: what an entry of the vma may grant at most */
+static inline pteval_t vma_prot(const struct vm_area_struct *vma)
+{
+	pteval_t v = vma->vm_flags & VM_WRITE ? _PAGE_RW : 0;
+
+	return vma->vm_flags & VM_ACCESS_FLAGS ? v : _PAGE_PROTNONE;
+}
+/* machine_map() for present entries: contiguous frames, one call. => pages mapped, or -errno */
+int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
+
+/* ---- fault/ -------------------------------------------------------------------------------------------------------- */
+
+/* Which rule decides that a page may be written in place although it may have been shared (fault-paths.md 3.8). */
+enum reuse_rule { REUSE_5_4, REUSE_5_15, REUSE_6 };
+extern enum reuse_rule mm_reuse_rule;
+extern unsigned mm_anon_around, mm_swapin_around;
+bool can_reuse_anon_page(struct page *page);
+
+/* ---- invariants.c ------------------------------------------------------------------------------------------------------- */
+
+void enter_reclaim(void);
+void leave_reclaim(void);
+
+#endif

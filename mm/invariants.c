@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * invariants.c - the equations of mm_types.h, as code.
+ *
+ * Everything stands still meanwhile: all address spaces are locked for writing, which stops faults and changes of mappings, and
+ * reclaim from outside a fault waits at enter_reclaim().
+ */
+#include "mm/internal.h"
+
+static atomic_uint checking, reclaiming;
+
+/* ---- the gate ---------------------------------------------------------------------------------------------------------------- */
+
+/* Around everything that moves pages without an mmap_lock. Inside a fault it can't meet a check: that has all mmap_locks first. */
+void enter_reclaim(void)
+{
+	for (;;) {
+		atomic_fetch_add(&reclaiming, 1);
+		if (likely(!atomic_load(&checking)))
+			return;
+		leave_reclaim();
+		machine_wait(&checking, 1);
+	}
+}
+
+void leave_reclaim(void)
+{
+	if (atomic_fetch_sub(&reclaiming, 1) == 1 && atomic_load(&checking))
+		machine_wake(&reclaiming, 1);
+}
+
+static void stop_the_world(void)
+{
+	for (struct mm_struct *mm = mmlist; mm; mm = mm->next)
+		mmap_write_lock(mm);
+	atomic_store(&checking, 1);
+	for (unsigned n; (n = atomic_load(&reclaiming));)
+		machine_wait(&reclaiming, n);
+}
+
+static void start_the_world(void)
+{
+	atomic_store(&checking, 0);
+	machine_wake(&checking, 1 << 30);
+	for (struct mm_struct *mm = mmlist; mm; mm = mm->next)
+		mmap_write_unlock(mm);
+}
+
+/* ---- entries -------------------------------------------------------------------------------------------------------------------- */
+
+struct tally {
+	uint32_t *map;   /* per frame: entries that name it */
+	uint16_t *slot;  /* per slot */
+	long anon, swap; /* of one address space */
+};
+
+struct rmap_probe {
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	bool found;
+};
+
+static bool probe_one(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
+{
+	struct rmap_probe *probe = arg;
+
+	(void)page;
+	probe->found |= vma == probe->vma && addr == probe->addr;
+	return !probe->found;
+}
+
+/* I6, I10 */
+static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
+{
+	struct page *page = pfn_to_page(pte_pfn(pte));
+	struct rmap_probe probe = { .vma = vma, .addr = addr };
+	struct anon_vma *root = page_lock_anon_vma(page);
+
+	MM_BUG_ON(!root);
+	rmap_walk_locked(page, root, probe_one, &probe);
+	page_unlock_anon_vma(root);
+	MM_BUG_ON(!probe.found);
+	MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback | PG_buddy));
+	MM_BUG_ON(!(page_flags(page) & PG_lru));
+	if (pte_write(pte)) {
+		MM_BUG_ON(!(vma->vm_flags & VM_WRITE));
+		MM_BUG_ON(page_mapcount(page) != 1);
+		MM_BUG_ON(page_in_swap_cache(page) && swap_count(page_swap_entry(page)));
+	}
+	MM_BUG_ON(!(vma->vm_flags & VM_ACCESS_FLAGS) != !!(pte.val & _PAGE_PROTNONE));
+	if (!(mm_caps & MACHINE_READONLY))
+		MM_BUG_ON(!pte_dirty(pte) && !(mm_caps & MACHINE_DIRTY));
+}
+
+static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct tally *t)
+{
+	if (pte_normal(pte)) {
+		t->map[pte_pfn(pte)]++;
+		t->anon++;
+		check_present(vma, addr, pte);
+	} else if (is_swap_pte(pte)) {
+		unsigned long slot = pte_to_swp_entry(pte).val;
+
+		MM_BUG_ON(!slot || slot > nr_swap_slots);
+		t->slot[slot]++;
+		t->swap++;
+	} else {
+		MM_BUG_ON(!pte_special(pte) || pte_write(pte));
+	}
+}
+
+/* I9: entries stand only inside vmas. */
+static void check_tables(struct mm_struct *mm, struct tally *t)
+{
+	struct vm_area_struct *vma = vma_first(mm);
+	unsigned long addr = 0;
+	struct ptdesc *table;
+
+	t->anon = t->swap = 0;
+	while ((table = pte_table_next(mm, &addr, TASK_SIZE))) {
+		unsigned long stop = pmd_addr_end(addr, TASK_SIZE);
+
+		MM_BUG_ON(spin_is_locked(&table->ptl));
+		for (; addr < stop; addr += PAGE_SIZE) {
+			pte_t pte = ptep_get(pte_offset(table, addr));
+
+			if (pte_none(pte))
+				continue;
+			while (vma && vma->vm_end <= addr)
+				vma = vma_next(mm, vma);
+			MM_BUG_ON(!vma || addr < vma->vm_start);
+			check_entry(vma, addr, pte, t);
+		}
+	}
+	MM_BUG_ON(t->anon != atomic_load(&mm->rss[MM_ANONPAGES])); /* I5 */
+	MM_BUG_ON(t->swap != atomic_load(&mm->rss[MM_SWAPENTS]));
+}
+
+/* ---- mappings --------------------------------------------------------------------------------------------------------------------- */
+
+static int check_subtree(struct tree_node *node, struct tree_node *parent)
+{
+	int l, r;
+
+	if (!node)
+		return 0;
+	MM_BUG_ON(node->parent != parent);
+	l = check_subtree(node->left, node);
+	r = check_subtree(node->right, node);
+	MM_BUG_ON(l - r > 1 || r - l > 1);
+	MM_BUG_ON(node->height != (l > r ? l : r) + 1);
+	return node->height;
+}
+
+static void check_mappings(struct mm_struct *mm)
+{
+	unsigned long last = 0, n = 0, pages = 0;
+
+	check_subtree(mm->mm_rb.node, NULL);
+	for (struct vm_area_struct *vma = vma_first(mm); vma; vma = vma_next(mm, vma)) {
+		bool own = !atomic_load(&vma->anon_vma);
+
+		MM_BUG_ON(vma->vm_mm != mm || vma->vm_start < last || vma->vm_end <= vma->vm_start || vma->vm_end > TASK_SIZE);
+		for (struct anon_vma_chain *avc = vma->anon_vma_chain; avc; avc = avc->next) {
+			MM_BUG_ON(avc->vma != vma || avc->rb_start != vma->vm_pgoff);
+			own |= avc->anon_vma == atomic_load(&vma->anon_vma);
+		}
+		MM_BUG_ON(!own);
+		last = vma->vm_end;
+		n++;
+		pages += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+	}
+	MM_BUG_ON(n != mm->map_count || pages != mm->total_vm);
+}
+
+/* ---- pages and slots ------------------------------------------------------------------------------------------------------------------ */
+
+/* I1, I2, I4, I7 from the pages' side. */
+static void check_pages(const struct tally *t, unsigned long nr)
+{
+	for (unsigned long pfn = 0; pfn < nr; pfn++) {
+		struct page *page = pfn_to_page(pfn);
+		int cached = !!page_in_swap_cache(page);
+
+		if (page_count(page) == 0) {
+			MM_BUG_ON(t->map[pfn]);
+			continue;
+		}
+		MM_BUG_ON((int)t->map[pfn] != page_mapcount(page));
+		MM_BUG_ON(page_count(page) != page_mapcount(page) + cached);
+		MM_BUG_ON(!(page_flags(page) & PG_lru));
+		if (cached)
+			MM_BUG_ON(swap_map[page->private].cache != pfn + 1);
+	}
+}
+
+static void check_slots(const struct tally *t)
+{
+	for (unsigned long i = 1; i <= nr_swap_slots; i++)
+		MM_BUG_ON(t->slot[i] != swap_map[i].count && (swap_map[i].flags & SLOT_USED || t->slot[i]));
+	check_swap();
+}
+
+static void check_all(struct tally *t)
+{
+	for (struct mm_struct *mm = mmlist; mm; mm = mm->next) {
+		check_mappings(mm);
+		check_tables(mm, t);
+	}
+	check_frames();
+	check_lru();
+	check_pages(t, fresh_frames());
+	check_slots(t);
+	count(invariant_checks, 1);
+}
+
+void mm_check_invariants(void)
+{
+	size_t map_len, slot_len;
+	struct tally t;
+
+	stop_the_world();
+	map_len = (fresh_frames() + 1) * sizeof(*t.map);
+	slot_len = (nr_swap_slots + 1) * sizeof(*t.slot);
+	t.map = machine_alloc(map_len);
+	t.slot = machine_alloc(slot_len);
+	if (t.map && t.slot)
+		check_all(&t);
+	if (t.map)
+		machine_free(t.map, map_len);
+	if (t.slot)
+		machine_free(t.slot, slot_len);
+	start_the_world();
+}

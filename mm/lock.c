@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock.c - sleeping and spinning over machine_wait() and machine_wake().
+ *
+ * The reader/writer lock is one word:
+ *
+ *      bit 31   a writer holds it
+ *      bit 30   a writer waits: no new readers (writers first)
+ *      bit 29   readers wait
+ *      0..28    readers that hold it
+ *
+ * Every unlock that makes room while somebody waits wakes all of them; they compete anew. With the few threads of one process this
+ * is cheaper than queues.
+ */
+#include "mm/lock.h"
+
+#include <limits.h>
+
+#define SPINS 100
+
+void spin_lock_slow(spinlock_t *lock)
+{
+	for (int i = 0; i < SPINS; i++) {
+		unsigned free = 0;
+
+		machine_relax();
+		if (atomic_load_explicit(&lock->state, memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+			return;
+	}
+	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
+		machine_wait(&lock->state, 2);
+}
+
+void spin_unlock_slow(spinlock_t *lock)
+{
+	machine_wake(&lock->state, 1);
+}
+
+#ifdef MM_DEBUG
+static _Thread_local unsigned char held[NR_LOCK_ORDER];
+
+void lock_acquired(unsigned order)
+{
+	MM_BUG_ON(order == ORDER_NONE);
+	for (unsigned i = order; i < NR_LOCK_ORDER; i++)
+		MM_BUG_ON(held[i]);
+	held[order]++;
+}
+
+void lock_released(unsigned order)
+{
+	MM_BUG_ON(!held[order]);
+	held[order]--;
+}
+
+void lock_assert_none_held(void)
+{
+	for (unsigned i = 0; i < NR_LOCK_ORDER; i++)
+		MM_BUG_ON(held[i]);
+}
+#endif
+
+#define WRITER  (1u << 31)
+#define WWAIT   (1u << 30)
+#define RWAIT   (1u << 29)
+#define READERS (RWAIT - 1)
+
+void down_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	lock_assert_none_held();
+	for (;;) {
+		if (!(c & (WRITER | WWAIT))) {
+			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire,
+								  memory_order_relaxed))
+				return;
+		} else if (!(c & RWAIT)) {
+			atomic_compare_exchange_weak_explicit(&sem->state, &c, c | RWAIT, memory_order_relaxed,
+							      memory_order_relaxed);
+		} else {
+			machine_wait(&sem->state, c);
+			c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+		}
+	}
+}
+
+void up_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_fetch_sub_explicit(&sem->state, 1, memory_order_release) - 1;
+
+	if (unlikely(!(c & READERS) && (c & (WWAIT | RWAIT))))
+		machine_wake(&sem->state, INT_MAX);
+}
+
+void down_write(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	lock_assert_none_held();
+	for (;;) {
+		if (!(c & (WRITER | READERS))) {
+			/* The other writers that wait say so again when they wake up. */
+			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, (c & ~WWAIT) | WRITER, memory_order_acquire,
+								  memory_order_relaxed))
+				return;
+		} else if (!(c & WWAIT)) {
+			atomic_compare_exchange_weak_explicit(&sem->state, &c, c | WWAIT, memory_order_relaxed,
+							      memory_order_relaxed);
+		} else {
+			machine_wait(&sem->state, c);
+			c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+		}
+	}
+}
+
+/* Leaves WWAIT: it belongs to a writer that sleeps and that nobody may overtake. A writer that slept on the word without
+ * WWAIT set (its bit was taken over by the one that unlocks now) is woken too and sets it again. */
+void up_write(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_fetch_and_explicit(&sem->state, ~(WRITER | RWAIT), memory_order_release);
+
+	if (unlikely(c & (WWAIT | RWAIT)))
+		machine_wake(&sem->state, INT_MAX);
+}
+
+bool rwsem_is_locked(struct rw_semaphore *sem)
+{
+	return atomic_load_explicit(&sem->state, memory_order_relaxed) & (WRITER | READERS);
+}
+
+bool rwsem_is_write_locked(struct rw_semaphore *sem)
+{
+	return atomic_load_explicit(&sem->state, memory_order_relaxed) & WRITER;
+}
+
+void mmap_read_lock(struct mm_struct *mm)
+{
+	down_read(&mm->mmap_lock);
+}
+
+void mmap_read_unlock(struct mm_struct *mm)
+{
+	up_read(&mm->mmap_lock);
+}
+
+void mmap_write_lock(struct mm_struct *mm)
+{
+	down_write(&mm->mmap_lock);
+}
+
+void mmap_write_unlock(struct mm_struct *mm)
+{
+	up_write(&mm->mmap_lock);
+}
+
+/* => the page is locked and the caller's, or only seen unlocked for a moment (take = false). */
+static void page_wait(struct page *page, bool take)
+{
+	lock_assert_none_held();
+	for (;;) {
+		unsigned f = atomic_load_explicit(&page->flags, memory_order_relaxed);
+
+		if (!(f & PG_locked)) {
+			if (!take || trylock_page(page))
+				return;
+		} else if (!(f & PG_waiters)) {
+			atomic_compare_exchange_weak(&page->flags, &f, f | PG_waiters);
+		} else {
+			machine_wait(&page->flags, f);
+		}
+	}
+}
+
+void __lock_page(struct page *page)
+{
+	page_wait(page, true);
+}
+
+void wait_on_page_locked(struct page *page)
+{
+	page_wait(page, false);
+}
+
+void unlock_page(struct page *page)
+{
+	unsigned f = atomic_fetch_and_explicit(&page->flags, ~(PG_locked | PG_waiters), memory_order_release);
+
+	MM_DEBUG_ON(!(f & PG_locked));
+	if (unlikely(f & PG_waiters))
+		machine_wake(&page->flags, INT_MAX);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock.h - the engine's locks, and their order in one place.
+ *
+ * Outer to inner. A thread that holds one may take only those below it; page locks below a page-table lock are only tried.
+ *
+ *      mmap_lock            mm_struct, reader/writer, sleeps       the mapping tree
+ *      page lock            struct page, PG_locked, sleeps         identity in the swap cache, eviction
+ *      anon_vma lock        anon_vma root                          reverse map
+ *      page_table_lock      mm_struct                              upper tables, vma->anon_vma
+ *      pte lock             ptdesc, one per last-level table       entries; held over machine_map() and machine_unmap()
+ *      swap_lock            global                                 slots and swap cache
+ *      lru_lock             global                                 LRU lists
+ *      zone lock            global                                 buddy lists, frames in use
+ *      leaf locks           slabs, streams, list of mms            nothing is taken below them
+ */
+#ifndef MF_MM_LOCK_H
+#define MF_MM_LOCK_H
+
+#include "mm/mm_types.h"
+
+enum lock_order {
+	ORDER_NONE, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_LRU, ORDER_ZONE, ORDER_LEAF,
+	NR_LOCK_ORDER
+};
+
+void spin_lock_slow(spinlock_t *lock);
+void spin_unlock_slow(spinlock_t *lock);
+
+#ifdef MM_DEBUG
+/* Debug builds keep the set of held orders per thread and stop at the first lock that is taken out of order. */
+void lock_acquired(unsigned order);
+void lock_released(unsigned order);
+void lock_assert_none_held(void);
+#define lock_order_set(lock, n) ((lock)->order = (n))
+#else
+#define lock_acquired(order) do { } while (0)
+#define lock_released(order) do { } while (0)
+#define lock_assert_none_held() do { } while (0)
+#define lock_order_set(lock, n) do { } while (0)
+#endif
+
+static inline void spin_lock_init(spinlock_t *lock, enum lock_order order)
+{
+	atomic_init(&lock->state, 0);
+	lock_order_set(lock, order);
+	(void)order;
+}
+
+static inline bool spin_trylock(spinlock_t *lock)
+{
+	unsigned free = 0;
+
+	if (!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+		return false;
+	lock_acquired(lock->order);
+	return true;
+}
+
+static inline void spin_lock(spinlock_t *lock)
+{
+	unsigned free = 0;
+
+	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
+							      memory_order_relaxed)))
+		spin_lock_slow(lock);
+	lock_acquired(lock->order);
+}
+
+static inline void spin_unlock(spinlock_t *lock)
+{
+	lock_released(lock->order);
+	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+		spin_unlock_slow(lock);
+}
+
+/* A second page-table lock, of another address space or of the other end of a move. mmap_lock is held for writing, so
+ * that nobody takes the two in the other order. */
+static inline void spin_lock_nested(spinlock_t *lock)
+{
+	unsigned free = 0;
+
+	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
+							      memory_order_relaxed)))
+		spin_lock_slow(lock);
+	lock_acquired(ORDER_PTE_NESTED);
+}
+
+static inline void spin_unlock_nested(spinlock_t *lock)
+{
+	lock_released(ORDER_PTE_NESTED);
+	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+		spin_unlock_slow(lock);
+}
+
+static inline bool spin_is_locked(spinlock_t *lock)
+{
+	return atomic_load_explicit(&lock->state, memory_order_relaxed) != 0;
+}
+
+void down_read(struct rw_semaphore *sem);
+void up_read(struct rw_semaphore *sem);
+void down_write(struct rw_semaphore *sem);
+void up_write(struct rw_semaphore *sem);
+bool rwsem_is_locked(struct rw_semaphore *sem);
+bool rwsem_is_write_locked(struct rw_semaphore *sem);
+
+#define mmap_assert_locked(mm)       MM_DEBUG_ON(!rwsem_is_locked(&(mm)->mmap_lock))
+#define mmap_assert_write_locked(mm) MM_DEBUG_ON(!rwsem_is_write_locked(&(mm)->mmap_lock))
+#define assert_spin_locked(lock)     MM_DEBUG_ON(!spin_is_locked(lock))
+
+/* The page lock. Nobody who holds a lock from anon_vma lock downwards may sleep for it. */
+void __lock_page(struct page *page);
+void unlock_page(struct page *page);
+void wait_on_page_locked(struct page *page);
+
+static inline bool trylock_page(struct page *page)
+{
+	return !(atomic_fetch_or_explicit(&page->flags, PG_locked, memory_order_acquire) & PG_locked);
+}
+
+static inline void lock_page(struct page *page)
+{
+	if (!trylock_page(page))
+		__lock_page(page);
+}
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * memory.c - whole ranges of entries: zap, move, copy at fork, change of rights.
+ *
+ * All of these meet swap entries whose page is just being evicted. The evicting thread then has a machine call for the address under way,
+ * and may still put the page back; they let go of the table, wait for the page, and look at the entry again.
+ */
+#include "mm/internal.h"
+
+int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	int n = machine_map(mm, addr, nr, pfn, how);
+
+	trace(machine_map, addr, nr, pfn);
+	return n;
+}
+
+/* ---- zap ------------------------------------------------------------------------------------------------------------------ */
+
+/* Entries that are cleared but of which the machine hasn't heard; contiguous frames at contiguous addresses. */
+struct discard {
+	struct mm_struct *mm;
+	unsigned long addr, pfn;
+	unsigned nr;
+	struct page_batch batch; /* their frames, to be freed afterwards */
+};
+
+static void discard_flush(struct discard *d)
+{
+	if (d->nr)
+		machine_discard(d->mm, d->addr, d->nr, d->pfn);
+	d->nr = 0;
+	put_page_batch(&d->batch);
+}
+
+static void discard_add(struct discard *d, unsigned long addr, unsigned long pfn, bool mapped)
+{
+	if (mapped) {
+		if (d->nr && (addr != d->addr + d->nr * PAGE_SIZE || pfn != d->pfn + d->nr)) {
+			machine_discard(d->mm, d->addr, d->nr, d->pfn);
+			d->nr = 0;
+		}
+		if (!d->nr) {
+			d->addr = addr;
+			d->pfn = pfn;
+		}
+		d->nr++;
+	}
+	d->batch.pfn[d->batch.nr++] = pfn;
+	if (d->batch.nr == MAX_AROUND)
+		discard_flush(d);
+}
+
+static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
+{
+	pte_t pte = ptep_get_and_clear(ptep);
+	struct page *page;
+
+	if (pte_special(pte)) {
+		machine_discard(d->mm, addr, 1, 0);
+		return;
+	}
+	page = pfn_to_page(pte_pfn(pte));
+	add_mm_counter(d->mm, MM_ANONPAGES, -1);
+	page_remove_rmap(page);
+	/* Its slot goes with it, unless another thread holds the page: then that one looks when it is done. */
+	if (page_mapcount(page) == 0)
+		free_swap_cache(page);
+	discard_add(d, addr, pte_pfn(pte), pte_mapped(pte));
+}
+
+/* Entries of one table. => false: had to wait, *addr is where to go on; ptl released */
+static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long *addr, unsigned long end, bool only_swap)
+{
+	for (; *addr < end; *addr += PAGE_SIZE) {
+		pte_t *ptep = pte_offset(table, *addr), pte = ptep_get(ptep);
+
+		if (pte_none(pte))
+			continue;
+		if (pte_present(pte)) {
+			if (!only_swap)
+				zap_present(d, ptep, *addr);
+		} else if (is_swap_pte(pte)) {
+			swp_entry_t entry = pte_to_swp_entry(pte);
+
+			if (swap_writeback(entry)) {
+				discard_flush(d);
+				if (wait_on_swap_writeback(entry, &table->ptl))
+					return false;
+			}
+			set_pte(ptep, (pte_t){ 0 });
+			add_mm_counter(d->mm, MM_SWAPENTS, -1);
+			free_swap_and_cache(entry);
+		} else {
+			set_pte(ptep, (pte_t){ 0 });
+		}
+	}
+	discard_flush(d);
+	spin_unlock(&table->ptl);
+	return true;
+}
+
+/* The frames are freed only after the machine has heard of it, and that before the table's lock is released: nobody may fill an
+ * address of which the machine still thinks that something stands there. */
+static void zap_range(struct mm_struct *mm, unsigned long start, unsigned long end, bool only_swap)
+{
+	struct discard d = { .mm = mm };
+	struct ptdesc *table;
+
+	trace(zap_pte_range, start, end, only_swap);
+	while ((table = pte_table_next(mm, &start, end))) {
+		unsigned long stop = pmd_addr_end(start, end);
+		bool done;
+
+		do {
+			unsigned long chunk = min_ul(stop, start + MAX_AROUND * PAGE_SIZE);
+
+			spin_lock(&table->ptl);
+			done = zap_pte_range(&d, table, &start, chunk, only_swap);
+		} while (!done || start < stop);
+	}
+}
+
+void unmap_region(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	zap_range(vma->vm_mm, start, end, false);
+}
+
+void zap_page_range(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	mmap_assert_locked(mm);
+	zap_range(mm, addr, addr + len, false);
+}
+
+void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	mmap_assert_locked(mm);
+	zap_range(mm, addr, addr + len, true);
+}
+
+/* ---- rights ------------------------------------------------------------------------------------------------------------- */
+
+/* May an entry of a mapping that allows stores have its W at once, without a fault that finds the same out? Where the
+ * machine has no read-only mappings, it must. */
+static bool can_change_pte_writable(pte_t pte)
+{
+	struct page *page;
+
+	if (pte_special(pte))
+		return false;
+	if (!(mm_caps & MACHINE_READONLY))
+		return true;
+	page = pfn_to_page(pte_pfn(pte));
+	return pte_dirty(pte) && page_mapcount(page) == 1 && !page_in_swap_cache(page);
+}
+
+static pte_t new_protection(const struct vm_area_struct *vma, pte_t pte)
+{
+	pteval_t prot = vma_prot(vma);
+
+	pte = pte_clear(pte, _PAGE_PROTNONE);
+	if (!(prot & _PAGE_RW))
+		pte = pte_wrprotect(pte);
+	else if (!pte_write(pte) && can_change_pte_writable(pte))
+		pte = pte_set(pte, _PAGE_RW);
+	return pte_set(pte, prot & _PAGE_PROTNONE);
+}
+
+static bool change_pte_range(struct vm_area_struct *vma, struct ptdesc *table, unsigned long *addr, unsigned long end)
+{
+	for (; *addr < end; *addr += PAGE_SIZE) {
+		pte_t *ptep = pte_offset(table, *addr), pte = ptep_get(ptep), new;
+
+		if (is_swap_pte(pte) && wait_on_swap_writeback(pte_to_swp_entry(pte), &table->ptl))
+			return false;
+		if (!pte_present(pte))
+			continue;
+		pte = ptep_get_and_clear(ptep); /* no young or dirty bit may be lost in between */
+		new = new_protection(vma, pte);
+		set_pte(ptep, new);
+		if (!pte_same(pte, new) && pte_mapped(pte))
+			machine_protect(vma->vm_mm, *addr, 1, pte_special(pte) ? 0 : pte_pfn(pte), pte_how(new));
+	}
+	spin_unlock(&table->ptl);
+	return true;
+}
+
+/* vma->vm_flags are the new ones. => mmap_lock held for writing */
+void change_protection(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long old_flags)
+{
+	struct ptdesc *table;
+
+	if (!((old_flags ^ vma->vm_flags) & VM_WRITE) && !(old_flags & VM_ACCESS_FLAGS) == !(vma->vm_flags & VM_ACCESS_FLAGS))
+		return;
+	while ((table = pte_table_next(vma->vm_mm, &start, end))) {
+		unsigned long stop = pmd_addr_end(start, end);
+
+		do
+			spin_lock(&table->ptl);
+		while (!change_pte_range(vma, table, &start, stop));
+	}
+}
+
+/* VM_LOCKED has changed: pages go to the unevictable list, or come back. */
+void mlock_range(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	bool on = vma->vm_flags & VM_LOCKED;
+	struct ptdesc *table;
+
+	while ((table = pte_table_next(vma->vm_mm, &start, end))) {
+		unsigned long stop = pmd_addr_end(start, end);
+
+		spin_lock(&table->ptl);
+		for (; start < stop; start += PAGE_SIZE) {
+			pte_t pte = ptep_get(pte_offset(table, start));
+
+			if (pte_normal(pte))
+				page_set_unevictable(pfn_to_page(pte_pfn(pte)), on);
+		}
+		spin_unlock(&table->ptl);
+	}
+}
+
+/* ---- mremap ------------------------------------------------------------------------------------------------------------- */
+
+/* => both tables locked; false: had to wait, ptl of `from` released and the other too */
+static bool move_ptes(struct mm_struct *mm, struct ptdesc *src, unsigned long *from, unsigned long end, struct ptdesc *dst,
+		      long delta)
+{
+	for (; *from < end; *from += PAGE_SIZE) {
+		pte_t *ptep = pte_offset(src, *from), pte = ptep_get(ptep);
+
+		if (pte_none(pte))
+			continue;
+		if (is_swap_pte(pte)) {
+			struct page *page = lookup_swap_cache(pte_to_swp_entry(pte));
+			bool out = page && page_flags(page) & PG_writeback;
+
+			if (out) {
+				if (dst != src)
+					spin_unlock_nested(&dst->ptl);
+				spin_unlock(&src->ptl);
+				wait_on_page_locked(page);
+			}
+			if (page)
+				put_page(page);
+			if (out)
+				return false;
+		}
+		pte = ptep_get_and_clear(ptep);
+		set_pte(pte_offset(dst, *from + delta), pte);
+		if (pte_present(pte))
+			machine_moved(mm, *from, *from + delta, 1, pte_special(pte) ? 0 : pte_pfn(pte));
+	}
+	if (dst != src)
+		spin_unlock_nested(&dst->ptl);
+	spin_unlock(&src->ptl);
+	return true;
+}
+
+/* The entries of [from, from+len) of vma move to `to`. => 0; -ENOMEM: some have moved, move them back */
+int move_page_tables(struct vm_area_struct *vma, unsigned long from, struct vm_area_struct *new_vma, unsigned long to,
+		     unsigned long len)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	unsigned long end = from + len;
+	long delta = (long)(to - from);
+	struct ptdesc *src, *dst;
+
+	(void)new_vma;
+	trace(move_page_tables, from, to, len);
+	while ((src = pte_table_next(mm, &from, end))) {
+		unsigned long stop = pmd_addr_end(from, end);
+
+		/* The piece must lie in one table on the other side too. */
+		stop = min_ul(stop, pmd_addr_end(from + delta, end + delta) - delta);
+		dst = pte_table_alloc(mm, from + delta);
+		if (!dst)
+			return -ENOMEM;
+		do {
+			spin_lock(&src->ptl);
+			if (dst != src)
+				spin_lock_nested(&dst->ptl);
+		} while (!move_ptes(mm, src, &from, stop, dst, delta));
+	}
+	return 0;
+}
+
+/* ---- fork --------------------------------------------------------------------------------------------------------------- */
+
+/* A page that may not be shared (no read-only mappings, or pinned) is copied at once. => 0, -ENOMEM */
+static int copy_present_page(struct vm_area_struct *dst, struct page *page, pte_t *dst_pte, pte_t pte, unsigned long addr)
+{
+	unsigned got;
+	unsigned long pfn = alloc_run(1, &got);
+	struct page *new;
+
+	if (pfn == -1UL)
+		return -EAGAIN; /* the caller reclaims without locks and comes again */
+	new = pfn_to_page(pfn);
+	memcpy(machine_frame(pfn), machine_frame(page_to_pfn(page)), PAGE_SIZE);
+	count(copied, 1);
+	page_add_new_anon_rmap(new, dst, addr);
+	lru_cache_add_inactive_or_unevictable(new, dst);
+	add_mm_counter(dst->vm_mm, MM_ANONPAGES, 1);
+	pte = pfn_pte(pfn, (pte.val & (_PAGE_RW | _PAGE_PROTNONE)) | _PAGE_DIRTY | _PAGE_ACCESSED);
+	set_pte(dst_pte, pte);
+	map_run(dst->vm_mm, addr, 1, pfn, pte_how(pte));
+	return 0;
+}
+
+/* => 0; -EAGAIN: no frame; 1: waited (both locks released) */
+static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, pte_t *dst_pte, pte_t *src_pte, unsigned long addr)
+{
+	pte_t pte = ptep_get(src_pte);
+	struct page *page;
+
+	if (is_swap_pte(pte)) {
+		pte = pte_clear(pte, _PAGE_EXCLUSIVE);
+		swap_duplicate(pte_to_swp_entry(pte), 1);
+		set_pte(src_pte, pte);
+		set_pte(dst_pte, pte);
+		add_mm_counter(dst->vm_mm, MM_SWAPENTS, 1);
+		return 0;
+	}
+	if (!pte_present(pte) || pte_special(pte)) {
+		set_pte(dst_pte, pte);
+		if (pte_present(pte))
+			map_run(dst->vm_mm, addr, 1, 0, MACHINE_MAP_SHARED_ZERO);
+		return 0;
+	}
+	page = pfn_to_page(pte_pfn(pte));
+	if ((mm_caps & (MACHINE_READONLY | MACHINE_ALIAS)) != (MACHINE_READONLY | MACHINE_ALIAS) || page_flags(page) & PG_stuck)
+		return copy_present_page(dst, page, dst_pte, pte, addr);
+	if (pte_write(pte)) {
+		__atomic_fetch_and(&src_pte->val, ~_PAGE_RW, __ATOMIC_ACQ_REL);
+		if (pte_mapped(pte))
+			machine_protect(src->vm_mm, addr, 1, pte_pfn(pte), 0);
+		pte = ptep_get(src_pte); /* with the last store's dirty bit */
+	}
+	/* Which of the entries is the dirty one is soon forgotten; the page remembers. */
+	if (pte_dirty(pte))
+		set_page_flags(page, PG_dirty);
+	clear_page_flags(page, PG_anon_exclusive);
+	get_page(page);
+	atomic_fetch_add(&page->_mapcount, 1);
+	add_mm_counter(dst->vm_mm, MM_ANONPAGES, 1);
+	set_pte(dst_pte, pte_clear(pte, _PAGE_ACCESSED));
+	if (mm_caps & MACHINE_YOUNG)
+		map_run(dst->vm_mm, addr, 1, pte_pfn(pte), 0);
+	return 0;
+}
+
+/* One table. => 0, -ENOMEM */
+static int copy_pte_range(struct vm_area_struct *dst, struct vm_area_struct *src, struct ptdesc *from, struct ptdesc *to,
+			  unsigned long addr, unsigned long end)
+{
+	while (addr < end) {
+		int err = 0;
+
+		spin_lock(&from->ptl);
+		for (; addr < end && !err; addr += PAGE_SIZE) {
+			pte_t *src_pte = pte_offset(from, addr), pte = ptep_get(src_pte);
+
+			if (pte_none(pte))
+				continue;
+			if (is_swap_pte(pte) && wait_on_swap_writeback(pte_to_swp_entry(pte), &from->ptl)) {
+				spin_lock(&from->ptl);
+				addr -= PAGE_SIZE; /* again */
+				continue;
+			}
+			spin_lock_nested(&to->ptl);
+			err = copy_one_pte(dst, src, pte_offset(to, addr), src_pte, addr);
+			spin_unlock_nested(&to->ptl);
+			if (err)
+				addr -= PAGE_SIZE;
+		}
+		spin_unlock(&from->ptl);
+		if (err && !try_to_free_pages(32) && !wait_for_evictions())
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* => both mms locked for writing; dst is not yet in use; 0, -ENOMEM (dst is to be thrown away) */
+int copy_page_range(struct vm_area_struct *dst, struct vm_area_struct *src)
+{
+	unsigned long addr = src->vm_start;
+	struct ptdesc *from, *to;
+
+	/* Without an anon_vma nothing was ever written; what reads have mapped will be mapped again by faults. */
+	if (!atomic_load(&src->anon_vma))
+		return 0;
+	trace(copy_page_range, src->vm_start, src->vm_end, 0);
+	while ((from = pte_table_next(src->vm_mm, &addr, src->vm_end))) {
+		unsigned long stop = pmd_addr_end(addr, src->vm_end);
+
+		to = pte_table_alloc(dst->vm_mm, addr);
+		if (!to || copy_pte_range(dst, src, from, to, addr, stop))
+			return -ENOMEM;
+		addr = stop;
+	}
+	return 0;
+}
+
+/* ---- what the host did by itself ------------------------------------------------------------------------------------------ */
+
+int adopt_page(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma = find_vma(mm, addr);
+	struct ptdesc *table;
+	unsigned long pfn;
+	unsigned got;
+	pte_t *ptep;
+
+	addr &= PAGE_MASK;
+	if (!vma || addr < vma->vm_start)
+		return -EFAULT;
+	table = pte_table_alloc(mm, addr);
+	if (!table || anon_vma_prepare(vma))
+		return -ENOMEM;
+	pfn = alloc_run(1, &got);
+	if (pfn == -1UL)
+		return -ENOMEM;
+	spin_lock(&table->ptl);
+	ptep = pte_offset(table, addr);
+	if (!pte_none(ptep_get(ptep))) {
+		spin_unlock(&table->ptl);
+		free_run(pfn, 1);
+		return -EEXIST;
+	}
+	page_add_new_anon_rmap(pfn_to_page(pfn), vma, addr);
+	set_pte(ptep, pfn_pte(pfn, vma_prot(vma) | _PAGE_DIRTY | _PAGE_ACCESSED));
+	add_mm_counter(mm, MM_ANONPAGES, 1);
+	lru_cache_add_inactive_or_unevictable(pfn_to_page(pfn), vma);
+	spin_unlock(&table->ptl);
+	return 0;
+}
+
+void forget_page(struct mm_struct *mm, unsigned long addr)
+{
+	struct ptdesc *table = pte_table(mm, addr);
+	struct discard d = { .mm = mm };
+	pte_t *ptep;
+
+	if (!table)
+		return;
+	addr &= PAGE_MASK;
+	spin_lock(&table->ptl);
+	ptep = pte_offset(table, addr);
+	if (pte_present(ptep_get(ptep))) {
+		zap_present(&d, ptep, addr);
+		count(gone, 1);
+	}
+	discard_flush(&d);
+	spin_unlock(&table->ptl);
+}
+
+enum mm_residency mm_residency(struct mm_struct *mm, unsigned long addr)
+{
+	struct ptdesc *table = pte_table(mm, addr);
+	pte_t pte = table ? ptep_get(pte_offset(table, addr)) : (pte_t){ 0 };
+
+	if (pte_present(pte))
+		return pte.val & _PAGE_AROUND ? MM_AROUND : MM_PRESENT;
+	return is_swap_pte(pte) ? MM_SWAPPED : MM_NONE;
+}

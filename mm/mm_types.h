@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mm_types.h - the engine's data. Read this first.
+ *
+ *   mm_struct ---- tree ----> vm_area_struct ---- chain of anon_vma_chain ----> anon_vma ---- interval tree ----> (vmas)
+ *      |                                                                          ^
+ *      +-- pgd --> tables --> pte --+-- present: pfn ------> struct page ---------+ mapping, index
+ *                                   +-- swapped: slot -----> swap_slot ----- swap cache ----> struct page
+ *
+ * The equations that hold whenever no function of the engine is running (mm_check_invariants() tests each of them):
+ *
+ *   I1  number of present, not special entries that name a frame  =  _mapcount + 1 of its page
+ *   I2  _refcount  =  mapcount + (1 when in the swap cache)
+ *   I3  count of a slot  =  number of swap entries that name it;  slot in use  <=>  count > 0 or cache
+ *   I4  slot.cache = pfn  <=>  PG_swapcache of that page is set and page.private = slot
+ *   I5  rss[MM_ANONPAGES] = present, not special entries of the mm;  rss[MM_SWAPENTS] = its swap entries
+ *   I6  a writable entry lies in a VM_WRITE vma, and its page is mapped once and has no swap entries beside it
+ *   I7  a mapped page is on exactly one LRU list, a free one on exactly one buddy list; the lists' lengths are their counters
+ *   I8  frames in use = pages with a reference; in use + free in the buddy lists + never used = nr_frames
+ *   I9  entries stand only inside vmas; vmas don't overlap, are in order and not empty; neighbours that could merge have
+ *   I10 the page of every entry is found by the reverse map: some vma of page.mapping puts page.index at that address
+ */
+#ifndef MF_MM_MM_TYPES_H
+#define MF_MM_MM_TYPES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine/machine.h"
+#include "mm/errno.h"
+#include "mm/mm.h"
+#include "mm/tree.h"
+
+#define PAGE_SHIFT    MACHINE_PAGE_SHIFT
+#define PAGE_SIZE     MACHINE_PAGE_SIZE
+#define PAGE_MASK     (~(PAGE_SIZE - 1))
+#define PAGE_ALIGN(x) (((x) + PAGE_SIZE - 1) & PAGE_MASK)
+
+#define MAX_AROUND 64 /* most pages that one fault brings, most that one machine_unmap() takes */
+
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define MM_BUG_ON(cond)                                            \
+	do {                                                       \
+		if (unlikely(cond))                                \
+			machine_bug(__FILE__, __LINE__, #cond);    \
+	} while (0)
+#ifdef MM_DEBUG
+#define MM_DEBUG_ON(cond) MM_BUG_ON(cond)
+#else
+#define MM_DEBUG_ON(cond) do { } while (0)
+#endif
+
+static inline unsigned long min_ul(unsigned long a, unsigned long b) { return a < b ? a : b; }
+static inline unsigned long max_ul(unsigned long a, unsigned long b) { return a > b ? a : b; }
+
+/* ---- locks (mm/lock.h has the operations and the order) ------------------------------------------------------------ */
+
+/* Spins a little, then sleeps by machine_wait(): the holder may be in machine_map(), or may have lost its CPU. */
+typedef struct {
+	atomic_uint state; /* 0 free, 1 held, 2 held and somebody may sleep */
+#ifdef MM_DEBUG
+	unsigned char order; /* enum lock_order, for the assertion */
+#endif
+} spinlock_t;
+
+/* Sleeping reader/writer lock, writers first. */
+struct rw_semaphore {
+	atomic_uint state;
+};
+
+/* ---- page-table entries (mm/pgtable.h) ------------------------------------------------------------------------------ */
+
+/* All entries have 64 bits in memory, whatever the geometry. A table's entries are read and written as atomics: the
+ * software MMU sets young and dirty bits beside the engine.
+ *
+ *    none      0
+ *    present   pfn << 12 | flags | _PAGE_PRESENT
+ *    swap      slot << 12 | _PAGE_SWAP (| _PAGE_EXCLUSIVE)
+ *    file      pgoff << 12 | _PAGE_FILE          (nonlinear mappings of 2.x)
+ */
+typedef uint64_t pteval_t;
+typedef struct { pteval_t val; } pte_t;
+
+#define _PAGE_PRESENT   (1UL << 0)
+#define _PAGE_RW        (1UL << 1)
+#define _PAGE_DIRTY     (1UL << 2)
+#define _PAGE_ACCESSED  (1UL << 3)
+#define _PAGE_SPECIAL   (1UL << 4) /* the zero page: no struct page stands behind the entry */
+#define _PAGE_PROTNONE  (1UL << 5) /* present, but the mapping grants nothing */
+#define _PAGE_AROUND    (1UL << 6) /* came along with a neighbour's fault; no fault of its own yet */
+#define _PAGE_SWAP      (1UL << 7)
+#define _PAGE_FILE      (1UL << 8)
+#define _PAGE_EXCLUSIVE (1UL << 9) /* 6.x: the swapped page belonged to this entry alone */
+
+/* Entries above the last level: NULL, or the descriptor of the next table. */
+struct ptdesc;
+typedef struct { struct ptdesc *desc; } pgd_t;
+typedef struct { struct ptdesc *desc; } p4d_t;
+typedef struct { struct ptdesc *desc; } pud_t;
+typedef struct { struct ptdesc *desc; } pmd_t;
+
+/* One table. 32 bytes beside a table of 4 KiB (8 KiB for i386's 1024 entries, 16 KiB for ARM's 2048). */
+struct ptdesc {
+	void *table;    /* array of pte_t, or of pointers to ptdesc */
+	spinlock_t ptl; /* last level: guards the entries and is held over machine_map() and machine_unmap() for them */
+	uint32_t level; /* enum pt_level */
+};
+
+typedef struct { unsigned long val; } swp_entry_t;
+
+/* ---- frames -------------------------------------------------------------------------------------------------------- */
+
+enum pageflags {
+	PG_locked     = 1 << 0,  /* sleeping lock: identity in the swap cache, I/O */
+	PG_waiters    = 1 << 1,  /* somebody sleeps for PG_locked */
+	PG_lru        = 1 << 2,  /* on an LRU list (lru_lock) */
+	PG_active     = 1 << 3,  /* on the active one, or meant for it */
+	PG_unevictable = 1 << 4, /* on the unevictable one, or meant for it */
+	PG_referenced = 1 << 5,
+	PG_swapcache  = 1 << 6,  /* private is a slot (page lock and swap_lock to change) */
+	PG_dirty      = 1 << 7,  /* the slot's copy is not known to be true */
+	PG_writeback  = 1 << 8,  /* on its way out: entries are swap entries already, bytes not yet stored (page lock) */
+	PG_buddy      = 1 << 9,  /* first page of a free block, private is its order (zone lock) */
+	PG_stuck      = 1 << 10, /* machine_unmap() could not take it the last time */
+	PG_anon_exclusive = 1 << 11, /* 6.x: known to belong to one mm */
+	PG_used       = 1 << 12, /* allocated; for the invariants */
+};
+
+/* 40 bytes a frame. Links are indices into the array that mem_map ends: list heads stand before frame 0. */
+struct page {
+	atomic_uint flags;          /* enum pageflags */
+	atomic_int _refcount;       /* I2 */
+	atomic_int _mapcount;       /* entries that name the frame, minus one; changes under a page-table lock */
+	uint32_t next, prev;        /* LRU (lru_lock) or buddy list (zone.lock) */
+	uint32_t private;           /* slot, or order of a free block */
+	_Atomic(uintptr_t) mapping; /* anon_vma | PAGE_MAPPING_ANON */
+	unsigned long index;        /* linear_page_index() in the vma that first mapped it; set before the page is published */
+};
+#define PAGE_MAPPING_ANON 1UL
+_Static_assert(sizeof(struct page) <= 48, "struct page counts for every frame");
+
+enum lru_list { LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_UNEVICTABLE, NR_LRU_LISTS };
+
+/* ---- mappings ------------------------------------------------------------------------------------------------------ */
+
+struct vm_fault;
+
+/* What a mapping that is not anonymous does itself. NULL in a vma: anonymous. */
+struct vm_operations_struct {
+	vm_fault_t (*fault)(struct vm_fault *vmf);
+	vm_fault_t (*map_pages)(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff);
+	vm_fault_t (*page_mkwrite)(struct vm_fault *vmf);
+	vm_fault_t (*pfn_mkwrite)(struct vm_fault *vmf);
+	void (*open)(struct vm_area_struct *vma);
+	void (*close)(struct vm_area_struct *vma);
+};
+
+struct vm_area_struct {
+	struct tree_node vm_rb;         /* in mm->mm_rb by vm_start; mmap_lock */
+	unsigned long vm_start, vm_end; /* mmap_lock; also the anon_vma lock, because the reverse map reads them */
+	unsigned long vm_flags;         /* mmap_lock; changes also under the anon_vma lock */
+	unsigned long vm_pgoff;         /* page index of vm_start: I10; as vm_start */
+	struct mm_struct *vm_mm;
+	_Atomic(struct anon_vma *) anon_vma;     /* set once by anon_vma_prepare() under page_table_lock */
+	struct anon_vma_chain *anon_vma_chain;   /* mmap_lock for writing, or page_table_lock */
+	const struct vm_operations_struct *vm_ops;
+	void *vm_private_data;
+};
+
+/* All vmas that may map the pages of one. The slab never gives an anon_vma's memory to anything else and never
+ * initialises `lock` again, so that the lock may be taken before it is known that the object still lives. */
+struct anon_vma {
+	spinlock_t lock;                 /* used in the root only; for the whole family */
+	_Atomic(struct anon_vma *) root;
+	struct anon_vma *parent;
+	unsigned long refcount;          /* root: anon_vmas of the family; root lock */
+	unsigned long num_children;      /* incl. itself for a root */
+	unsigned long num_active_vmas;   /* vmas whose anon_vma points here */
+	struct tree_root rb_root;        /* avcs by start, augmented with the last index below */
+	struct anon_vma *next_free;      /* collects the empty ones while a chain is taken apart */
+};
+
+struct anon_vma_chain {
+	struct tree_node rb;             /* root lock */
+	unsigned long rb_start, rb_subtree_last; /* page indices; the root's lock */
+	struct vm_area_struct *vma;
+	struct anon_vma *anon_vma;
+	struct anon_vma_chain *next;     /* vma->anon_vma_chain */
+};
+
+/* ---- streams: who walks through memory page after page ------------------------------------------------------------- */
+
+/* A fault at `expect` continues the stream; it brings twice as many pages as the last one. All in pages. */
+struct fault_stream {
+	unsigned long expect; /* page number of the next fault */
+	unsigned long last;   /* page number of the last one */
+	int stride;
+	unsigned window;      /* pages that the last fault was allowed */
+};
+#define NR_STREAMS 16
+struct stream_table {
+	spinlock_t lock;
+	unsigned latest, hand; /* most recently matched; next to be replaced */
+	struct fault_stream s[NR_STREAMS];
+};
+
+/* ---- address spaces ------------------------------------------------------------------------------------------------ */
+
+enum { MM_ANONPAGES, MM_SWAPENTS, NR_MM_COUNTERS };
+
+struct mm_struct {
+	struct rw_semaphore mmap_lock;
+	atomic_uint mm_users;
+	struct tree_root mm_rb;                    /* mmap_lock */
+	_Atomic(struct vm_area_struct *) vmacache; /* last one found; reset when one goes away */
+	struct ptdesc *pgd;
+	spinlock_t page_table_lock;                /* entries above the last level; anon_vma of vmas */
+	unsigned long map_count, total_vm;         /* vmas; pages. mmap_lock */
+	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */
+	atomic_long rss[NR_MM_COUNTERS];
+	atomic_ulong min_flt, maj_flt;
+	struct stream_table anon_streams, swap_streams;
+	struct mm_struct *next, *prev;             /* all of them; mmlist_lock */
+};
+
+/* ---- swap ---------------------------------------------------------------------------------------------------------- */
+
+/* 8 bytes a slot. */
+struct swap_slot {
+	uint32_t cache; /* pfn + 1 of the page in the swap cache; link of a free slot */
+	uint16_t count; /* swap entries, I3 */
+	uint16_t flags; /* enum swap_slot_flags */
+};
+enum swap_slot_flags { SLOT_USED = 1 };
+_Static_assert(sizeof(struct swap_slot) <= 8, "one for every page in swap");
+
+#endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * page_alloc.c - frames: a buddy allocator over mem_map.
+ *
+ *      0                        fresh                        nr_frames
+ *      +--------------------------+------------------------------+
+ *      | in use, or on free lists | never used: mem_map untouched|
+ *      +--------------------------+------------------------------+
+ *
+ * Free frames stand in lists by order (0..6), so that a run of 16 or 64 neighbours is taken and given back at once: one
+ * machine_map() maps a run. Frames that were never used cost nothing, not even their struct page: the free lists are
+ * asked first, and the boundary `fresh` rises by blocks of 64 only when they have nothing of the size.
+ *
+ * At most `limit` frames are in use. While mm_quiet() is set nothing can be evicted, so that allocation may exceed the limit by a
+ * reserve, as far as there are frames.
+ */
+#include "mm/internal.h"
+
+struct page *mem_map;
+
+static struct {
+	spinlock_t lock;
+	unsigned long nr_frames, fresh;
+	atomic_ulong used, limit;
+	unsigned long nr_free; /* in the lists */
+	unsigned nonempty;     /* bit per order */
+	atomic_bool quiet;
+} zone;
+
+int page_alloc_init(unsigned long nr_frames, unsigned long limit)
+{
+	struct page *map;
+
+	if (!nr_frames || nr_frames > UINT32_MAX - NR_PAGE_HEADS)
+		return -EINVAL;
+	map = machine_alloc((nr_frames + NR_PAGE_HEADS) * sizeof(struct page));
+	if (!map)
+		return -ENOMEM;
+	mem_map = map + NR_PAGE_HEADS;
+	for (unsigned i = 0; i < NR_PAGE_HEADS; i++)
+		page_list_init(page_head(i));
+	zone.nr_frames = nr_frames;
+	zone.fresh = zone.nr_free = 0;
+	zone.nonempty = 0;
+	atomic_store(&zone.used, 0);
+	atomic_store(&zone.quiet, false);
+	mm_set_frame_limit(limit);
+	page_alloc_reinit_locks();
+	return 0;
+}
+
+void page_alloc_reinit_locks(void)
+{
+	spin_lock_init(&zone.lock, ORDER_ZONE);
+}
+
+void mm_set_frame_limit(unsigned long nr)
+{
+	atomic_store_explicit(&zone.limit, nr && nr < zone.nr_frames ? nr : zone.nr_frames, memory_order_relaxed);
+}
+
+void mm_quiet(bool quiet)
+{
+	atomic_store(&zone.quiet, quiet);
+}
+
+bool mm_is_quiet(void)
+{
+	return atomic_load_explicit(&zone.quiet, memory_order_relaxed);
+}
+
+unsigned long nr_used_frames(void)
+{
+	return atomic_load_explicit(&zone.used, memory_order_relaxed);
+}
+
+/* What may be in use at this moment. */
+static unsigned long current_limit(void)
+{
+	unsigned long limit = atomic_load_explicit(&zone.limit, memory_order_relaxed);
+
+	if (mm_is_quiet())
+		limit += 64 + limit / 16;
+	return min_ul(limit, zone.nr_frames);
+}
+
+unsigned long nr_free_frames(void)
+{
+	unsigned long used = nr_used_frames(), limit = atomic_load_explicit(&zone.limit, memory_order_relaxed);
+
+	return used < limit ? limit - used : 0;
+}
+
+unsigned long nr_free_low(void)
+{
+	return min_ul(atomic_load_explicit(&zone.limit, memory_order_relaxed) / 32, 256);
+}
+
+bool get_page_unless_zero(struct page *page)
+{
+	int ref = page_count(page);
+
+	while (ref > 0)
+		if (atomic_compare_exchange_weak_explicit(&page->_refcount, &ref, ref + 1, memory_order_acquire,
+							  memory_order_relaxed))
+			return true;
+	return false;
+}
+
+/* ---- buddy lists; zone.lock held ----------------------------------------------------------------------------------- */
+
+static void buddy_add(unsigned long pfn, unsigned order)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	page->private = order;
+	atomic_store_explicit(&page->flags, PG_buddy, memory_order_relaxed);
+	page_list_add(page, page_head(BUDDY_LIST(order)));
+	zone.nonempty |= 1u << order;
+}
+
+static void buddy_del(struct page *page, unsigned order)
+{
+	page_list_del(page);
+	atomic_store_explicit(&page->flags, 0, memory_order_relaxed);
+	if (page_list_empty(page_head(BUDDY_LIST(order))))
+		zone.nonempty &= ~(1u << order);
+}
+
+static void free_block(unsigned long pfn, unsigned order)
+{
+	zone.nr_free += 1UL << order;
+	for (; order < MAX_ORDER; order++) {
+		unsigned long other = pfn ^ (1UL << order);
+		struct page *buddy = pfn_to_page(other);
+
+		if (other + (1UL << order) > zone.fresh || !(page_flags(buddy) & PG_buddy) || buddy->private != order)
+			break;
+		buddy_del(buddy, order);
+		pfn &= ~(1UL << order);
+	}
+	buddy_add(pfn, order);
+}
+
+/* [pfn, pfn + nr) as the fewest aligned blocks. */
+static void free_blocks(unsigned long pfn, unsigned long nr)
+{
+	while (nr) {
+		unsigned order = pfn ? __builtin_ctzl(pfn) : MAX_ORDER;
+		unsigned fits = 63 - __builtin_clzl(nr);
+
+		order = order < fits ? order : fits;
+		order = order < MAX_ORDER ? order : MAX_ORDER;
+		free_block(pfn, order);
+		pfn += 1UL << order;
+		nr -= 1UL << order;
+	}
+}
+
+/* One more block of frames that were never used. => false: there is none */
+static bool take_fresh(void)
+{
+	unsigned long pfn = zone.fresh, nr = min_ul(1UL << MAX_ORDER, zone.nr_frames - pfn);
+
+	if (!nr)
+		return false;
+	zone.fresh += nr;
+	free_blocks(pfn, nr);
+	return true;
+}
+
+/* The smallest free block of at least `order`, else fresh frames, else the largest smaller block. => pfn, or -1UL */
+static unsigned long rmqueue(unsigned *order)
+{
+	unsigned fit = zone.nonempty >> *order << *order, o;
+	struct page *page;
+	unsigned long pfn;
+
+	while (!fit && take_fresh())
+		fit = zone.nonempty >> *order << *order;
+	if (!zone.nonempty)
+		return -1UL;
+	o = fit ? (unsigned)__builtin_ctz(fit) : 31u - __builtin_clz(zone.nonempty);
+	if (!fit)
+		*order = o;
+	page = link_page(page_head(BUDDY_LIST(o))->next);
+	pfn = page_to_pfn(page);
+	buddy_del(page, o);
+	while (o > *order) {
+		o--;
+		buddy_add(pfn + (1UL << o), o);
+	}
+	zone.nr_free -= 1UL << *order;
+	return pfn;
+}
+
+/* ---- allocation ---------------------------------------------------------------------------------------------------- */
+
+static void prep_new_page(struct page *page)
+{
+	atomic_store_explicit(&page->flags, PG_used, memory_order_relaxed);
+	atomic_store_explicit(&page->_mapcount, -1, memory_order_relaxed);
+	atomic_store_explicit(&page->mapping, 0, memory_order_relaxed);
+	page->private = 0;
+	atomic_store_explicit(&page->_refcount, 1, memory_order_release);
+}
+
+static void note_peak(unsigned long used)
+{
+	uint64_t peak = read_count(frames_peak);
+
+	while (used > peak && !__atomic_compare_exchange_n(&mm_stat.frames_peak, &peak, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+unsigned long alloc_run(unsigned want, unsigned *got)
+{
+	unsigned long pfn, used, limit = current_limit();
+	unsigned order, nr;
+
+	spin_lock(&zone.lock);
+	used = nr_used_frames();
+	if (used >= limit) {
+		spin_unlock(&zone.lock);
+		return -1UL;
+	}
+	want = min_ul(want, limit - used);
+	order = want > 1 ? 32 - __builtin_clz(want - 1) : 0;
+	pfn = rmqueue(&order);
+	if (pfn == -1UL) {
+		spin_unlock(&zone.lock);
+		return -1UL;
+	}
+	nr = min_ul(want, 1u << order);
+	if (nr < 1u << order)
+		free_blocks(pfn + nr, (1u << order) - nr);
+	used += nr;
+	atomic_store_explicit(&zone.used, used, memory_order_relaxed);
+	spin_unlock(&zone.lock);
+
+	note_peak(used);
+	for (unsigned i = 0; i < nr; i++)
+		prep_new_page(pfn_to_page(pfn + i));
+	trace(alloc_pages, pfn, nr, want);
+	*got = nr;
+	return pfn;
+}
+
+unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got)
+{
+	unsigned long pfn;
+
+	if (want > 1 && !stream && nr_free_frames() < want + nr_free_low())
+		want = 1;
+	/* A stream under pressure has its whole window freed at once, by clusters. */
+	if (want > 1 && stream && nr_free_frames() < want && !mm_is_quiet())
+		try_to_free_pages(max_ul(want, 32));
+	for (;;) {
+		unsigned long used, limit;
+
+		pfn = alloc_run(want, got);
+		if (likely(pfn != -1UL))
+			return pfn;
+		if (mm_is_quiet())
+			return -1UL;
+		used = nr_used_frames();
+		limit = current_limit();
+		trace(direct_reclaim, used, limit, want);
+		if (!try_to_free_pages(max_ul(32, used + want > limit ? used + want - limit : 0)) && !wait_for_evictions())
+			return alloc_run(1, got); /* somebody else's reclaim may have been faster than ours */
+	}
+}
+
+static void give_back(unsigned long pfn, unsigned long nr)
+{
+	for (unsigned long i = 0; i < nr; i++)
+		atomic_store_explicit(&pfn_to_page(pfn + i)->flags, 0, memory_order_relaxed);
+	machine_frames_freed(pfn, nr);
+	spin_lock(&zone.lock);
+	free_blocks(pfn, nr);
+	atomic_store_explicit(&zone.used, nr_used_frames() - nr, memory_order_relaxed);
+	spin_unlock(&zone.lock);
+	trace(free_pages, pfn, nr, 0);
+}
+
+void free_run(unsigned long pfn, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		atomic_store_explicit(&pfn_to_page(pfn + i)->_refcount, 0, memory_order_relaxed);
+	if (nr)
+		give_back(pfn, nr);
+}
+
+/* Insertion sort: batches come nearly sorted, because neighbours in a table mostly stand on neighbouring frames. */
+static void sort_pfns(uint32_t *pfn, unsigned nr)
+{
+	for (unsigned i = 1; i < nr; i++) {
+		uint32_t v = pfn[i];
+		unsigned j = i;
+
+		for (; j && pfn[j - 1] > v; j--)
+			pfn[j] = pfn[j - 1];
+		pfn[j] = v;
+	}
+}
+
+void put_page_batch(struct page_batch *batch)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < batch->nr; i++) {
+		struct page *page = pfn_to_page(batch->pfn[i]);
+
+		if (atomic_fetch_sub_explicit(&page->_refcount, 1, memory_order_acq_rel) == 1)
+			batch->pfn[nr++] = batch->pfn[i];
+	}
+	batch->nr = 0;
+	if (!nr)
+		return;
+	lru_del_batch(batch->pfn, nr);
+	sort_pfns(batch->pfn, nr);
+	for (unsigned i = 0, n; i < nr; i += n) {
+		for (n = 1; i + n < nr && batch->pfn[i + n] == batch->pfn[i] + n; n++)
+			;
+		give_back(batch->pfn[i], n);
+	}
+}
+
+void put_page(struct page *page)
+{
+	struct page_batch batch = { .nr = 1 };
+
+	batch.pfn[0] = page_to_pfn(page);
+	put_page_batch(&batch);
+}
+
+unsigned long fresh_frames(void)
+{
+	return zone.fresh;
+}
+
+/* I8. => nothing else runs */
+void check_frames(void)
+{
+	unsigned long used = 0, free = 0, listed = 0;
+
+	for (unsigned long pfn = 0; pfn < zone.fresh; pfn++) {
+		struct page *page = pfn_to_page(pfn);
+
+		MM_BUG_ON((page_count(page) > 0) != !!(page_flags(page) & PG_used));
+		used += page_count(page) > 0;
+		if (page_flags(page) & PG_buddy)
+			free += 1UL << page->private;
+	}
+	for (unsigned order = 0; order <= MAX_ORDER; order++) {
+		struct page *head = page_head(BUDDY_LIST(order));
+
+		for (struct page *p = link_page(head->next); p != head; p = link_page(p->next)) {
+			MM_BUG_ON(!(page_flags(p) & PG_buddy) || p->private != order);
+			MM_BUG_ON(page_to_pfn(p) & ((1UL << order) - 1));
+			listed += 1UL << order;
+		}
+	}
+	MM_BUG_ON(used != nr_used_frames());
+	MM_BUG_ON(free != zone.nr_free || listed != free);
+	MM_BUG_ON(used + free != zone.fresh);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * swap.c - slots and the swap cache.
+ *
+ * A slot is 8 bytes: the number of swap entries that name it, and the page that holds the same content, if one is resident (the swap
+ * cache). Its life:
+ *
+ *      free --get_swap_page--> cache           the page is about to be written out
+ *           --try_to_unmap---> cache + count   its entries name the slot
+ *           --pageout--------> count           stored; the page is gone
+ *           --do_swap_page---> cache (+ count) resident again, the stored copy still true
+ *           --zap, write-----> free            nobody needs it
+ *
+ * A page that came in keeps its slot: evicting it again unchanged stores nothing. Where the machine sets dirty bits, clean entries
+ * tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short, swap_cache_shrink() drops such copies.
+ *
+ * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
+ */
+#include "mm/internal.h"
+
+struct swap_slot *swap_map;
+unsigned long nr_swap_slots;
+
+static spinlock_t swap_lock;
+static const struct swap_ops *ops;
+static void *ops_ctx;
+static unsigned long fresh_slot; /* slots from here on were never used */
+static uint32_t free_slots;      /* list through .cache; 0 ends it */
+static unsigned long shrink_hand;
+
+int swap_init(const struct mm_params *params)
+{
+	ops = params->swap;
+	ops_ctx = params->swap_ctx;
+	nr_swap_slots = ops ? params->nr_swap_slots : 0;
+	fresh_slot = 1;
+	free_slots = 0;
+	shrink_hand = 1;
+	swap_reinit_locks();
+	if (nr_swap_slots >= UINT32_MAX)
+		return -EINVAL;
+	swap_map = NULL;
+	if (nr_swap_slots) {
+		swap_map = machine_alloc((nr_swap_slots + 1) * sizeof(struct swap_slot));
+		if (!swap_map)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void swap_reinit_locks(void)
+{
+	spin_lock_init(&swap_lock, ORDER_SWAP);
+}
+
+/* Can anything be evicted at all? */
+bool swap_possible(void)
+{
+	return nr_swap_slots && (read_count(swap_slots_used) < nr_swap_slots);
+}
+
+static struct swap_slot *slot_of(swp_entry_t entry)
+{
+	MM_DEBUG_ON(!entry.val || entry.val >= fresh_slot);
+	return &swap_map[entry.val];
+}
+
+/* => swap_lock held */
+static swp_entry_t take_slot(void)
+{
+	swp_entry_t entry = { free_slots };
+
+	if (entry.val)
+		free_slots = swap_map[entry.val].cache;
+	else if (fresh_slot <= nr_swap_slots)
+		entry.val = fresh_slot++;
+	else
+		return entry;
+	swap_map[entry.val] = (struct swap_slot){ .flags = SLOT_USED };
+	count(swap_slots_used, 1);
+	return entry;
+}
+
+/* The last user has gone. The slot returns to the list only when the backend has forgotten its content.
+ * => swap_lock held, and held again afterwards; count and cache of the slot are 0, so nobody can find it */
+static void release_slot(swp_entry_t entry)
+{
+	struct swap_slot *slot = slot_of(entry);
+
+	if (slot->count || slot->cache)
+		return;
+	spin_unlock(&swap_lock);
+	ops->free(ops_ctx, entry.val);
+	spin_lock(&swap_lock);
+	slot->flags = 0;
+	slot->cache = free_slots;
+	free_slots = entry.val;
+	count(swap_slots_used, -1);
+}
+
+int swap_count(swp_entry_t entry)
+{
+	return __atomic_load_n(&slot_of(entry)->count, __ATOMIC_RELAXED);
+}
+
+void swap_duplicate(swp_entry_t entry, int n)
+{
+	struct swap_slot *slot = slot_of(entry);
+
+	spin_lock(&swap_lock);
+	MM_BUG_ON(slot->count + n > UINT16_MAX);
+	__atomic_store_n(&slot->count, slot->count + n, __ATOMIC_RELAXED);
+	spin_unlock(&swap_lock);
+}
+
+void swap_free(swp_entry_t entry)
+{
+	struct swap_slot *slot = slot_of(entry);
+
+	trace(swap_free, entry.val, 0, 0);
+	spin_lock(&swap_lock);
+	MM_BUG_ON(!slot->count);
+	__atomic_store_n(&slot->count, slot->count - 1, __ATOMIC_RELAXED);
+	release_slot(entry);
+	spin_unlock(&swap_lock);
+}
+
+/* ---- swap cache -------------------------------------------------------------------------------------------------------- */
+
+/* => swap_lock and the page lock held */
+static void cache_insert(struct page *page, swp_entry_t entry)
+{
+	get_page(page);
+	page->private = entry.val;
+	slot_of(entry)->cache = page_to_pfn(page) + 1;
+	set_page_flags(page, PG_swapcache);
+}
+
+bool add_to_swap(struct page *page)
+{
+	swp_entry_t entry;
+
+	spin_lock(&swap_lock);
+	entry = take_slot();
+	if (entry.val)
+		cache_insert(page, entry);
+	spin_unlock(&swap_lock);
+	trace(add_to_swap, page_to_pfn(page), entry.val, 0);
+	if (entry.val)
+		set_page_flags(page, PG_dirty);
+	return entry.val;
+}
+
+bool add_to_swap_cache(struct page *page, swp_entry_t entry)
+{
+	struct swap_slot *slot = slot_of(entry);
+	bool ok;
+
+	spin_lock(&swap_lock);
+	ok = slot->count && !slot->cache;
+	if (ok)
+		cache_insert(page, entry);
+	spin_unlock(&swap_lock);
+	return ok;
+}
+
+void delete_from_swap_cache(struct page *page)
+{
+	swp_entry_t entry = page_swap_entry(page);
+
+	MM_DEBUG_ON(!(page_flags(page) & PG_locked) || !page_in_swap_cache(page));
+	spin_lock(&swap_lock);
+	clear_page_flags(page, PG_swapcache);
+	page->private = 0;
+	slot_of(entry)->cache = 0;
+	release_slot(entry);
+	spin_unlock(&swap_lock);
+	set_page_flags(page, PG_dirty);
+	put_page(page);
+}
+
+struct page *lookup_swap_cache(swp_entry_t entry)
+{
+	struct page *page = NULL;
+	uint32_t cache;
+
+	spin_lock(&swap_lock);
+	cache = slot_of(entry)->cache;
+	if (cache && slot_of(entry)->flags) {
+		page = pfn_to_page(cache - 1);
+		get_page(page);
+	}
+	spin_unlock(&swap_lock);
+	trace(lookup_swap_cache, entry.val, cache, 0);
+	return page;
+}
+
+/* A page that no table maps any more stays only if swap entries still name its slot and somebody works on it. */
+void free_swap_cache(struct page *page)
+{
+	if (!page_in_swap_cache(page) || !trylock_page(page))
+		return; /* whoever holds the lock looks when he is done */
+	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
+		delete_from_swap_cache(page);
+	unlock_page(page);
+}
+
+void free_swap_and_cache(swp_entry_t entry)
+{
+	struct page *page = lookup_swap_cache(entry);
+
+	swap_free(entry);
+	if (page) {
+		free_swap_cache(page);
+		put_page(page);
+	}
+}
+
+bool swap_writeback(swp_entry_t entry)
+{
+	struct page *page = lookup_swap_cache(entry);
+	bool out = page && page_flags(page) & PG_writeback;
+
+	if (page)
+		put_page(page);
+	return out;
+}
+
+/* The evicting thread has a machine call for the address under way. Nothing may be done to the range before it has ended,
+ * or it would hit what stands there next. => ptl held; released if true */
+bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl)
+{
+	struct page *page = lookup_swap_cache(entry);
+
+	if (!page)
+		return false;
+	if (!(page_flags(page) & PG_writeback)) {
+		put_page(page);
+		return false;
+	}
+	spin_unlock(ptl);
+	wait_on_page_locked(page);
+	put_page(page);
+	return true;
+}
+
+/* A slot must not be dropped while somebody else has the page locked; `hand` goes round all slots, so the oldest go first. */
+unsigned long __swap_cache_shrink(unsigned long nr)
+{
+	unsigned long dropped = 0;
+
+	spin_lock(&swap_lock);
+	for (unsigned long seen = 1; seen < fresh_slot && dropped < nr; seen++) {
+		swp_entry_t entry = { shrink_hand };
+		struct swap_slot *slot = &swap_map[shrink_hand];
+		struct page *page;
+
+		if (++shrink_hand >= fresh_slot)
+			shrink_hand = 1;
+		if (entry.val >= fresh_slot || !(slot->flags & SLOT_USED) || slot->count || !slot->cache)
+			continue;
+		page = pfn_to_page(slot->cache - 1);
+		if (!get_page_unless_zero(page))
+			continue;
+		spin_unlock(&swap_lock);
+		if (trylock_page(page)) {
+			/* Without its slot the page is dirty again: delete_from_swap_cache() says so. */
+			if (page_in_swap_cache(page) && page->private == entry.val && !swap_count(entry)) {
+				delete_from_swap_cache(page);
+				dropped++;
+			}
+			unlock_page(page);
+		}
+		put_page(page);
+		spin_lock(&swap_lock);
+	}
+	spin_unlock(&swap_lock);
+	trace(swap_full, nr, dropped, 0);
+	return dropped;
+}
+
+unsigned long swap_cache_shrink(unsigned long nr)
+{
+	unsigned long dropped;
+
+	enter_reclaim();
+	dropped = __swap_cache_shrink(nr);
+	leave_reclaim();
+	return dropped;
+}
+
+/* ---- bytes; page locked and in the swap cache -------------------------------------------------------------------------- */
+
+int swap_readpage(struct page *page)
+{
+	trace(swap_readpage, page_to_pfn(page), page->private, 0);
+	return ops->load(ops_ctx, page->private, machine_frame(page_to_pfn(page)));
+}
+
+int swap_writepage(struct page *page)
+{
+	int err = ops->store(ops_ctx, page->private, machine_frame(page_to_pfn(page)));
+
+	trace(pageout, page_to_pfn(page), page->private, err);
+	return err;
+}
+
+/* I3 and I4 from the slots' side. => nothing else runs; entries were counted by the caller */
+void check_swap(void)
+{
+	uint64_t used = 0;
+
+	for (unsigned long i = 1; i < fresh_slot; i++) {
+		struct swap_slot *slot = &swap_map[i];
+
+		if (!(slot->flags & SLOT_USED)) {
+			MM_BUG_ON(slot->count);
+			continue;
+		}
+		used++;
+		MM_BUG_ON(!slot->count && !slot->cache);
+		if (slot->cache) {
+			struct page *page = pfn_to_page(slot->cache - 1);
+
+			MM_BUG_ON(!page_in_swap_cache(page) || page->private != i);
+		}
+	}
+	MM_BUG_ON(used != read_count(swap_slots_used));
+}

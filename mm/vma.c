@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vma.c - mappings: the tree of an address space, and Linux's rules for splitting and merging.
+ *
+ *      mmap AAA___ + BBB   same flags and adjacent:          AAABBB -> AAAAAA     (merge with the one before, after, or both)
+ *      munmap ***  of      AAAAAAAAA                      -> AAA***AAA            (a split makes two of one)
+ *      mprotect    of      AAAAAAAAA                      -> AAABBBAAA, and back to AAAAAAAAA when the flags are equal again
+ *
+ * Two vmas merge when they are adjacent, have equal flags and vm_ops, consecutive page offsets, and one anon_vma (or one of them has
+ * none and no fork came in between). An anonymous vma's offset is its address at the time it was made.
+ */
+#include "mm/internal.h"
+
+struct vm_area_struct *vma_of(struct tree_node *node)
+{
+	return node ? container_of(node, struct vm_area_struct, vm_rb) : NULL;
+}
+
+struct vm_area_struct *vma_first(struct mm_struct *mm)
+{
+	return vma_of(tree_first(&mm->mm_rb));
+}
+
+struct vm_area_struct *vma_next(struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	(void)mm;
+	return vma_of(tree_next(&vma->vm_rb));
+}
+
+struct vm_area_struct *vma_prev(struct vm_area_struct *vma)
+{
+	return vma_of(tree_prev(&vma->vm_rb));
+}
+
+unsigned long vma_start(const struct vm_area_struct *vma)
+{
+	return vma->vm_start;
+}
+
+unsigned long vma_end(const struct vm_area_struct *vma)
+{
+	return vma->vm_end;
+}
+
+unsigned long vma_flags(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags;
+}
+
+/* First vma with end > addr. The last one found is asked first: most faults come from where the previous one came from. */
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma = atomic_load_explicit(&mm->vmacache, memory_order_relaxed);
+	struct tree_node *node = mm->mm_rb.node;
+
+	mmap_assert_locked(mm);
+	trace(find_vma, addr, 0, 0);
+	if (likely(vma && addr >= vma->vm_start && addr < vma->vm_end))
+		return vma;
+	vma = NULL;
+	while (node) {
+		struct vm_area_struct *at = vma_of(node);
+
+		if (addr < at->vm_end) {
+			vma = at;
+			if (addr >= at->vm_start)
+				break;
+			node = node->left;
+		} else {
+			node = node->right;
+		}
+	}
+	if (vma)
+		atomic_store_explicit(&mm->vmacache, vma, memory_order_relaxed);
+	return vma;
+}
+
+/* ---- one vma --------------------------------------------------------------------------------------------------------- */
+
+struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
+				 unsigned long pgoff)
+{
+	struct vm_area_struct *vma = kmem_cache_alloc(&vma_cache);
+
+	if (!vma)
+		return NULL;
+	vma->vm_mm = mm;
+	vma->vm_start = start;
+	vma->vm_end = end;
+	vma->vm_flags = flags;
+	vma->vm_pgoff = pgoff;
+	return vma;
+}
+
+static void vma_free(struct vm_area_struct *vma)
+{
+	kmem_cache_free(&vma_cache, vma);
+}
+
+void vma_link(struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	struct tree_node **link = &mm->mm_rb.node, *parent = NULL;
+
+	mmap_assert_write_locked(mm);
+	while (*link) {
+		parent = *link;
+		link = vma->vm_start < vma_of(parent)->vm_start ? &parent->left : &parent->right;
+	}
+	tree_insert(&mm->mm_rb, &vma->vm_rb, parent, link, NULL);
+	mm->map_count++;
+	mm->total_vm += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+}
+
+/* Out of the tree, out of the reverse map, gone. => nothing is mapped in it, or another vma covers the range */
+void vma_remove(struct vm_area_struct *vma)
+{
+	struct mm_struct *mm = vma->vm_mm;
+
+	tree_erase(&mm->mm_rb, &vma->vm_rb, NULL);
+	mm->map_count--;
+	mm->total_vm -= (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+	atomic_store_explicit(&mm->vmacache, NULL, memory_order_relaxed);
+	unlink_anon_vmas(vma);
+	if (vma->vm_ops && vma->vm_ops->close)
+		vma->vm_ops->close(vma);
+	vma_free(vma);
+}
+
+/* New bounds; the order in the tree stays. */
+static void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	anon_vma_lock_vma(vma);
+	anon_vma_interval_tree_pre_update_vma(vma);
+	vma->vm_mm->total_vm += ((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT;
+	vma->vm_pgoff += (long)(start - vma->vm_start) >> PAGE_SHIFT;
+	vma->vm_start = start;
+	vma->vm_end = end;
+	anon_vma_interval_tree_post_update_vma(vma);
+	anon_vma_unlock_vma(vma);
+}
+
+/* ---- merge ------------------------------------------------------------------------------------------------------------- */
+
+static unsigned long pgoff_end(const struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT);
+}
+
+bool vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b);
+
+/* b follows a at once, and one vma could be both. */
+bool vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b)
+{
+	return a && b && a->vm_end == b->vm_start && a->vm_flags == b->vm_flags && a->vm_ops == b->vm_ops &&
+	       a->vm_private_data == b->vm_private_data && pgoff_end(a) == b->vm_pgoff && anon_vma_mergeable(a, b);
+}
+
+/* a takes over b, if it can; b is gone then. (No memory for the anon_vma chain: they stay two, which is also right.) */
+static bool vma_merge(struct vm_area_struct *a, struct vm_area_struct *b)
+{
+	unsigned long end;
+
+	if (!vma_mergeable(a, b))
+		return false;
+	if (!a->anon_vma_chain && b->anon_vma_chain) {
+		/* Set before the clone, so that it counts a as a user. */
+		atomic_store_explicit(&a->anon_vma, atomic_load(&b->anon_vma), memory_order_relaxed);
+		if (anon_vma_clone(a, b)) {
+			atomic_store_explicit(&a->anon_vma, NULL, memory_order_relaxed);
+			return false;
+		}
+	}
+	trace(vma_merge, a->vm_start, b->vm_start, b->vm_end);
+	end = b->vm_end;
+	vma_adjust(a, a->vm_start, end); /* first: at no time may the reverse map miss a page of b */
+	vma_remove(b);
+	return true;
+}
+
+/* ---- split -------------------------------------------------------------------------------------------------------------- */
+
+/* vma keeps [start, addr), a new one gets the rest. => 0, -ENOMEM (nothing changed) */
+static int split_vma(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct vm_area_struct *new = vma_alloc(vma->vm_mm, addr, vma->vm_end, vma->vm_flags, linear_page_index(vma, addr));
+
+	if (!new)
+		return -ENOMEM;
+	trace(split_vma, vma->vm_start, addr, vma->vm_end);
+	new->vm_ops = vma->vm_ops;
+	new->vm_private_data = vma->vm_private_data;
+	atomic_store_explicit(&new->anon_vma, atomic_load(&vma->anon_vma), memory_order_relaxed);
+	if (anon_vma_clone(new, vma)) {
+		vma_free(new);
+		return -ENOMEM;
+	}
+	if (new->vm_ops && new->vm_ops->open)
+		new->vm_ops->open(new);
+	vma_adjust(vma, vma->vm_start, addr);
+	vma_link(vma->vm_mm, new);
+	return 0;
+}
+
+static struct vm_area_struct *find_vma_intersection(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma = find_vma(mm, start);
+
+	return vma && vma->vm_start < end ? vma : NULL;
+}
+
+static void try_merge_at(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *b = find_vma(mm, addr);
+
+	if (b && b->vm_start == addr)
+		vma_merge(vma_prev(b), b);
+}
+
+/* Cuts so that no vma reaches across start or end. => 0, -ENOMEM (nothing changed) */
+static int isolate_range(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma = find_vma_intersection(mm, start, end);
+	bool cut = false;
+
+	if (vma && vma->vm_start < start) {
+		if (split_vma(vma, start))
+			return -ENOMEM;
+		cut = true;
+	}
+	vma = find_vma_intersection(mm, end - 1, end);
+	if (vma && vma->vm_end > end && split_vma(vma, end)) {
+		if (cut)
+			try_merge_at(mm, start);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* ---- munmap ------------------------------------------------------------------------------------------------------------ */
+
+static int check_range(unsigned long addr, size_t len)
+{
+	if ((addr | len) & ~PAGE_MASK || !len || addr >= TASK_SIZE || len > TASK_SIZE - addr)
+		return -EINVAL;
+	return 0;
+}
+
+/* => no vma reaches across start or end */
+static void unmap_isolated(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma = find_vma_intersection(mm, start, end), *prev, *next = vma;
+	unsigned long last = start;
+
+	if (!vma)
+		return;
+	prev = vma_prev(vma);
+	while (next && next->vm_start < end) {
+		vma = next;
+		next = vma_next(mm, vma);
+		last = vma->vm_end;
+		unmap_region(vma, vma->vm_start, vma->vm_end);
+		vma_remove(vma);
+	}
+	free_pgtables(mm, start, last, prev ? prev->vm_end : 0, next ? next->vm_start : TASK_SIZE);
+}
+
+int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	int err = check_range(addr, len);
+
+	mmap_assert_write_locked(mm);
+	trace(do_munmap, addr, len, 0);
+	if (!err)
+		err = isolate_range(mm, addr, addr + len);
+	if (!err)
+		unmap_isolated(mm, addr, addr + len);
+	return err;
+}
+
+/* ---- mmap -------------------------------------------------------------------------------------------------------------- */
+
+/* A new vma in a free place, merged with its neighbours. => `vma` belongs to the tree, or is gone in a neighbour */
+static void vma_link_merge(struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	struct vm_area_struct *prev;
+
+	vma_link(mm, vma);
+	prev = vma_prev(vma);
+	if (prev && vma_merge(prev, vma))
+		vma = prev;
+	vma_merge(vma, vma_next(mm, vma));
+}
+
+int mmap_region(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long vm_flags)
+{
+	struct vm_area_struct *vma;
+	int err = check_range(addr, len);
+
+	mmap_assert_write_locked(mm);
+	if (err)
+		return err;
+	trace(mmap_region, addr, len, vm_flags);
+	vma = vma_alloc(mm, addr, addr + len, vm_flags, addr >> PAGE_SHIFT);
+	if (!vma)
+		return -ENOMEM;
+	err = do_munmap(mm, addr, len);
+	if (err) {
+		vma_free(vma);
+		return err;
+	}
+	vma_link_merge(mm, vma);
+	return 0;
+}
+
+void exit_mmap(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+
+	while ((vma = vma_first(mm))) {
+		unmap_region(vma, vma->vm_start, vma->vm_end);
+		vma_remove(vma);
+	}
+	pgd_free(mm);
+}
+
+/* ---- mprotect, mlock, madvise ------------------------------------------------------------------------------------------ */
+
+static void set_vma_flags(struct vm_area_struct *vma, unsigned long flags)
+{
+	unsigned long old = vma->vm_flags;
+
+	anon_vma_lock_vma(vma);
+	__atomic_store_n(&vma->vm_flags, flags, __ATOMIC_RELAXED);
+	anon_vma_unlock_vma(vma);
+	if ((old ^ flags) & VM_ACCESS_FLAGS)
+		change_protection(vma, vma->vm_start, vma->vm_end, old);
+	if ((old ^ flags) & VM_LOCKED)
+		mlock_range(vma, vma->vm_start, vma->vm_end);
+}
+
+int vma_modify_flags(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long set, unsigned long clear)
+{
+	unsigned long end = addr + len;
+	struct vm_area_struct *vma;
+	int err = check_range(addr, len);
+
+	mmap_assert_write_locked(mm);
+	if (err)
+		return err;
+	/* A range that already has the flags is not cut. */
+	for (vma = find_vma_intersection(mm, addr, end); vma && vma->vm_start < end; vma = vma_next(mm, vma))
+		if (((vma->vm_flags & ~clear) | set) != vma->vm_flags)
+			break;
+	if (!vma || vma->vm_start >= end)
+		return 0;
+	err = isolate_range(mm, addr, end);
+	if (err)
+		return err;
+	for (vma = find_vma_intersection(mm, addr, end); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
+		struct vm_area_struct *prev;
+
+		set_vma_flags(vma, (vma->vm_flags & ~clear) | set);
+		prev = vma_prev(vma);
+		if (prev && vma_merge(prev, vma))
+			vma = prev;
+	}
+	try_merge_at(mm, end);
+	return 0;
+}
+
+/* ---- stack ------------------------------------------------------------------------------------------------------------- */
+
+#define STACK_GUARD_GAP (256 * PAGE_SIZE)
+
+/* => mmap_lock held for writing; 0, -ENOMEM (a limit, the gap, or memory) */
+int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct vm_area_struct *prev = vma_prev(vma);
+	unsigned long grow;
+
+	addr &= PAGE_MASK;
+	if (addr < PAGE_SIZE)
+		return -EPERM;
+	if (addr >= vma->vm_start)
+		return 0;
+	trace(expand_stack, addr, vma->vm_start, vma->vm_end);
+	if (prev && prev->vm_end > addr)
+		return -ENOMEM;
+	if (prev && !(prev->vm_flags & VM_GROWSDOWN) && (prev->vm_flags & VM_ACCESS_FLAGS) && addr - prev->vm_end < STACK_GUARD_GAP)
+		return -ENOMEM;
+	grow = (vma->vm_start - addr) >> PAGE_SHIFT;
+	if (vma->vm_end - addr > vma->vm_mm->rlimit_stack || grow > vma->vm_pgoff)
+		return -ENOMEM;
+	if (anon_vma_prepare(vma))
+		return -ENOMEM;
+	vma_adjust(vma, addr, vma->vm_end);
+	return 0;
+}
+
+/* ---- mremap ------------------------------------------------------------------------------------------------------------ */
+
+struct vm_area_struct *vma_copy(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long to);
+
+/* A vma at `to` that maps what `vma` maps in [start, end). Its page offset is the old one, so that pages that are already
+ * in the reverse map are found through it; only a vma without pages counts from its new address. => NULL: no memory */
+struct vm_area_struct *vma_copy(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long to)
+{
+	struct anon_vma *av = atomic_load(&vma->anon_vma);
+	unsigned long pgoff = av ? linear_page_index(vma, start) : to >> PAGE_SHIFT;
+	struct vm_area_struct *new = vma_alloc(vma->vm_mm, to, to + (end - start), vma->vm_flags, pgoff);
+
+	if (!new)
+		return NULL;
+	new->vm_ops = vma->vm_ops;
+	new->vm_private_data = vma->vm_private_data;
+	atomic_store_explicit(&new->anon_vma, av, memory_order_relaxed);
+	if (anon_vma_clone(new, vma)) {
+		vma_free(new);
+		return NULL;
+	}
+	if (new->vm_ops && new->vm_ops->open)
+		new->vm_ops->open(new);
+	return new;
+}
+
+/* Grow in place: the last vma of the range reaches further. => the new part is free */
+static int grow_in_place(struct mm_struct *mm, unsigned long from, unsigned long old_end, unsigned long new_end)
+{
+	struct vm_area_struct *vma = find_vma_intersection(mm, from, old_end), *next;
+
+	if (!vma)
+		return 0; /* nothing stood there */
+	vma = find_vma_intersection(mm, old_end - 1, old_end);
+	if (!vma || vma->vm_end != old_end)
+		return 0;
+	vma_adjust(vma, vma->vm_start, new_end);
+	next = vma_next(mm, vma);
+	if (next)
+		vma_merge(vma, next);
+	return 0;
+}
+
+static int resize_in_place(struct mm_struct *mm, unsigned long addr, size_t old_len, size_t new_len)
+{
+	int err;
+
+	if (new_len < old_len)
+		return do_munmap(mm, addr + new_len, old_len - new_len);
+	if (new_len == old_len)
+		return 0;
+	/* A vma that already reaches beyond the old end is cut there: the new part replaces what stood there. */
+	err = do_munmap(mm, addr + old_len, new_len - old_len);
+	return err ? err : grow_in_place(mm, addr, addr + old_len, addr + new_len);
+}
+
+/* Undo: what was moved goes back, the copies go away. */
+static void move_back(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned long done)
+{
+	struct vm_area_struct *vma, *next;
+
+	for (vma = find_vma_intersection(mm, to, to + done); vma && vma->vm_start < to + done; vma = next) {
+		unsigned long old = vma->vm_start - to + from;
+
+		next = vma_next(mm, vma);
+		/* The tables of the old place still stand: this can't fail. */
+		move_page_tables(vma, vma->vm_start, find_vma(mm, old), old, vma->vm_end - vma->vm_start);
+		vma_remove(vma);
+	}
+}
+
+/* The vmas of [from, from+len) get copies at `to`, and their pages follow. => 0, -ENOMEM (everything as before) */
+static int move_pieces(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned long len)
+{
+	struct vm_area_struct *vma, *new;
+
+	for (vma = find_vma_intersection(mm, from, from + len); vma && vma->vm_start < from + len; vma = vma_next(mm, vma)) {
+		unsigned long start = max_ul(vma->vm_start, from), end = min_ul(vma->vm_end, from + len);
+
+		new = vma_copy(vma, start, end, start - from + to);
+		if (!new) {
+			move_back(mm, from, to, start - from);
+			return -ENOMEM;
+		}
+		vma_link(mm, new);
+		if (move_page_tables(vma, start, new, new->vm_start, end - start)) {
+			move_back(mm, from, to, end - from);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+int move_vma(struct mm_struct *mm, unsigned long from, size_t old_len, unsigned long to, size_t new_len, bool keep_old)
+{
+	unsigned long len = min_ul(old_len, new_len);
+	struct vm_area_struct *vma, *next;
+	int err;
+
+	mmap_assert_write_locked(mm);
+	if (check_range(from, old_len) || check_range(to, new_len))
+		return -EINVAL;
+	if (to == from)
+		return resize_in_place(mm, from, old_len, new_len);
+	if (to < from + old_len && from < to + new_len)
+		return -EINVAL;
+	/* The old range is cut before anything is lost, so that unmapping it later needs no memory. */
+	err = keep_old ? 0 : isolate_range(mm, from, from + old_len);
+	if (!err)
+		err = do_munmap(mm, to, new_len);
+	if (!err)
+		err = move_pieces(mm, from, to, len);
+	if (err) {
+		try_merge_at(mm, from);
+		try_merge_at(mm, from + old_len);
+		return err;
+	}
+	if (!keep_old)
+		unmap_isolated(mm, from, from + old_len);
+	if (new_len > len)
+		grow_in_place(mm, to, to + len, to + new_len);
+	for (vma = find_vma(mm, to ? to - 1 : 0); vma && (next = vma_next(mm, vma)) && vma->vm_start < to + new_len;)
+		if (!vma_merge(vma, next))
+			vma = next;
+	return 0;
+}

@@ -1,0 +1,797 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vmscan.c - LRU lists and reclaim. What is decided stands in policy.h; this is how it is done.
+ *
+ * Victims leave in clusters. The page at the tail of the inactive list brings along its neighbours in the page table (same aligned
+ * window, mapped once, on the inactive list, not locked), because what was used together is used together again, and because
+ * machine_unmap() of 16 neighbours costs little more than of one.
+ *
+ *      inactive tail --isolate, lock--> victim --collect--> cluster
+ *        pte lock:    slot and swap cache; entry -> swap entry; machine_unmap()        stuck: entry restored, active list
+ *                                                                                      gone: entry cleared, frame freed
+ *        no lock:     store the bytes                                                  full: mapped back
+ *                     machine_release(); out of the swap cache; unlock; frames freed as runs
+ *
+ * From the swap entry until the page lock is released the page has PG_writeback: whoever meets the swap entry waits for the page
+ * lock first. So nobody uses the address while a machine call for it is under way, and page tables stay until the end.
+ *
+ * A page that several tables map (after fork) goes alone and in another order: it is read-only everywhere and its page lock keeps
+ * it so, hence its bytes are stored first and the entries change one by one afterwards; any number of them may fail.
+ */
+#include "mm/policy.h"
+
+static spinlock_t lru_lock;
+static unsigned long lru_nr[NR_LRU_LISTS]; /* lru_lock; read without */
+static unsigned long nr_stuck;             /* pages with PG_stuck; atomic */
+
+/* Evictions under way, for those who found nothing to reclaim. */
+static atomic_uint evicting, evict_seq, evict_waiters;
+
+void vmscan_init(void)
+{
+	for (int i = 0; i < NR_LRU_LISTS; i++)
+		lru_nr[i] = 0;
+	nr_stuck = 0;
+	vmscan_reinit_locks();
+}
+
+void vmscan_reinit_locks(void)
+{
+	spin_lock_init(&lru_lock, ORDER_LRU);
+	atomic_store(&evicting, 0);
+	atomic_store(&evict_waiters, 0);
+}
+
+unsigned long lru_size(enum lru_list list)
+{
+	return __atomic_load_n(&lru_nr[list], __ATOMIC_RELAXED);
+}
+
+unsigned long nr_unevictable(void)
+{
+	return lru_size(LRU_UNEVICTABLE) + __atomic_load_n(&nr_stuck, __ATOMIC_RELAXED);
+}
+
+/* ---- lists ------------------------------------------------------------------------------------------------------------- */
+
+static enum lru_list page_lru(const struct page *page)
+{
+	unsigned f = page_flags(page);
+
+	return f & PG_unevictable ? LRU_UNEVICTABLE : f & PG_active ? LRU_ACTIVE_ANON : LRU_INACTIVE_ANON;
+}
+
+/* => lru_lock held */
+static void lru_count(enum lru_list list, long n)
+{
+	__atomic_store_n(&lru_nr[list], lru_nr[list] + n, __ATOMIC_RELAXED);
+}
+
+static void lru_add(struct page *page)
+{
+	enum lru_list list = page_lru(page);
+
+	MM_DEBUG_ON(page_flags(page) & PG_lru);
+	page_list_add(page, page_head(list));
+	set_page_flags(page, PG_lru);
+	lru_count(list, 1);
+}
+
+static void lru_del(struct page *page)
+{
+	page_list_del(page);
+	clear_page_flags(page, PG_lru);
+	lru_count(page_lru(page), -1);
+}
+
+/* New pages, `nr` neighbours, in one go. */
+void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
+{
+	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
+	spin_lock(&lru_lock);
+	for (unsigned i = 0; i < nr; i++) {
+		if (unevictable)
+			set_page_flags(page + i, PG_unevictable);
+		lru_add(page + i);
+	}
+	spin_unlock(&lru_lock);
+}
+
+void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *vma)
+{
+	lru_cache_add_run(page, 1, vma->vm_flags & VM_LOCKED);
+}
+
+/* => true: it is off the lists, and ours with a reference of its own */
+static bool lru_isolate_locked(struct page *page)
+{
+	if (!(page_flags(page) & PG_lru) || !get_page_unless_zero(page))
+		return false;
+	lru_del(page);
+	return true;
+}
+
+static void lru_putback(struct page *page)
+{
+	spin_lock(&lru_lock);
+	lru_add(page);
+	spin_unlock(&lru_lock);
+	put_page(page);
+}
+
+static void move_to(struct page *page, unsigned set, unsigned clear)
+{
+	spin_lock(&lru_lock);
+	if (page_flags(page) & PG_lru) {
+		lru_del(page);
+		clear_page_flags(page, clear);
+		set_page_flags(page, set);
+		lru_add(page);
+	} else {
+		clear_page_flags(page, clear); /* isolated: it returns to the list that its flags say */
+		set_page_flags(page, set);
+	}
+	spin_unlock(&lru_lock);
+}
+
+void activate_page(struct page *page)
+{
+	move_to(page, PG_active, PG_referenced);
+}
+
+void page_set_unevictable(struct page *page, bool on)
+{
+	if (!!(page_flags(page) & PG_unevictable) != on)
+		move_to(page, on ? PG_unevictable : 0, on ? PG_active : PG_unevictable);
+}
+
+static void set_page_stuck(struct page *page)
+{
+	if (!(atomic_fetch_or(&page->flags, PG_stuck) & PG_stuck))
+		__atomic_fetch_add(&nr_stuck, 1, __ATOMIC_RELAXED);
+}
+
+void clear_page_stuck(struct page *page)
+{
+	if (page_flags(page) & PG_stuck && atomic_fetch_and(&page->flags, ~PG_stuck) & PG_stuck)
+		__atomic_fetch_sub(&nr_stuck, 1, __ATOMIC_RELAXED);
+}
+
+void lru_del_batch(const uint32_t *pfn, unsigned nr)
+{
+	spin_lock(&lru_lock);
+	for (unsigned i = 0; i < nr; i++) {
+		struct page *page = pfn_to_page(pfn[i]);
+
+		if (page_flags(page) & PG_lru)
+			lru_del(page);
+		clear_page_stuck(page);
+	}
+	spin_unlock(&lru_lock);
+}
+
+/* ---- a cluster ---------------------------------------------------------------------------------------------------------- */
+
+struct victim {
+	struct page *page; /* locked, isolated */
+	unsigned long addr;
+	pte_t old;
+	enum { V_UNMAPPED, V_STORED, V_BACK, V_STUCK, V_GONE } state;
+};
+
+struct cluster {
+	struct mm_struct *mm;
+	struct ptdesc *table;
+	unsigned nr;
+	struct victim v[MAX_AROUND]; /* ascending addresses */
+};
+
+static void evictions_begin(unsigned n)
+{
+	atomic_fetch_add(&evicting, n);
+}
+
+static void evictions_end(unsigned n)
+{
+	atomic_fetch_sub(&evicting, n);
+	atomic_fetch_add(&evict_seq, 1);
+	if (atomic_load(&evict_waiters))
+		machine_wake(&evict_seq, 1 << 30);
+}
+
+bool wait_for_evictions(void)
+{
+	unsigned seq;
+	bool any;
+
+	lock_assert_none_held();
+	atomic_fetch_add(&evict_waiters, 1);
+	seq = atomic_load(&evict_seq);
+	any = atomic_load(&evicting);
+	if (any)
+		machine_wait(&evict_seq, seq);
+	atomic_fetch_sub(&evict_waiters, 1);
+	return any;
+}
+
+/* Length of the piece from v[i] on whose addresses and frames are contiguous and that is in `state`. */
+static unsigned piece(const struct cluster *c, unsigned i, int state)
+{
+	unsigned n = 1;
+
+	while (i + n < c->nr && (int)c->v[i + n].state == state && c->v[i + n].addr == c->v[i].addr + n * PAGE_SIZE &&
+	       c->v[i + n].page == c->v[i].page + n && pte_mapped(c->v[i + n].old) == pte_mapped(c->v[i].old))
+		n++;
+	return n;
+}
+
+/* Entry of v, locked table. */
+static pte_t *victim_pte(const struct cluster *c, const struct victim *v)
+{
+	return pte_offset(c->table, v->addr);
+}
+
+/* May the page behind the entry leave with the cluster? => locked, if so. pte lock held */
+static bool victim_eligible(pte_t pte, unsigned lists)
+{
+	struct page *page;
+
+	if (!pte_normal(pte))
+		return false;
+	page = pfn_to_page(pte_pfn(pte));
+	if (!(page_flags(page) & PG_lru) || !(lists & 1u << page_lru(page)) || page_mapcount(page) != 1)
+		return false;
+	return trylock_page(page);
+}
+
+/* Fills c with what may leave of [lo, hi); `seed` (may be NULL) is isolated and locked already. => pte lock held */
+static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsigned long hi, unsigned lists)
+{
+	unsigned kept = 0;
+
+	c->nr = 0;
+	for (unsigned long addr = lo; addr < hi; addr += PAGE_SIZE) {
+		pte_t pte = ptep_get(pte_offset(c->table, addr));
+		bool is_seed = seed && pte_normal(pte) && pfn_to_page(pte_pfn(pte)) == seed;
+
+		if (!is_seed && seed && policy_second_chance() && pte_young(pte))
+			continue;
+		if (is_seed || victim_eligible(pte, lists))
+			c->v[c->nr++] = (struct victim){ .page = pfn_to_page(pte_pfn(pte)), .addr = addr };
+	}
+	spin_lock(&lru_lock);
+	for (unsigned i = 0; i < c->nr; i++) {
+		struct page *page = c->v[i].page;
+
+		if (page == seed || lru_isolate_locked(page))
+			c->v[kept++] = c->v[i];
+		else
+			unlock_page(page);
+	}
+	spin_unlock(&lru_lock);
+	c->nr = kept;
+}
+
+/* The page can't leave now: back to the lists. Page locked. If its tables have let go of it meanwhile, the swap cache has
+ * the last reference; they could not drop that because we have the lock. */
+static void keep_page(struct page *page, unsigned flags)
+{
+	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
+		delete_from_swap_cache(page);
+	set_page_flags(page, flags);
+	unlock_page(page);
+	lru_putback(page);
+}
+
+/* Slot and swap cache for all; who gets none stays. => pte lock held */
+static void give_slots(struct cluster *c)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < c->nr; i++) {
+		struct victim v = c->v[i];
+
+		if (page_in_swap_cache(v.page) || add_to_swap(v.page) || (__swap_cache_shrink(RECLAIM_CLUSTER) && add_to_swap(v.page)))
+			c->v[kept++] = v;
+		else
+			keep_page(v.page, 0);
+	}
+	c->nr = kept;
+}
+
+/* Entry -> swap entry. => pte lock held; machine_unmap() follows */
+static void unmap_entry(struct cluster *c, struct victim *v)
+{
+	swp_entry_t entry = page_swap_entry(v->page);
+	pte_t *ptep = victim_pte(c, v);
+	pte_t swp = swp_entry_to_pte(entry);
+
+	if (page_flags(v->page) & PG_anon_exclusive)
+		swp = pte_set(swp, _PAGE_EXCLUSIVE);
+	swap_duplicate(entry, 1);
+	set_page_flags(v->page, PG_writeback);
+	v->old = (pte_t){ __atomic_exchange_n(&ptep->val, swp.val, __ATOMIC_ACQ_REL) };
+	if (pte_dirty(v->old))
+		set_page_flags(v->page, PG_dirty);
+	page_remove_rmap(v->page);
+	atomic_fetch_sub(&v->page->_refcount, 1);
+	v->state = V_UNMAPPED;
+	trace(try_to_unmap, v->addr, page_to_pfn(v->page), entry.val);
+}
+
+/* Swap entry -> what stood there. => pte lock held */
+static void restore_entry(struct cluster *c, struct victim *v)
+{
+	swp_entry_t entry = page_swap_entry(v->page);
+
+	get_page(v->page);
+	atomic_fetch_add(&v->page->_mapcount, 1);
+	set_pte(victim_pte(c, v), v->old);
+	add_mm_counter(c->mm, MM_ANONPAGES, 1);
+	add_mm_counter(c->mm, MM_SWAPENTS, -1);
+	clear_page_flags(v->page, PG_writeback);
+	swap_free(entry);
+	/* The slot holds nothing, or something older than the page. */
+	delete_from_swap_cache(v->page);
+}
+
+static void forget_entry(struct cluster *c, struct victim *v)
+{
+	swp_entry_t entry = page_swap_entry(v->page);
+
+	set_pte(victim_pte(c, v), (pte_t){ 0 });
+	add_mm_counter(c->mm, MM_SWAPENTS, -1);
+	clear_page_flags(v->page, PG_writeback);
+	swap_free(entry);
+	delete_from_swap_cache(v->page);
+}
+
+/* What machine_unmap() said of v[i .. i+n). => pte lock held */
+static void take_verdict(struct cluster *c, unsigned i, unsigned n, uint64_t stuck, uint64_t gone)
+{
+	for (unsigned k = 0; k < n; k++) {
+		struct victim *v = &c->v[i + k];
+
+		if (stuck >> k & 1) {
+			trace(page_stuck, v->addr, page_to_pfn(v->page), 0);
+			count(stuck, 1);
+			set_page_stuck(v->page);
+			restore_entry(c, v);
+			v->state = V_STUCK;
+			keep_page(v->page, PG_active);
+		} else if (gone >> k & 1) {
+			trace(page_gone, v->addr, page_to_pfn(v->page), 0);
+			count(gone, 1);
+			forget_entry(c, v);
+			v->state = V_GONE;
+			unlock_page(v->page);
+			put_page(v->page);
+		}
+	}
+}
+
+/* => pte lock held */
+static void unmap_cluster(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->nr; i++)
+		unmap_entry(c, &c->v[i]);
+	add_mm_counter(c->mm, MM_ANONPAGES, -(long)c->nr);
+	add_mm_counter(c->mm, MM_SWAPENTS, c->nr);
+	for (unsigned i = 0, n; i < c->nr; i += n) {
+		unsigned long pfn = page_to_pfn(c->v[i].page);
+		uint64_t stuck = 0, gone = 0;
+
+		n = piece(c, i, V_UNMAPPED);
+		if (!pte_mapped(c->v[i].old))
+			continue; /* old, and at home already */
+		trace(machine_unmap, c->v[i].addr, n, pfn);
+		machine_unmap(c->mm, c->v[i].addr, n, pfn, &stuck, &gone);
+		if (unlikely(stuck | gone))
+			take_verdict(c, i, n, stuck, gone);
+	}
+}
+
+/* => 0, or -ENOSPC after the backend was helped once */
+static int store_page(struct page *page)
+{
+	int err;
+
+	if (!(page_flags(page) & PG_dirty)) {
+		count(clean_evictions, 1);
+		return 0;
+	}
+	err = swap_writepage(page);
+	if (err == -ENOSPC && __swap_cache_shrink(2 * RECLAIM_CLUSTER))
+		err = swap_writepage(page);
+	if (err < 0)
+		return err;
+	if (err == 1)
+		count(clean_evictions, 1);
+	clear_page_flags(page, PG_dirty);
+	count(swapped_out, 1);
+	return 0;
+}
+
+/* The backend is full: the pages stand at their addresses again. Nobody has touched the entries, for all who meet
+ * them wait for the page lock. */
+static void map_back(struct cluster *c)
+{
+	for (unsigned i = 0; i < c->nr; i++) {
+		struct victim *v = &c->v[i];
+
+		if (v->state != V_BACK)
+			continue;
+		spin_lock(&c->table->ptl);
+		restore_entry(c, v);
+		if (pte_mapped(v->old) && map_run(c->mm, v->addr, 1, page_to_pfn(v->page), pte_how(v->old)) != 1) {
+			set_pte(victim_pte(c, v), (pte_t){ 0 }); /* the host has no place for it any more */
+			add_mm_counter(c->mm, MM_ANONPAGES, -1);
+			page_remove_rmap(v->page);
+			atomic_fetch_sub(&v->page->_refcount, 1);
+			count(gone, 1);
+			spin_unlock(&c->table->ptl);
+			unlock_page(v->page);
+			put_page(v->page);
+			continue;
+		}
+		spin_unlock(&c->table->ptl);
+		keep_page(v->page, PG_active);
+	}
+}
+
+/* => no lock held but the pages'. Frames freed */
+static unsigned store_cluster(struct cluster *c)
+{
+	struct page_batch batch = { .nr = 0 };
+	unsigned freed = 0;
+
+	for (unsigned i = 0; i < c->nr; i++) {
+		if (c->v[i].state != V_UNMAPPED)
+			continue;
+		c->v[i].state = store_page(c->v[i].page) ? V_BACK : V_STORED;
+	}
+	for (unsigned i = 0, n; i < c->nr; i += n) {
+		n = piece(c, i, c->v[i].state);
+		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old))
+			machine_release(c->mm, c->v[i].addr, n, page_to_pfn(c->v[i].page));
+	}
+	map_back(c);
+	for (unsigned i = 0; i < c->nr; i++) {
+		struct page *page = c->v[i].page;
+
+		if (c->v[i].state != V_STORED)
+			continue;
+		clear_page_flags(page, PG_writeback);
+		delete_from_swap_cache(page);
+		unlock_page(page);
+		page_batch_add(&batch, page_to_pfn(page));
+		freed++;
+	}
+	put_page_batch(&batch);
+	count(evicted, freed);
+	return freed;
+}
+
+/* => pte lock held, released; anon_vma root lock may be held (`root`), released. Pages freed */
+static unsigned evict_cluster(struct cluster *c, struct anon_vma *root)
+{
+	unsigned n, freed = 0;
+
+	give_slots(c);
+	n = c->nr;
+	evictions_begin(n);
+	unmap_cluster(c);
+	spin_unlock(&c->table->ptl);
+	if (root)
+		page_unlock_anon_vma(root);
+	for (unsigned i = 0; i < n; i++)
+		freed += c->v[i].state == V_GONE;
+	freed += store_cluster(c);
+	evictions_end(n);
+	return freed;
+}
+
+/* ---- a page with several mappings ----------------------------------------------------------------------------------------- */
+
+static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
+{
+	swp_entry_t entry = page_swap_entry(page);
+	uint64_t stuck = 0, gone = 0;
+	bool *locked = arg;
+	spinlock_t *ptl;
+	pte_t *ptep = page_vma_mapped(page, vma, addr, &ptl), old;
+
+	if (!ptep)
+		return true;
+	old = ptep_get(ptep);
+	if (vma->vm_flags & VM_LOCKED) {
+		*locked = true;
+		spin_unlock(ptl);
+		return false;
+	}
+	swap_duplicate(entry, 1);
+	set_pte(ptep, swp_entry_to_pte(entry));
+	if (pte_mapped(old))
+		machine_unmap(vma->vm_mm, addr, 1, page_to_pfn(page), &stuck, &gone);
+	if (stuck) {
+		set_pte(ptep, old);
+		swap_free(entry);
+		count(stuck, 1);
+		set_page_stuck(page);
+		spin_unlock(ptl);
+		return false;
+	}
+	if (pte_mapped(old))
+		machine_release(vma->vm_mm, addr, 1, page_to_pfn(page));
+	page_remove_rmap(page);
+	atomic_fetch_sub(&page->_refcount, 1);
+	add_mm_counter(vma->vm_mm, MM_ANONPAGES, -1);
+	add_mm_counter(vma->vm_mm, MM_SWAPENTS, 1);
+	trace(try_to_unmap, addr, page_to_pfn(page), entry.val);
+	spin_unlock(ptl);
+	return page_mapcount(page) > 0;
+}
+
+/* => page isolated and locked; afterwards neither. Pages freed: 0 or 1 */
+static unsigned evict_shared(struct page *page)
+{
+	struct anon_vma *root;
+	bool locked = false;
+
+	if (!page_in_swap_cache(page) && !add_to_swap(page)) {
+		keep_page(page, 0);
+		return 0;
+	}
+	evictions_begin(1);
+	if (store_page(page)) {
+		if (!swap_count(page_swap_entry(page)))
+			delete_from_swap_cache(page);
+	} else if ((root = page_lock_anon_vma(page))) {
+		rmap_walk_locked(page, root, unmap_one_of_many, &locked);
+		page_unlock_anon_vma(root);
+	}
+	evictions_end(1);
+	if (page_mapcount(page)) {
+		keep_page(page, locked ? PG_unevictable : PG_active);
+		return 0;
+	}
+	if (page_in_swap_cache(page))
+		delete_from_swap_cache(page);
+	unlock_page(page);
+	put_page(page);
+	count(evicted, 1);
+	return 1;
+}
+
+/* ---- inactive and active list --------------------------------------------------------------------------------------------- */
+
+struct found {
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	spinlock_t *ptl;
+	bool hit;
+};
+
+static bool find_mapping(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
+{
+	struct found *f = arg;
+
+	if (!page_vma_mapped(page, vma, addr, &f->ptl))
+		return true;
+	f->vma = vma;
+	f->addr = addr;
+	f->hit = true;
+	return false;
+}
+
+/* The aligned window around addr, within the vma and the page table. */
+static void cluster_bounds(const struct vm_area_struct *vma, unsigned long addr, unsigned long *lo, unsigned long *hi)
+{
+	unsigned long size = RECLAIM_CLUSTER * PAGE_SIZE;
+
+	*lo = max_ul(addr & ~(size - 1), vma->vm_start);
+	*hi = min_ul((addr & ~(size - 1)) + size, vma->vm_end);
+}
+
+/* => page isolated and locked, mapped once; afterwards neither. Pages freed */
+static unsigned evict_around(struct page *page)
+{
+	struct found f = { .hit = false };
+	struct anon_vma *root = page_lock_anon_vma(page);
+	struct cluster c;
+	unsigned long lo, hi;
+
+	if (root)
+		rmap_walk_locked(page, root, find_mapping, &f);
+	if (!f.hit || f.vma->vm_flags & VM_LOCKED) {
+		if (f.hit)
+			spin_unlock(f.ptl);
+		if (root)
+			page_unlock_anon_vma(root);
+		keep_page(page, f.hit ? PG_unevictable : 0);
+		return 0;
+	}
+	c.mm = f.vma->vm_mm;
+	c.table = container_of(f.ptl, struct ptdesc, ptl);
+	cluster_bounds(f.vma, f.addr, &lo, &hi);
+	collect(&c, page, lo, hi, 1u << LRU_INACTIVE_ANON);
+	return evict_cluster(&c, root);
+}
+
+/* => page isolated; afterwards not. Pages freed */
+static unsigned shrink_page(struct page *page)
+{
+	if (!trylock_page(page)) {
+		lru_putback(page);
+		return 0;
+	}
+	if (policy_second_chance()) {
+		int referenced = page_referenced(page);
+		bool marked = page_flags(page) & PG_referenced;
+
+		clear_page_flags(page, PG_referenced);
+		switch (policy_references(referenced, marked)) {
+		case PAGEREF_KEEP:
+			keep_page(page, PG_referenced);
+			return 0;
+		case PAGEREF_ACTIVATE:
+			keep_page(page, PG_active);
+			return 0;
+		case PAGEREF_RECLAIM:
+			break;
+		}
+	}
+	if (page_mapcount(page) == 0) {
+		keep_page(page, 0);
+		return 0;
+	}
+	return page_mapcount(page) == 1 ? evict_around(page) : evict_shared(page);
+}
+
+/* The last page of a list, isolated. => NULL: the list is empty */
+static struct page *isolate_tail(enum lru_list list)
+{
+	struct page *page = NULL;
+
+	spin_lock(&lru_lock);
+	while (!page_list_empty(page_head(list))) {
+		page = link_page(page_head(list)->prev);
+		if (lru_isolate_locked(page))
+			break;
+		/* Being freed at this moment: out of the way. */
+		lru_del(page);
+		page = NULL;
+	}
+	spin_unlock(&lru_lock);
+	return page;
+}
+
+static void shrink_active_list(unsigned nr)
+{
+	struct page *page;
+
+	trace(shrink_active_list, nr, lru_size(LRU_ACTIVE_ANON), lru_size(LRU_INACTIVE_ANON));
+	while (nr-- && (page = isolate_tail(LRU_ACTIVE_ANON))) {
+		if (policy_second_chance())
+			page_referenced(page);
+		clear_page_flags(page, PG_active | PG_referenced);
+		lru_putback(page);
+	}
+}
+
+/* Every page gets a few looks at most: with all of them stuck, in use or locked this ends. */
+static unsigned long shrink_inactive_list(unsigned long nr)
+{
+	unsigned long freed = 0, budget = 4 * (lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON)) + 64;
+
+	trace(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
+	while (freed < nr && budget--) {
+		struct page *page;
+
+		if (policy_inactive_is_low(lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON)))
+			shrink_active_list(RECLAIM_CLUSTER);
+		page = isolate_tail(LRU_INACTIVE_ANON);
+		if (!page)
+			break;
+		freed += shrink_page(page);
+	}
+	return freed;
+}
+
+unsigned long try_to_free_pages(unsigned long nr)
+{
+	unsigned long freed;
+
+	if (mm_is_quiet() || !nr_swap_slots)
+		return 0;
+	enter_reclaim();
+	freed = shrink_inactive_list(nr);
+	leave_reclaim();
+	return freed;
+}
+
+/* ---- MADV_PAGEOUT --------------------------------------------------------------------------------------------------------- */
+
+/* Pages of [lo, hi) that several tables map. => one of them, isolated and locked, or NULL. pte lock held */
+static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigned long hi)
+{
+	for (; *lo < hi; *lo += PAGE_SIZE) {
+		pte_t pte = ptep_get(pte_offset(c->table, *lo));
+		struct page *page;
+		bool ours;
+
+		if (!pte_normal(pte))
+			continue;
+		page = pfn_to_page(pte_pfn(pte));
+		if (page_mapcount(page) < 2 || !trylock_page(page))
+			continue;
+		spin_lock(&lru_lock);
+		ours = lru_isolate_locked(page);
+		spin_unlock(&lru_lock);
+		*lo += PAGE_SIZE;
+		if (ours)
+			return page;
+		unlock_page(page);
+	}
+	return NULL;
+}
+
+static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi)
+{
+	struct cluster c = { .mm = vma->vm_mm, .table = table };
+	unsigned long freed;
+	struct page *page;
+
+	spin_lock(&table->ptl);
+	collect(&c, NULL, lo, hi, 1u << LRU_INACTIVE_ANON | 1u << LRU_ACTIVE_ANON);
+	freed = evict_cluster(&c, NULL);
+	for (;;) {
+		spin_lock(&table->ptl);
+		page = isolate_shared(&c, &lo, hi);
+		spin_unlock(&table->ptl);
+		if (!page)
+			return freed;
+		freed += evict_shared(page);
+	}
+}
+
+unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	unsigned long freed = 0, end = addr + len;
+
+	mmap_assert_locked(mm);
+	if (mm_is_quiet() || !nr_swap_slots)
+		return 0;
+	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
+		unsigned long at = max_ul(addr, vma->vm_start), stop = min_ul(end, vma->vm_end);
+		struct ptdesc *table;
+
+		if (vma->vm_flags & VM_LOCKED)
+			continue;
+		while ((table = pte_table_next(mm, &at, stop))) {
+			unsigned long lo, hi;
+
+			cluster_bounds(vma, at, &lo, &hi);
+			freed += pageout_window(vma, table, max_ul(lo, at), min_ul(hi, stop));
+			at = min_ul(hi, stop);
+		}
+	}
+	return freed;
+}
+
+/* ---- I7 -------------------------------------------------------------------------------------------------------------------- */
+
+void check_lru(void)
+{
+	for (int list = 0; list < NR_LRU_LISTS; list++) {
+		unsigned long n = 0;
+		struct page *head = page_head(list);
+
+		for (struct page *p = link_page(head->next); p != head; p = link_page(p->next), n++) {
+			MM_BUG_ON(!(page_flags(p) & PG_lru) || (int)page_lru(p) != list);
+			MM_BUG_ON(!page_mapcount(p));
+			MM_BUG_ON(link_page(p->next)->prev != page_link(p));
+		}
+		MM_BUG_ON(n != lru_nr[list]);
+	}
+}
