@@ -44,7 +44,7 @@ static void let_go(struct gate *g, enum gate_state next, int sig)
 	g->state = next;
 	ptrace(PTRACE_DETACH, g->pid, NULL, (void *)(long)sig);
 	if (g->owes_stop)
-		kill(g->pid, SIGSTOP);
+		kill(g->pid, g->owes_stop);
 }
 
 static void go_on(const struct gate *g, int sig)
@@ -130,7 +130,7 @@ static void other_stop(struct gate *g, int sig)
 	siginfo_t info;
 
 	if (ptrace(PTRACE_GETSIGINFO, g->pid, NULL, &info) && errno == EINVAL) {
-		g->owes_stop = true;
+		g->owes_stop = sig;
 		go_on(g, 0);
 		return;
 	}

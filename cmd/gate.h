@@ -31,7 +31,7 @@ struct gate {
 	enum gate_state state;
 	pid_t pid;
 	struct mf_control *control;
-	bool owes_stop;        /* a job-control stop came while the gate was closed: to be made up for */
+	int owes_stop;         /* this job-control stop came while the gate was closed: to be made up for; 0: none */
 	unsigned long entry;   /* address of the breakpoint */
 	long text;             /* what stood there */
 	const char *reason;    /* GATE_REFUSED: why */

@@ -3,8 +3,8 @@
  * launch.c - start the program with the runtime preloaded, wait for it, and tell how it went.
  *
  * Signals: those that the terminal sends reach the program by itself, as it is in the same process group. What is sent to minflt alone (TERM,
- * HUP, USR1, USR2, and TSTP by kill(1)) is passed on. When the program stops, minflt stops too, so that the shell sees it; when minflt
- * is continued, so is the program. All of them are blocked and taken one by one: no handler, no race.
+ * HUP, USR1, USR2, and TSTP by kill(1)) is passed on. When the terminal stops the program, minflt stops too, so that the shell sees it;
+ * when minflt is continued, so is the program. All of them are blocked and taken one by one: no handler, no race.
  */
 #include "cmd/launch.h"
 
@@ -45,6 +45,7 @@ struct run {
 	struct timespec start;
 	sigset_t set, old_set;
 	struct sigaction old_chld;
+	bool owes_continue; /* minflt had stopped along with the program */
 	bool over;
 };
 
@@ -148,11 +149,14 @@ static double seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-/* The program was stopped like any job. */
-static void stop_along(const struct run *run)
+/* The terminal has stopped the program: as a job, minflt stops with it. Who stops the program alone by SIGSTOP will continue it alone, and
+ * would leave minflt behind stopped. */
+static void stop_along(struct run *run, int sig)
 {
+	if (sig == SIGSTOP)
+		return;
 	raise(SIGSTOP);
-	kill(run->gate.pid, SIGCONT);
+	run->owes_continue = true;
 }
 
 static void reap(struct run *run)
@@ -161,10 +165,20 @@ static void reap(struct run *run)
 	int status;
 
 	for (;;) {
-		pid_t pid = wait4(g->pid, &status, WNOHANG | WUNTRACED, &run->out->usage);
+		pid_t pid = wait4(g->pid, &status, WNOHANG | WUNTRACED | WCONTINUED, &run->out->usage);
 
-		if (pid <= 0)
+		if (pid <= 0) {
+			/* minflt alone was continued. (Continued as a group, the program is on its way already, and a late SIGCONT could
+			 * undo the next stop.) */
+			if (run->owes_continue)
+				kill(g->pid, SIGCONT);
+			run->owes_continue = false;
 			return;
+		}
+		if (WIFCONTINUED(status)) {
+			run->owes_continue = false;
+			continue;
+		}
 		if (!WIFSTOPPED(status)) {
 			run->out->wait_status = status;
 			run->out->seconds = seconds_since(&run->start);
@@ -174,7 +188,7 @@ static void reap(struct run *run)
 		if (g->state == GATE_HANDSHAKE && run->report->polling)
 			g->state = GATE_POLLING;
 		if (g->state == GATE_POLLING || g->state == GATE_OPEN)
-			stop_along(run);
+			stop_along(run, WSTOPSIG(status));
 		else
 			gate_stopped(g, status);
 	}

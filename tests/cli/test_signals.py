@@ -81,11 +81,28 @@ class Signals(Case):
         self.assertEqual(p.returncode, 137)
 
     def test_stop_and_continue(self):
-        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", start_new_session=True)
-        os.kill(program, signal.SIGSTOP)
-        wait_for(lambda: state(p.pid) == "T")
-        self.assertEqual(state(program), "T")
+        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        os.kill(program, signal.SIGTSTP)
+        wait_for(lambda: state(p.pid) == "T" and state(program) == "T")
         os.kill(p.pid, signal.SIGCONT)
+        p.communicate(timeout=10)
+        self.assertEqual(p.returncode, 3)
+
+    def test_stop_of_minflt_alone(self):
+        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        os.kill(p.pid, signal.SIGTSTP)  # passed on, and then minflt stops along
+        wait_for(lambda: state(p.pid) == "T" and state(program) == "T")
+        os.kill(p.pid, signal.SIGCONT)
+        p.communicate(timeout=10)
+        self.assertEqual(p.returncode, 3)
+
+    def test_stop_of_the_program_alone(self):
+        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        os.kill(program, signal.SIGSTOP)
+        wait_for(lambda: state(program) == "T")
+        time.sleep(0.2)
+        self.assertNotEqual(state(p.pid), "T")
+        os.kill(program, signal.SIGCONT)
         p.communicate(timeout=10)
         self.assertEqual(p.returncode, 3)
 
