@@ -3,6 +3,7 @@
  * brk.c - brk and sbrk. The heap grows as the host's own; its new part is armed like any mapping. (malloc does not use it: see malloc.c.)
  */
 #include <errno.h>
+#include <unistd.h>
 
 #include "lib/pager.h"
 #include "machine/sys.h"

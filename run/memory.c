@@ -17,6 +17,7 @@
  *
  * When the host did a part of what was asked (a hole in the range, say), the engine looks at what was done and follows.
  */
+#undef _FILE_OFFSET_BITS /* mmap and mmap64 are both defined here, under their own names */
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/mman.h>
