@@ -320,6 +320,35 @@ static void test_reserve_yields(void **state)
 	swap_pool_destroy(pool);
 }
 
+/* A lower limit takes what is in reserve at once. */
+static void test_limit_takes_reserve(void **state)
+{
+	struct swap_pool *pool = create(SWAP_LZ4, 0, 1000, 0);
+
+	assert_int_equal(store(pool, 1, PAGE_NOISE, 1), 0);
+	swap_pool_ops.free(pool, 1);
+	assert_true(stats(pool).bytes_pool > 0);
+	swap_pool_set_limit(pool, PAGE);
+	assert_int_equal(stats(pool).bytes_pool, 0);
+	assert_int_equal(swap_resident_blocks(pool), 0);
+	swap_check(pool);
+	swap_pool_destroy(pool);
+}
+
+/* Unchanged means all 128 bits of the hash. */
+static void test_unchanged_is_the_whole_hash(void **state)
+{
+	struct swap_pool *pool = create(SWAP_LZ4, 0, 10, 0);
+
+	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
+	for (int half = 0; half < 2; half++) {
+		pool->slots[1].hash[half] ^= 1;
+		assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
+		assert_int_equal(store(pool, 1, PAGE_HALF, 1), 1);
+	}
+	swap_pool_destroy(pool);
+}
+
 /* No block may be had, none of the class has room: a larger one has. */
 static void test_larger_class(void **state)
 {
@@ -467,6 +496,8 @@ int main(void)
 		cmocka_unit_test(test_compaction_gives_back),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_reserve_yields),
+		cmocka_unit_test(test_limit_takes_reserve),
+		cmocka_unit_test(test_unchanged_is_the_whole_hash),
 		cmocka_unit_test(test_larger_class),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_damage_anywhere),
