@@ -212,6 +212,8 @@ static inline bool page_in_swap_cache(struct page *page) { return page_flags(pag
 static inline swp_entry_t page_swap_entry(struct page *page) { return (swp_entry_t){ page->private }; }
 int swap_readpage(struct page *page);                         /* 0, -EIO */
 int swap_writepage(struct page *page);                        /* 0, 1, -ENOSPC */
+/* One byte of what a slot's page holds, for soft_peek(). => 0, -EIO, -ENOMEM */
+int swap_peek(swp_entry_t entry, unsigned offset, uint8_t *value);
 void check_swap(void);
 unsigned long __swap_cache_shrink(unsigned long nr); /* from inside reclaim */
 

@@ -305,6 +305,26 @@ int swap_writepage(struct page *page)
 	return err;
 }
 
+/* => nothing evicts or brings in the slot meanwhile (pte lock, one thread) */
+int swap_peek(swp_entry_t entry, unsigned offset, uint8_t *value)
+{
+	uint32_t cache = slot_of(entry)->cache;
+	uint8_t *buf;
+	int err;
+
+	if (cache) {
+		*value = ((uint8_t *)machine_frame(cache - 1))[offset];
+		return 0;
+	}
+	buf = machine_alloc(PAGE_SIZE);
+	if (!buf)
+		return -ENOMEM;
+	err = ops->load(ops_ctx, entry.val, buf);
+	*value = buf[offset];
+	machine_free(buf, PAGE_SIZE);
+	return err;
+}
+
 /* I3 and I4 from the slots' side. => nothing else runs; entries were counted by the caller */
 void check_swap(void)
 {

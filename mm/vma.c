@@ -131,7 +131,7 @@ static void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned
 {
 	anon_vma_lock_vma(vma);
 	anon_vma_interval_tree_pre_update_vma(vma);
-	vma->vm_mm->total_vm += ((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT;
+	vma->vm_mm->total_vm += (long)((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT;
 	vma->vm_pgoff += (long)(start - vma->vm_start) >> PAGE_SHIFT;
 	vma->vm_start = start;
 	vma->vm_end = end;

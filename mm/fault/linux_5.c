@@ -561,6 +561,59 @@ static vm_fault_t do_swap_page(struct vm_fault *vmf)
 	return swapin_pending_write(vmf, swapin_map(vmf, &run));
 }
 
+/* MADV_WILLNEED: up to `nr` swapped pages from vmf->address on. => pages brought in; *next is where to go on */
+static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long end, unsigned long *next)
+{
+	struct swapin_run run = { .nr = 0, .fault = 0 };
+	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
+	unsigned long addr = vmf->address;
+	uint64_t before;
+
+	for (; addr < end && run.nr < nr; addr += PAGE_SIZE) {
+		pte_t pte = ptep_get(pte_offset(table, addr));
+
+		if (is_swap_pte(pte))
+			run.s[run.nr++] = (struct swapin){ .addr = addr, .orig = pte };
+	}
+	*next = addr;
+	if (!run.nr)
+		return 0;
+	vmf->address = run.s[0].addr;
+	if (!swapin_alloc(&run))
+		return 0;
+	before = read_count(swapped_in);
+	switch (swapin_read(&run)) {
+	case 0:
+		swapin_map(vmf, &run);
+		return read_count(swapped_in) - before;
+	default: /* the first one is busy or damaged: the others have their turn without it */
+		*next = vmf->address + PAGE_SIZE;
+		return 0;
+	}
+}
+
+unsigned long swapin_range(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	unsigned long end = addr + len, brought = 0;
+
+	mmap_assert_locked(mm);
+	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
+		unsigned long at = max_ul(addr, vma->vm_start), stop = min_ul(end, vma->vm_end);
+		struct ptdesc *table;
+
+		while ((table = pte_table_next(mm, &at, stop))) {
+			pmd_t pmd = { table };
+			struct vm_fault vmf = { .vma = vma, .address = at, .pmd = &pmd };
+			unsigned long free = nr_free_frames(), low = nr_free_low();
+
+			if (free <= low)
+				return brought;
+			brought += swapin_ahead(&vmf, min_ul(16, free - low), pmd_addr_end(at, stop), &at);
+		}
+	}
+	return brought;
+}
+
 /* ---- do_wp_page ------------------------------------------------------------------------------------------------------------ */
 
 /* Rules of fault-paths.md 3.8. => pte lock held; page lock tried */

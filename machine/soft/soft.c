@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * soft.c - the software MMU.
+ *
+ *      soft_load, soft_store ---> TLB ---> hit: the frame
+ *                                  |
+ *                                  +-----> miss: walk the engine's tables as hardware would, set young and dirty bits
+ *                                              |
+ *                                              +--> not allowed: do_page_fault(), and again
+ *
+ * The walker reads the tables by the geometry, without the engine's locks. A translation and the access through it are one step to
+ * the rest of the world: an access holds its address's lock in `tlb_lock` for reading, and every call that changes a translation
+ * takes it for writing, which is what an interrupt to the other CPUs does on hardware. Only such calls forget TLB entries; an engine
+ * that forgets to make one is caught with stale entries.
+ *
+ * The TLB is direct mapped, 64 entries for all address spaces.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "machine/soft/soft.h"
+#include "mm/fault/fault.h"
+
+#define NR_TLB 64
+
+struct tlb_entry {
+	struct mm_struct *mm; /* NULL: empty */
+	unsigned long page;   /* address >> PAGE_SHIFT */
+	unsigned long pfn;    /* ZERO_PFN: the zero page */
+	bool write;
+};
+#define ZERO_PFN (~0UL)
+
+static struct {
+	unsigned caps;
+	unsigned long nr_frames;
+	uint8_t *frames;
+	pthread_rwlock_t tlb_lock;
+	struct tlb_entry tlb[NR_TLB];
+	pthread_mutex_t tlb_fill; /* entries are written by those who hold tlb_lock for reading only */
+	struct { struct mm_struct *mm; unsigned long start, end; } pin[16];
+} soft;
+
+static const uint8_t zero_page[MACHINE_PAGE_SIZE];
+
+/* ---- memory for tables, with injected failures -------------------------------------------------------------------------- */
+
+/* All blocks, so that starting over can free them. */
+struct block {
+	struct block *next, *prev;
+	size_t len;
+	char pad[40];
+};
+_Static_assert(sizeof(struct block) == 64, "what follows keeps its alignment");
+
+static pthread_mutex_t alloc_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct block *blocks;
+static unsigned long fail_after;
+
+/* Tables are aligned to pages, the rest to cache lines; the header stands before either. */
+void *machine_alloc(size_t len)
+{
+	size_t lead = len % MACHINE_PAGE_SIZE ? sizeof(struct block) : MACHINE_PAGE_SIZE;
+	struct block *b = NULL;
+	char *mem;
+	bool fail;
+
+	pthread_mutex_lock(&alloc_lock);
+	fail = fail_after && --fail_after == 0;
+	pthread_mutex_unlock(&alloc_lock);
+	if (fail)
+		return NULL;
+	mem = aligned_alloc(lead, (lead + len + lead - 1) / lead * lead);
+	if (!mem)
+		return NULL;
+	memset(mem, 0, lead + len);
+	b = (struct block *)(mem + lead - sizeof(*b));
+	b->len = len;
+	pthread_mutex_lock(&alloc_lock);
+	b->next = blocks;
+	if (blocks)
+		blocks->prev = b;
+	blocks = b;
+	pthread_mutex_unlock(&alloc_lock);
+	return mem + lead;
+}
+
+static void free_block(struct block *b)
+{
+	size_t lead = b->len % MACHINE_PAGE_SIZE ? sizeof(*b) : MACHINE_PAGE_SIZE;
+
+	free((char *)(b + 1) - lead);
+}
+
+void machine_free(void *p, size_t len)
+{
+	struct block *b = (struct block *)p - 1;
+
+	if (b->len != len)
+		machine_bug(__FILE__, __LINE__, "machine_free() with another length than machine_alloc()");
+	/* A page table: let the walkers that have just read the entry above it come to their end. */
+	if (len % MACHINE_PAGE_SIZE == 0) {
+		pthread_rwlock_wrlock(&soft.tlb_lock);
+		pthread_rwlock_unlock(&soft.tlb_lock);
+	}
+	pthread_mutex_lock(&alloc_lock);
+	if (b->prev)
+		b->prev->next = b->next;
+	else
+		blocks = b->next;
+	if (b->next)
+		b->next->prev = b->prev;
+	pthread_mutex_unlock(&alloc_lock);
+	free_block(b);
+}
+
+void soft_fail_alloc(unsigned long nth)
+{
+	pthread_mutex_lock(&alloc_lock);
+	fail_after = nth;
+	pthread_mutex_unlock(&alloc_lock);
+}
+
+/* ---- start and end ------------------------------------------------------------------------------------------------------- */
+
+int soft_machine_init(unsigned long nr_frames, unsigned caps)
+{
+	soft_machine_exit();
+	soft.frames = mmap(NULL, nr_frames * MACHINE_PAGE_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (soft.frames == MAP_FAILED) {
+		soft.frames = NULL;
+		return -ENOMEM;
+	}
+	soft.nr_frames = nr_frames;
+	soft.caps = caps;
+	pthread_rwlock_init(&soft.tlb_lock, NULL);
+	pthread_mutex_init(&soft.tlb_fill, NULL);
+	return 0;
+}
+
+void soft_machine_exit(void)
+{
+	struct block *b;
+
+	while ((b = blocks)) {
+		blocks = b->next;
+		free_block(b);
+	}
+	fail_after = 0;
+	if (soft.frames)
+		munmap(soft.frames, soft.nr_frames * MACHINE_PAGE_SIZE);
+	memset(&soft, 0, sizeof(soft));
+}
+
+unsigned machine_caps(void)
+{
+	return soft.caps;
+}
+
+/* ---- frames ---------------------------------------------------------------------------------------------------------------- */
+
+static uint8_t *frame(unsigned long pfn)
+{
+	if (pfn >= soft.nr_frames)
+		machine_bug(__FILE__, __LINE__, "a frame that doesn't exist");
+	return soft.frames + pfn * MACHINE_PAGE_SIZE;
+}
+
+void *machine_frame(unsigned long pfn)
+{
+	return frame(pfn);
+}
+
+/* Freed bytes are lost: make sure that nobody counts on them. */
+void machine_frames_freed(unsigned long pfn, unsigned nr)
+{
+	frame(pfn + nr - 1);
+	memset(frame(pfn), 0x6b, nr * MACHINE_PAGE_SIZE);
+}
+
+/* ---- TLB --------------------------------------------------------------------------------------------------------------------- */
+
+static struct tlb_entry *tlb_slot(struct mm_struct *mm, unsigned long page)
+{
+	return &soft.tlb[(page ^ (uintptr_t)mm >> 8) % NR_TLB];
+}
+
+/* Afterwards no access through an old translation is under way. */
+static void tlb_flush(struct mm_struct *mm, unsigned long addr, unsigned nr)
+{
+	unsigned long page = addr >> PAGE_SHIFT;
+
+	pthread_rwlock_wrlock(&soft.tlb_lock);
+	for (unsigned i = 0; i < NR_TLB; i++)
+		if (soft.tlb[i].mm == mm && soft.tlb[i].page - page < nr)
+			soft.tlb[i].mm = NULL;
+	pthread_rwlock_unlock(&soft.tlb_lock);
+}
+
+static bool pinned(struct mm_struct *mm, unsigned long addr)
+{
+	for (unsigned i = 0; i < sizeof(soft.pin) / sizeof(soft.pin[0]); i++)
+		if (soft.pin[i].mm == mm && addr >= soft.pin[i].start && addr < soft.pin[i].end)
+			return true;
+	return false;
+}
+
+void soft_pin(struct mm_struct *mm, unsigned long addr, unsigned long len, bool on)
+{
+	for (unsigned i = 0; i < sizeof(soft.pin) / sizeof(soft.pin[0]); i++) {
+		if (on && !soft.pin[i].mm) {
+			soft.pin[i].mm = mm;
+			soft.pin[i].start = addr;
+			soft.pin[i].end = addr + len;
+			return;
+		}
+		if (!on && soft.pin[i].mm == mm && soft.pin[i].start == addr && soft.pin[i].end == addr + len) {
+			soft.pin[i].mm = NULL;
+			return;
+		}
+	}
+	machine_bug(__FILE__, __LINE__, on ? "soft_pin(): more than 16 ranges" : "soft_pin(): this range was not pinned");
+}
+
+int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	if (how & MACHINE_MAP_ZERO)
+		memset(frame(pfn), 0, nr * MACHINE_PAGE_SIZE);
+	if (!(how & MACHINE_MAP_SHARED_ZERO))
+		frame(pfn + nr - 1);
+	tlb_flush(mm, addr, nr);
+	return nr;
+}
+
+void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone)
+{
+	tlb_flush(mm, addr, nr);
+	for (unsigned i = 0; i < nr; i++)
+		if (pinned(mm, addr + i * PAGE_SIZE))
+			*stuck |= 1ull << i;
+}
+
+void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	tlb_flush(mm, addr, nr);
+}
+
+void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	tlb_flush(mm, addr, nr);
+}
+
+void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn)
+{
+	tlb_flush(mm, from, nr);
+	tlb_flush(mm, to, nr);
+}
+
+void machine_protect(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	tlb_flush(mm, addr, nr);
+}
+
+/* ---- the walker ----------------------------------------------------------------------------------------------------------------- */
+
+/* What the hardware does with an entry. => true: *out may be used. The entry's bits are set in one step with the look at it, so
+ * that an entry that the engine takes away meanwhile is not brought back. */
+static bool hw_access(pte_t *ptep, bool write, struct tlb_entry *out)
+{
+	pteval_t old = __atomic_load_n(&ptep->val, __ATOMIC_ACQUIRE), new;
+
+	do {
+		if (!(old & _PAGE_PRESENT) || old & _PAGE_PROTNONE)
+			return false;
+		if (write && !(old & _PAGE_RW))
+			return false;
+		if (!(old & _PAGE_ACCESSED) && !(soft.caps & MACHINE_YOUNG))
+			return false;
+		if (write && !(old & _PAGE_DIRTY) && !(soft.caps & MACHINE_DIRTY))
+			return false;
+		new = old | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0);
+	} while (new != old &&
+		 !__atomic_compare_exchange_n(&ptep->val, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	out->pfn = new & _PAGE_SPECIAL ? ZERO_PFN : new >> PAGE_SHIFT;
+	out->write = new & _PAGE_RW && new & _PAGE_DIRTY;
+	return true;
+}
+
+/* => tlb_lock held for reading */
+static bool translate(struct mm_struct *mm, unsigned long addr, bool write, unsigned long *pfn)
+{
+	unsigned long page = addr >> PAGE_SHIFT;
+	struct tlb_entry *t = tlb_slot(mm, page), found = { .mm = mm, .page = page };
+	struct ptdesc *table;
+	bool hit;
+
+	pthread_mutex_lock(&soft.tlb_fill);
+	hit = t->mm == mm && t->page == page && (!write || t->write);
+	if (hit)
+		*pfn = t->pfn;
+	pthread_mutex_unlock(&soft.tlb_fill);
+	if (hit)
+		return true;
+	table = pte_table(mm, addr);
+	if (!table || !hw_access(pte_offset(table, addr), write, &found))
+		return false;
+	pthread_mutex_lock(&soft.tlb_fill);
+	*t = found;
+	pthread_mutex_unlock(&soft.tlb_fill);
+	*pfn = found.pfn;
+	return true;
+}
+
+static vm_fault_t soft_access(struct mm_struct *mm, unsigned long addr, bool write, uint8_t *value)
+{
+	for (;;) {
+		unsigned long pfn;
+		vm_fault_t ret;
+		bool ok;
+
+		pthread_rwlock_rdlock(&soft.tlb_lock);
+		ok = addr < TASK_SIZE && translate(mm, addr, write, &pfn);
+		if (ok && write)
+			__atomic_store_n(frame(pfn) + addr % PAGE_SIZE, *value, __ATOMIC_RELAXED);
+		else if (ok)
+			*value = pfn == ZERO_PFN ? zero_page[addr % PAGE_SIZE]
+						 : __atomic_load_n(frame(pfn) + addr % PAGE_SIZE, __ATOMIC_RELAXED);
+		pthread_rwlock_unlock(&soft.tlb_lock);
+		if (ok)
+			return 0;
+		ret = do_page_fault(mm, addr, FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0));
+		if (ret & VM_FAULT_ERROR)
+			return ret & VM_FAULT_ERROR;
+	}
+}
+
+vm_fault_t soft_load(struct mm_struct *mm, unsigned long addr, uint8_t *value)
+{
+	return soft_access(mm, addr, false, value);
+}
+
+vm_fault_t soft_store(struct mm_struct *mm, unsigned long addr, uint8_t value)
+{
+	return soft_access(mm, addr, true, &value);
+}
+
+/* Without a fault. The engine's locks are taken, so that nothing changes meanwhile. */
+int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
+{
+	struct vm_area_struct *vma;
+	struct ptdesc *table;
+	int err = -EFAULT;
+	pte_t pte;
+
+	mmap_read_lock(mm);
+	vma = find_vma(mm, addr);
+	if (vma && addr >= vma->vm_start) {
+		err = 0;
+		*value = 0;
+		table = pte_table(mm, addr);
+		if (table) {
+			spin_lock(&table->ptl);
+			pte = ptep_get(pte_offset(table, addr));
+			if (pte_normal(pte))
+				*value = frame(pte_pfn(pte))[addr % PAGE_SIZE];
+			else if (is_swap_pte(pte))
+				err = swap_peek(pte_to_swp_entry(pte), addr % PAGE_SIZE, value);
+			spin_unlock(&table->ptl);
+		}
+	}
+	mmap_read_unlock(mm);
+	return err;
+}
+
+/* ---- waiting and dying -------------------------------------------------------------------------------------------------------------- */
+
+void machine_wait(atomic_uint *word, unsigned val)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0);
+}
+
+void machine_wake(atomic_uint *word, int n)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+void machine_relax(void)
+{
+	sched_yield();
+}
+
+void machine_bug(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: the engine is wrong: %s\n", file, line, what);
+	abort();
+}
