@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""The command with the real runtime: figures that hang together, and refusals that only the runtime can make."""
+import json
+import os
+import subprocess
+import sys
+
+from helper import BUILD_ROOT, MINFLT, Case, main
+
+M = 1 << 20
+RUNTIME = os.path.join(BUILD_ROOT, "libminflt-run.so")
+
+# Touches and keeps 4096-byte pages that compress well and differ, then reads them all back.
+EATER = """
+import sys
+n = int(sys.argv[1])
+pages = [(b"%08d" % i) * 512 for i in range(n)]
+ok = all(p[:8] == b"%08d" % i for i, p in enumerate(pages))
+print("right" if ok else "wrong")
+"""
+
+
+def minflt(*args, setup="", **more):
+    env = {k: v for k, v in os.environ.items() if k not in ("MINFLT_RUNTIME", "MINFLT_FAKE", "LD_PRELOAD")}
+    env.update(LC_ALL="C")
+    before = ["sh", "-c", setup + '\nexec "$@"', "sh"] if setup else []
+    return subprocess.run([*before, MINFLT, *args], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, **more)
+
+
+class Real(Case):
+    def stats(self, *args):
+        path = self.path("s.json")
+        p = minflt("run", "-q", f"--stats={path}", *args)
+        self.assertEqual((p.returncode, p.stderr), (0, ""), args)
+        with open(path) as f:
+            return p.stdout, json.load(f)
+
+    def python(self, n):
+        return sys.executable, "-c", EATER, str(n)
+
+    def test_doctor(self):
+        p = minflt("doctor")
+        if "FAIL    userfaultfd" in p.stdout:
+            self.skipTest("userfaultfd is not there for this user")
+        self.assertEqual((p.returncode, p.stderr), (0, ""), p.stdout)
+        self.assertIn(f"ok      runtime: {RUNTIME}\n", p.stdout)
+
+    def test_budget_is_kept(self):
+        pages = 30000  # 117 MiB
+        for options in ("--memory=48M",), ("--memory=48M", "--no-move"), ("--memory=64M", "--compress=zstd:3"):
+            with self.subTest(options):
+                out, s = self.stats(*options, *self.python(pages))
+                self.assertEqual(out, "right\n")
+                memory = s["budget"]["memory_bytes"]
+                self.assertGreater(s["kept"]["touched_peak_bytes"], pages * 4096)
+                self.assertLessEqual(s["kept"]["total_peak_bytes"], memory)
+                self.assertGreater(s["kept"]["total_peak_bytes"], memory // 4)
+                self.assertGreater(s["swap"]["swapped_out_pages"], (pages * 4096 - memory) // 4096)
+                self.assertGreater(s["faults"]["major"], 0)
+                self.assertEqual(s["swap"]["damaged_pages"], 0)
+                self.assertEqual(s["runtime"]["mode"], "copy" if "--no-move" in options else s["runtime"]["mode"])
+                # The kernel's own account: the budget, and the code, libraries and stacks that are not managed.
+                self.assertLess(s["process"]["max_resident_bytes"], memory + 24 * M)
+
+    def test_resident_and_pool(self):
+        out, s = self.stats("--resident=16M", *self.python(20000))
+        self.assertEqual(out, "right\n")
+        self.assertLessEqual(s["kept"]["frames_peak_pages"] * 4096, 16 * M)
+        out, s = self.stats("--resident=32M", "--pool=64M", *self.python(20000))
+        self.assertEqual(out, "right\n")
+        self.assertLessEqual(s["kept"]["pool_peak_bytes"], 64 * M)
+        self.assertLessEqual(s["kept"]["frames_peak_pages"] * 4096, 32 * M)
+
+    def test_pool_full(self):
+        p = minflt("run", "-q", "--memory=16M", "--compress=none", *self.python(30000))
+        self.assertEqual(p.returncode, 137, p.stderr)
+        self.assertTrue(p.stderr.startswith("minflt: "), p.stderr)
+
+    def test_smallest_budget(self):
+        p = minflt("run", "-q", "--memory=4M", "true")
+        self.assertIn(p.returncode, (0, 125), p.stderr)
+        if p.returncode:
+            self.refused(p, 125, "true")
+
+    def test_huge_budget(self):
+        p = minflt("run", "-q", "--memory=128T", "true")
+        self.assertIn(p.returncode, (0, 125), p.stderr)
+        if p.returncode:
+            self.refused(p, 125, "true")
+
+    def test_no_address_space(self):
+        p = minflt("run", "--memory=64M", "echo", "has run", setup="ulimit -v 60000")
+        if p.returncode:
+            self.assertEqual((p.returncode, p.stdout), (125, ""), p.stderr)
+            self.assertEqual(p.stderr.count("\n"), 1, p.stderr)
+
+    def test_little_swapping_costs_nothing_visible(self):
+        out, s = self.stats("--memory=512M", *self.python(1000))
+        self.assertEqual((out, s["swap"]["swapped_out_pages"], s["faults"]["major"]), ("right\n", 0, 0))
+
+
+if __name__ == "__main__":
+    main()
