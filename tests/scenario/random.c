@@ -312,7 +312,7 @@ struct session {
 
 static void describe(char *to, size_t len, const struct scn_outcome *o)
 {
-	snprintf(to, len, "%s%s%s at %#lx, bytes %#llx, %llu minor, %llu major", o->error ? scn_errno_name(o->error) : "", o->error ? ", " : "",
+	snprintf(to, len, "%s%s%s at byte %#lx, bytes %#llx, %llu minor, %llu major", o->error ? scn_errno_name(o->error) : "", o->error ? ", " : "",
 		 scn_signal_name(o->signal), o->at, (unsigned long long)o->sum, (unsigned long long)o->min_flt,
 		 (unsigned long long)o->maj_flt);
 }

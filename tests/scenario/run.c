@@ -228,6 +228,10 @@ static bool do_brk(struct run *r, const struct scn_stmt *s, unsigned process, st
 	op_fill(&op, s, NULL);
 	op.addr = p->brk + (unsigned long)s->off;
 	op.plain = true;
+	if (op.addr < p->heap) {
+		*out = (struct scn_outcome){ .error = ENOMEM }; /* below it is the heap of malloc, whose end a kernel would move */
+		return true;
+	}
 	if (!perform(r, s, process, &op, out) || out->error)
 		return !r->skipped && !r->broken;
 	p->brk = op.addr;
@@ -292,6 +296,7 @@ static bool do_plain(struct run *r, const struct scn_stmt *s, unsigned process, 
 		fail(r, s, "%s reported address %#lx, which was not touched", scn_signal_name(out->signal), out->at);
 		return false;
 	}
+	out->at -= out->signal ? op.addr : 0;
 	return true;
 }
 

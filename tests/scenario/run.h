@@ -38,7 +38,7 @@ struct scn_op {
 struct scn_outcome {
 	int error;              /* a call: 0 or an errno value */
 	enum scn_signal signal; /* an access */
-	unsigned long at;       /* the address that the signal reported */
+	unsigned long at;       /* the address that the signal reported; to scn_watch: counted from the first byte of the access */
 	uint64_t min_flt, maj_flt;
 	uint64_t sum;           /* a hash of the bytes read */
 	unsigned long result;   /* mremap: where it stands now */

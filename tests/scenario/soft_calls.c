@@ -124,21 +124,41 @@ static int call_munmap(struct mm_struct *mm, const struct scn_op *op)
 	return -err;
 }
 
+/* mmap_lock held for writing; [addr, addr+len) lies in one vma. => 0 or -errno; *locked: these pages are to be made writable now, because what is
+ * locked shall not fault later */
+static int protect_vma(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long set, bool *locked)
+{
+	unsigned long flags = vma_flags(find_vma(mm, addr));
+
+	*locked = (flags & (VM_LOCKED | VM_WRITE)) == VM_LOCKED && set & VM_WRITE;
+	return vma_modify_flags(mm, addr, len, set, VM_ACCESS_FLAGS & ~set);
+}
+
 static int call_mprotect(struct mm_struct *mm, const struct scn_op *op)
 {
-	unsigned long end = op->addr + page_up(op->len), hole, set = vm_prot(op->prot);
-	int err = 0;
+	unsigned long addr = op->addr, end = op->addr + page_up(op->len), part;
 
 	if (!is_aligned(op->addr))
 		return EINVAL;
-	if (!op->len)
-		return 0;
-	mmap_write_lock(mm);
-	hole = first_hole(mm, op->addr, end);
-	if (hole > op->addr)
-		err = vma_modify_flags(mm, op->addr, hole - op->addr, set, VM_ACCESS_FLAGS & ~set);
-	mmap_write_unlock(mm);
-	return err ? -err : hole < end ? ENOMEM : 0;
+	for (; addr < end; addr = part) {
+		struct vm_area_struct *v;
+		bool locked = false;
+		int err = -ENOMEM;
+
+		part = end;
+		mmap_write_lock(mm);
+		v = find_vma(mm, addr);
+		if (v && vma_start(v) <= addr) {
+			part = vma_end(v) < end ? vma_end(v) : end;
+			err = protect_vma(mm, addr, part - addr, vm_prot(op->prot), &locked);
+		}
+		mmap_write_unlock(mm);
+		if (err)
+			return -err;
+		if (locked)
+			populate(mm, addr, part, true);
+	}
+	return 0;
 }
 
 static int call_mlock(struct mm_struct *mm, const struct scn_op *op)
