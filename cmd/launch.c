@@ -282,7 +282,7 @@ static void exec_failed(struct outcome *out, const struct launch *l, int err)
 }
 
 /* The first line of what the runtime said, for a line of ours. */
-static const char *first_line(const struct mf_control *c, char *buf, size_t len)
+static void first_line(const struct mf_control *c, char *buf, size_t len)
 {
 	size_t n = strnlen(c->message, sizeof(c->message));
 	const char *nl = memchr(c->message, '\n', n);
@@ -290,7 +290,6 @@ static const char *first_line(const struct mf_control *c, char *buf, size_t len)
 	if (nl)
 		n = (size_t)(nl - c->message);
 	snprintf(buf, len, "%.*s", (int)n, n ? c->message : "it did not say why");
-	return buf;
 }
 
 static void judge(struct run *run)
@@ -315,7 +314,9 @@ static void judge(struct run *run)
 		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program ended with status %d before; 'minflt doctor' tries the runtime out",
 				       l->name, WEXITSTATUS(ws));
 	} else if (state == MF_STATE_FAILED) {
-		fail(out, EXIT_MINFLT, "%s: the runtime could not start: %s", l->name, first_line(l->control, text, sizeof(text)));
+		first_line(l->control, text, sizeof(text));
+		fail(out, EXIT_MINFLT, "%s: the runtime could not start: %s%s", l->name, text,
+		     strchr(text, ';') ? "" : "; 'minflt doctor' looks at the limits and tries the runtime out");
 	} else {
 		out->ran = true;
 		out->status = WIFSIGNALED(ws) ? 128 + WTERMSIG(ws) : WEXITSTATUS(ws);
