@@ -53,11 +53,12 @@ def run(command, timeout, cpu=None):
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             status = 'timeout'
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        finally:  # also when this script itself is ended
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
         out.seek(0)
         err.seek(0)
         return status, out.read().decode('latin-1'), err.read().decode('latin-1')
@@ -150,4 +151,5 @@ def main():
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

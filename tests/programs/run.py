@@ -181,7 +181,7 @@ class Program:
     needs: str                  # the program that must be installed
     command: list               # {data} is the folder of what `make` made; callables are called with it
     make: object = None         # makes the data, once
-    budget: tuple = ('--resident', '8M', '--pool', '512M')
+    budget: tuple = ('--resident', '16M', '--pool', '512M')
     prepare: object = None      # prepares the folder of one run: (data, cwd)
     files: bool = True          # compare the files left behind
     after: list = None          # a native command whose output is compared instead of the files
@@ -198,12 +198,13 @@ PROGRAMS = [
     Program('python3', '/usr/bin/python3', ['/usr/bin/python3', '{data}/script.py'], make_python,
             budget=('--memory', '40M')),
     Program('sqlite3', 'sqlite3', ['sqlite3', ':memory:', '.read {data}/script.sql'], make_sqlite,
-            budget=('--memory', '12M')),
+            budget=('--memory', '20M')),
     Program('cc1', 'gcc', [cc1, '-O2', '-quiet', '{data}/generated.c', '-o', 'out.s'], make_c),
     Program('gcc', 'gcc', ['gcc', '-O1', '-c', '{data}/generated.c', '-o', 'out.o'], make_c,
             budget=('--memory', '8M'), evicts=0),
     Program('xz', 'xz', ['xz', '-9', '-T1', '-c', '{data}/lines.txt'], make_xz),
-    Program('perl', 'perl', ['perl', '{data}/script.pl'], make_perl),
+    Program('perl', 'perl', ['perl', '{data}/script.pl'], make_perl,
+            budget=('--resident', '32M', '--pool', '512M')),
     Program('bash', 'bash', ['bash', '{data}/script.sh'], make_bash, budget=('--resident', '4M', '--pool', '256M')),
     Program('awk', 'awk', ['awk', '{ n[$2]++; s[$1] = $0 } END { for (k in n) t += n[k]; for (k in s) u += length(s[k]); '
                            'print t, u, length(n), length(s) }', '{data}/lines.txt'], make_awk),
@@ -236,12 +237,13 @@ def run(command, cwd, timeout):
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
             status = 'timeout'
-        seconds = time.monotonic() - start
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        finally:  # also when this script itself is ended
+            seconds = time.monotonic() - start
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
         out.seek(0)
         err.seek(0)
         text = out.read()
@@ -414,4 +416,5 @@ def native_twice(program):
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())
