@@ -2,8 +2,8 @@
  *
  * codec.c - LZ4 and Zstandard over preallocated state.
  *
- * Both libraries can allocate; the calls used here cannot: LZ4 is given its state, Zstandard works in static contexts, which fail instead of
- * growing. tests/unit/swap checks it with an allocator that aborts.
+ * Both libraries can allocate; the calls used here cannot: LZ4 is given its state, Zstandard works in static
+ * contexts, which fail instead of growing. tests/unit/swap checks it with an allocator that aborts.
  */
 #define LZ4_STATIC_LINKING_ONLY
 #define ZSTD_STATIC_LINKING_ONLY
@@ -111,7 +111,8 @@ int codec_init(struct codec *c, enum swap_codec kind, int level, char *mem)
 	return is_ready(&c->pack[0]) && is_ready(&c->unpack[0]) ? 0 : -EINVAL;
 }
 
-/* A free one, the first first: its tables are the ones in the cache. All taken: wait for one, not the same for every thread. */
+/* A free one, the first first: its tables are the ones in the cache. All taken: wait for one, not the same for every
+ * thread. */
 static struct codec_state *state_get(struct codec_state *states)
 {
 	struct codec_state *st;
@@ -154,16 +155,16 @@ size_t codec_touched(const struct codec *c)
 /* ---- pages ------------------------------------------------------------------------------------------------------- */
 
 /*
- * Measured on pages of programs, text, numbers and mixtures, 4 KiB each, tables hot (2.5 GHz Cascade Lake; ns to pack python3 / dpkg's
- * status / a 2:1 mixture, lz4 1.9.4):
+ * Measured on pages of programs, text, numbers and mixtures, 4 KiB each, tables hot (2.5 GHz Cascade Lake; ns to pack
+ * python3 / dpkg's status / a 2:1 mixture, lz4 1.9.4):
  *
  *      extState            10434   8894  10987    clears 16 KiB of table for each page
  *      extState_fastReset  10212   8806   9368    this; clears as well from 4 KiB on, but initialises less
- *      stale table         14459  10948   8932    fastReset of 4095 bytes: no clearing, but each candidate's distance must be checked
- *      _continue           15676  12516  15119    stale table of 32-bit offsets, and packs python3 at 1.33 instead of 1.39
+ *      stale table         14459  10948   8932    fastReset of 4095 bytes: not cleared, but each distance checked
+ *      _continue           15676  12516  15119    stale table of 32-bit offsets; python3 at 1.33:1, not 1.39
  *
- * An output bound below the page costs nothing where the page fits and stops early where it does not. Acceleration 2 saves a fifth of the time
- * and loses 7 % of the ratio: it stays the user's choice.
+ * An output bound below the page costs nothing where the page fits and stops early where it does not. Acceleration 2
+ * saves a fifth of the time and loses 7 % of the ratio: it stays the user's choice.
  */
 static uint32_t pack_lz4(struct codec_state *st, const void *page, int level)
 {

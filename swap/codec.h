@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * codec.h - one page in, at most ZPACKED_MAX bytes out, over state that was set up beforehand; and the two things said of a page
- * before it is compressed: its hash, and whether it is one word over and over.
+ * codec.h - one page in, at most ZPACKED_MAX bytes out, over state that was set up beforehand; and the two things
+ * said of a page before it is compressed: its hash, and whether it is one word over and over.
  */
 #ifndef MF_SWAP_CODEC_H
 #define MF_SWAP_CODEC_H
@@ -17,7 +17,7 @@
 
 struct codec_state {
 	struct lock lock;
-	_Atomic bool ready;      /* the library's state has been initialised; set under the lock, read by the statistics without */
+	_Atomic bool ready;      /* the library's state is initialised; set under the lock, read by the statistics without */
 	void *mem;               /* the library's state */
 	char *out;               /* packing: where the packed bytes are until the state is put back; room for a page */
 };
@@ -36,13 +36,16 @@ int codec_init(struct codec *c, enum swap_codec kind, int level, char *mem);
 /* Bytes of states in use so far. */
 size_t codec_touched(const struct codec *c);
 
-/* Packs the page; *packed points to the bytes, which stay until codec_put(). => their number, 0: not worth while (or SWAP_NONE). */
+/* Packs the page; *packed points to the bytes, which stay until codec_put(). => their number, 0: not worth while (or
+ * SWAP_NONE). */
 struct codec_state *codec_get(struct codec *c);
 void codec_put(struct codec_state *st);
 uint32_t codec_pack(struct codec *c, struct codec_state *st, const void *page);
-/* zstd 1.5.4 looks for a magic number of four bytes even where it was told that there is none: damaged input is read so far beyond its end. */
+/* zstd 1.5.4 looks for a magic number of four bytes even where it was told that there is none: damaged input is read
+ * so far beyond its end. */
 #define CODEC_OVERREAD 3
-/* => 0 when len bytes became exactly one page, else -EIO. Damaged input does no harm; whether the bytes are right, the hash says. */
+/* => 0 when len bytes became exactly one page, else -EIO. Damaged input does no harm; whether the bytes are right,
+ * the hash says. */
 int codec_unpack(struct codec *c, const void *packed, uint32_t len, void *page);
 
 #define HASH_SECRET 192

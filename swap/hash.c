@@ -4,8 +4,8 @@
  *
  * A random secret instead of a seed: a seed would be spread over a secret anew for every page.
  *
- * The file is compiled twice where the build's target knows AVX2 as an option: as it is, and as hash_page_avx2(), for processors that
- * have it (a page in 130 ns instead of 337, both hot). Both give the same hash.
+ * The file is compiled twice where the build's target knows AVX2 as an option: as it is, and as hash_page_avx2(), for
+ * processors that have it (a page in 130 ns instead of 337, both hot). Both give the same hash.
  */
 #define XXH_INLINE_ALL
 #include <xxhash.h>

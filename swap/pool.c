@@ -8,11 +8,12 @@
  *   packed        XXH3-128 of the page          the object         packed bytes
  *   raw           XXH3-128 of the page          the object         4096
  *
- * A slot is pinned by whoever works on it: a call of the engine, which by contract is the only one for this slot, or compaction, which
- * moves its object. The pin costs no cache line of its own and no call for one slot ever waits for a call for another.
+ * A slot is pinned by whoever works on it: a call of the engine, which by contract is the only one for this slot, or
+ * compaction, which moves its object. The pin costs no cache line of its own and no call for one slot ever waits for
+ * a call for another.
  *
- * One mapping holds everything, in this order: struct swap_pool, codec states, slots, block descriptors, blocks. It is private and
- * anonymous: a forked child has its own copy, content and all.
+ * One mapping holds everything, in this order: struct swap_pool, codec states, slots, block descriptors, blocks. It
+ * is private and anonymous: a forked child has its own copy, content and all.
  */
 #include <string.h>
 
@@ -20,7 +21,7 @@
 #include "swap/codec.h"
 #include "swap/pool.h"
 
-#define COMPACT_STEP (4UL << 20) /* a call of swap_pool_compact() gives back about so much: some milliseconds on the way of a fault */
+#define COMPACT_STEP (4UL << 20) /* a call of swap_pool_compact() gives back about so much: a fault may wait for it */
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */
 
@@ -95,8 +96,10 @@ static int store_same(struct swap_pool *p, struct slot *s, uint32_t *state, unsi
 	return 0;
 }
 
-/* Pinned. An object of len bytes for the slot: the one it has, if that is of the right class. => 0, -ENOSPC: it has none now. */
-static int slot_room(struct swap_pool *p, struct slot *s, uint32_t *state, unsigned long nr, uint32_t kind, uint32_t len)
+/* Pinned. An object of len bytes for the slot: the one it has, if that is of the right class. => 0, -ENOSPC: it has
+ * none now. */
+static int slot_room(struct swap_pool *p, struct slot *s, uint32_t *state, unsigned long nr, uint32_t kind,
+		     uint32_t len)
 {
 	struct zobj obj = slot_obj(s, *state);
 
@@ -136,7 +139,7 @@ static int store_packed(struct swap_pool *p, struct slot *s, uint32_t *state, un
 	return ret;
 }
 
-/* ---- the engine's operations --------------------------------------------------------------------------------------- */
+/* ---- the engine's operations ------------------------------------------------------------------------------------ */
 
 static void note_highest(struct swap_pool *p, unsigned long nr)
 {
@@ -241,7 +244,8 @@ static bool mover_pin(void *ctx, uint32_t owner, struct zobj at)
 	struct slot *s = &((struct swap_pool *)ctx)->slots[owner];
 	uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
 
-	/* A slot in the middle of a store is pinned before its object has an owner: unpinned means that slot and object agree. */
+	/* A slot in the middle of a store is pinned before its object has an owner: unpinned means that slot and
+	 * object agree. */
 	return !(state & SLOT_PIN) && atomic_compare_exchange_strong_explicit(&s->state, &state, state | SLOT_PIN,
 									      memory_order_acquire, memory_order_relaxed);
 }
@@ -292,8 +296,8 @@ static struct layout layout_for(const struct swap_pool_params *q, size_t codec_l
 }
 
 /*
- * A block for each slot, if the host lets us: then address space never runs out, however thinly frees leave the blocks filled. With less,
- * compaction has to come first; an eighth is what raw pages need, packed without a gap.
+ * A block for each slot, if the host lets us: then address space never runs out, however thinly frees leave the
+ * blocks filled. With less, compaction has to come first; an eighth is what raw pages need, packed without a gap.
  */
 static struct swap_pool *reserve_space(const struct swap_pool_params *q, size_t codec_len, struct layout *l)
 {
@@ -321,7 +325,8 @@ struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 	p = reserve_space(q, codec_len, &l);
 	if (!p)
 		return NULL;
-	/* Huge pages would make memory of what was never used, and what is counted here untrue. A host without them refuses: fine. */
+	/* Huge pages would make memory of what was never used, and what is counted here untrue. A host without them
+	 * refuses: fine. */
 	sys_madvise((unsigned long)p, l.end, MADV_NOHUGEPAGE);
 	p->map_len = l.end;
 	p->nr_slots = q->nr_slots;
@@ -352,7 +357,9 @@ void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 {
 	const struct zpool *z = &p->zpool;
 
-	*out = (struct swap_pool_stats){ .same_filled = READ(p->same_filled), .incompressible = READ(z->class[ZCLASS_RAW].objects) };
+	*out = (struct swap_pool_stats){ 0 };
+	out->same_filled = READ(p->same_filled);
+	out->incompressible = READ(z->class[ZCLASS_RAW].objects);
 	out->slots_used = out->same_filled;
 	for (uint32_t i = 0; i < z->nr_classes; i++) {
 		out->slots_used += READ(z->class[i].objects);
@@ -373,7 +380,8 @@ void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 
 /* ---- damage ------------------------------------------------------------------------------------------------------ */
 
-/* Some bytes can be changed without a change to the page (a match of another copy of the same bytes): look for one that matters. */
+/* Some bytes can be changed without a change to the page (a match of another copy of the same bytes): look for one
+ * that matters. */
 static int damage_object(struct swap_pool *p, struct slot *s, uint32_t state, unsigned long nr)
 {
 	char page[ZPAGE] __attribute__((aligned(64)));

@@ -7,8 +7,8 @@
 #define WORDS (ZPAGE / sizeof(uint64_t))
 
 /*
- * Most pages that are not same-filled differ between their first and last words, or soon after the first; those cost one or two cache lines. A
- * page that is costs one pass of 64 bytes a step.
+ * Most pages that are not same-filled differ between their first and last words, or soon after the first; those cost
+ * one or two cache lines. A page that is costs one pass of 64 bytes a step.
  */
 bool same_filled(const void *page, uint64_t *word)
 {

@@ -2,15 +2,16 @@
  *
  * swap.h - where evicted pages go: same-filled pages, compressed RAM; (file: later).
  *
- * A swap_pool implements the engine's `struct swap_ops` (mm/mm.h): 4096 bytes under a slot number, verified on the way back.
+ * A swap_pool implements the engine's `struct swap_ops` (mm/mm.h): 4096 bytes under a slot number, verified on the
+ * way back.
  *
  *   page --> XXH3-128 --> same as what the slot holds? nothing to do
  *                     --> all words equal? 8 bytes in the slot table, no pool memory (same-filled)
- *                     --> compress (lz4, zstd, none) --> object of a size class in the pool, or raw when it doesn't compress
+ *                     --> compress (lz4, zstd, none) --> object of a size class in the pool, or raw
  *
- * Memory: everything comes from mmap at swap_pool_create(), is reserved (NORESERVE) and costs by what is touched. Nothing here calls malloc,
- * stdio, locale or a lazily bound symbol; system calls are raw; compressors work in preallocated state. Store, load and free may
- * run on the other side of a fault.
+ * Memory: everything comes from mmap at swap_pool_create(), is reserved (NORESERVE) and costs by what is touched.
+ * Nothing here calls malloc, stdio, locale or a lazily bound symbol; system calls are raw; compressors work in
+ * preallocated state. Store, load and free may run on the other side of a fault.
  *
  * Threads: calls for different slots may run side by side.
  */
@@ -30,7 +31,7 @@ struct swap_pool_params {
 	enum swap_codec codec;
 	int level;                 /* zstd: 1..19, 0 = default (1); lz4: acceleration, 0 = 1 */
 	unsigned long nr_slots;    /* slots 1 .. nr_slots */
-	size_t limit;              /* bytes of pool memory (compressed objects in whole blocks) that may be in use; 0: no limit */
+	size_t limit;              /* bytes of pool memory (objects in whole blocks) that may be in use; 0: no limit */
 };
 
 /* => a pool, or NULL with *err = -errno. The pool's own description is in its own mapping. */
@@ -39,11 +40,11 @@ void swap_pool_destroy(struct swap_pool *pool);
 
 extern const struct swap_ops swap_pool_ops; /* ctx: the swap_pool */
 
-/* The limit may be raised and lowered at any time. Below what is in use, each store that would need one more block fails with -ENOSPC; one
- * that finds room in the blocks there are still succeeds. */
+/* The limit may be raised and lowered at any time. Below what is in use, each store that would need one more block
+ * fails with -ENOSPC; one that finds room in the blocks there are still succeeds. */
 void swap_pool_set_limit(struct swap_pool *pool, size_t bytes);
-/* Move objects together so that whole blocks become free. => bytes given back to the host, 0: nothing more to gain. Called by the owner when
- * it is short; one call stops after some megabytes, because a fault may be waiting for it. */
+/* Move objects together so that whole blocks become free. => bytes given back to the host, 0: nothing more to gain.
+ * Called by the owner when it is short; one call stops after some megabytes, because a fault may wait for it. */
 size_t swap_pool_compact(struct swap_pool *pool);
 
 struct swap_pool_stats {

@@ -2,9 +2,9 @@
  *
  * zpool.c - the allocator of compressed pages: blocks, classes, compaction.
  *
- * Considered and rejected: objects that cross from one page into any other (no tail at all, but every access copies twice); a buddy of
- * fractions of a page (rounding alone costs a fifth); one block size for all classes (32 KiB leaves nine sizes above half a page, where
- * 1..8 pages have twice as many, in smaller blocks).
+ * Considered and rejected: objects that cross from one page into any other (no tail at all, but every access copies
+ * twice); a buddy of fractions of a page (rounding alone costs a fifth); one block size for all classes (32 KiB
+ * leaves nine sizes above half a page, where 1..8 pages have twice as many, in smaller blocks).
  */
 #include <string.h>
 
@@ -29,8 +29,9 @@ static inline uint16_t *link_of(const struct zpool *z, uint32_t block, uint32_t 
 /* ---- classes ----------------------------------------------------------------------------------------------------- */
 
 /*
- * The block for objects of at least `size`: what an object costs, its share of the tail included, should be near its size; a page more
- * in a block must save more than ZPAGE_WEIGHT bytes an object, because each class has a block that is only half full.
+ * The block for objects of at least `size`: what an object costs, its share of the tail included, should be near its
+ * size; a page more in a block must save more than ZPAGE_WEIGHT bytes an object, because each class has a block that
+ * is only half full.
  */
 #define ZPAGE_WEIGHT 4u
 
@@ -60,7 +61,8 @@ static void class_add(struct zpool *z, uint32_t pages, uint32_t n, uint32_t size
 	c->owner_bytes = (uint8_t)owner_bytes;
 }
 
-/* Spacing: a step below 1/32 of the size gains less than the half-filled block of one more class costs in a pool of 64 MiB. */
+/* Spacing: a step below 1/32 of the size gains less than the half-filled block of one more class costs in a pool of
+ * 64 MiB. */
 static uint32_t class_step(uint32_t size)
 {
 	uint32_t step = size / 32 / ZCLASS_GRAIN * ZCLASS_GRAIN;
@@ -134,7 +136,8 @@ static bool within_limit(struct zpool *z, uint32_t pages)
 	return !limit || (atomic_load_explicit(&z->pages_used, memory_order_relaxed) + pages) * ZPAGE <= limit;
 }
 
-/* A block of so many pages, or 0. *resident: the host has already given its pages. Called with the lock of the class that wants it. */
+/* A block of so many pages, or 0. *resident: the host has already given its pages. Called with the lock of the class
+ * that wants it. */
 static uint32_t block_get(struct zpool *z, uint32_t pages, bool *resident)
 {
 	uint32_t b;
@@ -191,7 +194,7 @@ void zpool_set_limit(struct zpool *z, size_t bytes)
 	lock_drop(&z->lock);
 }
 
-/* ---- lists of a class; all locked: class lock ---------------------------------------------------------------------- */
+/* ---- lists of a class; all locked: class lock ------------------------------------------------------------------- */
 
 static void list_add(struct zpool *z, struct zclass *c, uint32_t b, uint32_t group)
 {
@@ -248,8 +251,8 @@ static uint32_t class_new_block(struct zpool *z, struct zclass *c)
 
 	if (!b)
 		return 0;
-	/* All of it will be used soon: one call instead of a host fault for each page (none: 3.05 -> 2.63 us a store into a fresh pool).
-	 * Hosts before 5.14 refuse, and the pages come one by one. */
+	/* All of it will be used soon: one call instead of a host fault for each page (none: 3.05 -> 2.63 us a store
+	 * into a fresh pool). Hosts before 5.14 refuse, and the pages come one by one. */
 	if (c->pages > 1 && !resident)
 		sys_madvise((unsigned long)z->base + b * ZBLOCK_STRIDE, (size_t)c->pages * ZPAGE, MADV_POPULATE_WRITE);
 	blk->used = blk->fresh = blk->free = 0;
@@ -305,7 +308,8 @@ static bool object_drop(struct zpool *z, struct zclass *c, struct zobj obj)
 /* ---- objects ----------------------------------------------------------------------------------------------------- */
 
 /* => 0, or -ENOSPC: no block has room, and no new one may be had (or was asked for). */
-static int class_alloc(struct zpool *z, struct zclass *c, uint32_t len, uint32_t owner, bool new_block, struct zobj *obj)
+static int class_alloc(struct zpool *z, struct zclass *c, uint32_t len, uint32_t owner, bool new_block,
+		       struct zobj *obj)
 {
 	uint32_t b;
 

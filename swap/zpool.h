@@ -5,12 +5,12 @@
  *   block  1..8 pages of one class, at a fixed stride of 8 pages of address space:
  *
  *          |owner|bytes .....|owner|bytes .....| ... |tail|          ordinary class: owner and object side by side
- *          |bytes 4096|bytes 4096| ...                    |          raw class: exactly one page each, owners in struct zblock
+ *          |bytes 4096|bytes 4096| ...                    |          raw class: a page each, owners in struct zblock
  *
- * A class is (pages of a block, objects in a block); its object size follows. Blocks stand at a fixed stride so that a block number is an
- * address, whatever the class; the unused pages of a stride are never touched and cost address space alone.
- * An object is named by its block and its index. Each carries its owner (a slot number, never 0), so that compaction, which starts
- * from blocks, finds the one reference to the object.
+ * A class is (pages of a block, objects in a block); its object size follows. Blocks stand at a fixed stride so that
+ * a block number is an address, whatever the class; the unused pages of a stride are never touched and cost address
+ * space alone. An object is named by its block and its index. Each carries its owner (a slot number, never 0), so
+ * that compaction, which starts from blocks, finds the one reference to the object.
  *
  *   free object:       owner 0, then the index + 1 of the next free object of the block
  *   block:             used = n - (freed objects) - (n - fresh)
@@ -36,11 +36,11 @@
 #define ZCLASS_GRAIN  8u                         /* object sizes are multiples of it */
 #define ZCLASS_RAW    0u                         /* number of the raw class */
 #define ZCLASSES      128u                       /* room for so many; zpool_init() uses what it finds worth while */
-#define ZCLASS_LARGER 8u                         /* a full pool takes an object into so many of the next larger classes */
-#define ZGROUPS       4u                         /* lists by fullness: up to 1/4, 1/2, 3/4, below full. Full blocks are on none */
+#define ZCLASS_LARGER 8u                         /* so many of the next larger classes help out in a full pool */
+#define ZGROUPS       4u                         /* lists by fullness: below 1/4, 1/2, 3/4, all. Full ones: none */
 #define ZGROUP_FULL   ZGROUPS
 #define ZGROUP_UNUSED 0xffu                      /* in no class */
-#define ZRESERVE      16u                        /* empty blocks kept for the next allocation instead of going back to the host */
+#define ZRESERVE      16u                        /* empty blocks kept for the next allocation, not given back */
 
 struct zobj {
 	uint32_t block;
@@ -95,17 +95,20 @@ struct zpool_mover {
 	void *ctx;
 };
 
-/* base: (nr_blocks - 0) * ZBLOCK_STRIDE bytes of address space; blocks: nr_blocks descriptors. Both zeroed and lazily touched. */
+/* base: (nr_blocks - 0) * ZBLOCK_STRIDE bytes of address space; blocks: nr_blocks descriptors. Both zeroed and lazily
+ * touched. */
 void zpool_init(struct zpool *z, char *base, struct zblock *blocks, uint32_t nr_blocks, size_t limit);
 
-/* Room for len bytes (1 .. ZPACKED_MAX, or ZPAGE). => 0, -ENOSPC: limit or address space. O(1), and a new block now and then. */
+/* Room for len bytes (1 .. ZPACKED_MAX, or ZPAGE). => 0, -ENOSPC: limit or address space. O(1), and a new block now
+ * and then. */
 int zpool_alloc(struct zpool *z, uint32_t len, uint32_t owner, struct zobj *obj);
 void zpool_free(struct zpool *z, struct zobj obj, uint32_t len);
 /* An object that holds old bytes may hold len now? Then it counts as len from here on. */
 bool zpool_reuse(struct zpool *z, struct zobj obj, uint32_t old, uint32_t len);
 
 void zpool_set_limit(struct zpool *z, size_t bytes);
-/* Empties sparse blocks into fuller ones, until about `enough` bytes went back to the host. => bytes; 0: nothing (more) to gain. */
+/* Empties sparse blocks into fuller ones, until about `enough` bytes went back to the host. => bytes; 0: nothing
+ * (more) to gain. */
 size_t zpool_compact(struct zpool *z, const struct zpool_mover *mover, size_t enough);
 
 static inline const struct zclass *zpool_class(const struct zpool *z, uint32_t block)

@@ -54,7 +54,8 @@ static void check_slot(const struct swap_pool *p, unsigned long nr, struct sums 
 	CHECK(owner(p, s->block, index) == nr, "slot %lu: its object belongs to %u", nr, owner(p, s->block, index));
 	CHECK((kind == SLOT_RAW) == (class == ZCLASS_RAW), "slot %lu: kind %u in class %u", nr, kind, class);
 	CHECK(len > 0 && len <= (kind == SLOT_RAW ? ZPAGE : ZPACKED_MAX), "slot %lu: %u bytes", nr, len);
-	CHECK(len + (kind == SLOT_RAW ? 0 : ZOWNER) <= p->zpool.class[class].size, "slot %lu: %u bytes in class %u", nr, len, class);
+	CHECK(len + (kind == SLOT_RAW ? 0 : ZOWNER) <= p->zpool.class[class].size, "slot %lu: %u bytes in class %u", nr, len,
+	      class);
 	sum->objects[class]++;
 	sum->bytes[class] += len;
 }
@@ -70,7 +71,8 @@ static void check_block(const struct swap_pool *p, uint32_t nr, struct sums *sum
 		sum->out_of_class++;
 		return;
 	}
-	CHECK(b->class < p->zpool.nr_classes && b->fresh <= c->n, "block %u: class %u, %u of %u", nr, b->class, b->fresh, c->n);
+	CHECK(b->class < p->zpool.nr_classes && b->fresh <= c->n,
+	      "block %u: class %u, %u of %u", nr, b->class, b->fresh, c->n);
 	for (uint32_t i = 0; i < b->fresh; i++)
 		used += owner(p, nr, i) != 0;
 	for (; link; freed++) {
@@ -79,7 +81,8 @@ static void check_block(const struct swap_pool *p, uint32_t nr, struct sums *sum
 	}
 	CHECK(used == b->used && used > 0, "block %u: %u objects, %u counted", nr, used, b->used);
 	CHECK(used + freed == b->fresh, "block %u: %u used, %u free of %u", nr, used, freed, b->fresh);
-	CHECK(b->group == (used == c->n ? ZGROUP_FULL : used * ZGROUPS / c->n), "block %u: group %u for %u of %u", nr, b->group, used, c->n);
+	CHECK(b->group == (used == c->n ? ZGROUP_FULL : used * ZGROUPS / c->n),
+	      "block %u: group %u for %u of %u", nr, b->group, used, c->n);
 	sum->blocks[b->class]++;
 	sum->pages += c->pages;
 }
@@ -101,7 +104,8 @@ static void check_lists(const struct swap_pool *p, uint32_t class)
 	}
 	for (uint32_t b = 1; b < p->zpool.fresh; b++)
 		full += p->zpool.blocks[b].class == class && p->zpool.blocks[b].group == ZGROUP_FULL;
-	CHECK(listed + full == c->blocks, "class %u: %lu listed, %lu full of %u", class, (unsigned long)listed, (unsigned long)full, c->blocks);
+	CHECK(listed + full == c->blocks, "class %u: %lu listed, %lu full of %u", class, (unsigned long)listed,
+	      (unsigned long)full, c->blocks);
 }
 
 static void check_unused(const struct swap_pool *p, struct sums *sum)
@@ -117,8 +121,8 @@ static void check_unused(const struct swap_pool *p, struct sums *sum)
 		}
 	}
 	CHECK(reserve == p->zpool.nr_reserve, "reserve %lu", (unsigned long)reserve);
-	CHECK(unused + reserve == sum->out_of_class, "%lu blocks out of class, %lu unused, %lu in reserve", (unsigned long)sum->out_of_class,
-	      (unsigned long)unused, (unsigned long)reserve);
+	CHECK(unused + reserve == sum->out_of_class, "%lu blocks out of class, %lu unused, %lu in reserve",
+	      (unsigned long)sum->out_of_class, (unsigned long)unused, (unsigned long)reserve);
 }
 
 void swap_check(const struct swap_pool *p)

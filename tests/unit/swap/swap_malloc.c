@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * swap_malloc.c - nothing of the pool's life may allocate: malloc and its relatives end the test, and so does stdio's first buffer.
+ * swap_malloc.c - nothing of the pool's life may allocate: malloc and its relatives end the test, and so does stdio's
+ * first buffer.
  *
  * The functions below replace libc's for the whole program. Plain exit codes, because cmocka allocates.
  */

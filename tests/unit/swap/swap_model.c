@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * swap_model.c - random calls against a plain array that knows what each slot must hold; the pool is checked from inside on the way.
+ * swap_model.c - random calls against a plain array that knows what each slot must hold; the pool is checked from
+ * inside on the way.
  *
  *   swap_model [SEED [STEPS]]
  */
@@ -153,7 +154,8 @@ static void test_none(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd), cmocka_unit_test(test_none) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd),
+					    cmocka_unit_test(test_none) };
 
 	if (argc > 1)
 		seed = strtoull(argv[1], NULL, 0);

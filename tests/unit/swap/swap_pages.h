@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * swap_pages.h - pages of known kinds, the same ones for the same number: for the tests and the benchmark of the swap pool.
+ * swap_pages.h - pages of known kinds, the same ones for the same number: for the tests and the benchmark of the swap
+ * pool.
  */
 #ifndef MF_TESTS_SWAP_PAGES_H
 #define MF_TESTS_SWAP_PAGES_H
@@ -22,7 +23,9 @@ enum page_kind {
 	NR_PAGE_KINDS
 };
 
-static const char *const page_kind_name[NR_PAGE_KINDS] = { "zero", "filled", "2:1", "text-like", "sorted numbers", "sparse", "noise" };
+static const char *const page_kind_name[NR_PAGE_KINDS] = {
+	"zero", "filled", "2:1", "text-like", "sorted numbers", "sparse", "noise"
+};
 
 /* splitmix64 */
 static inline uint64_t random_next(uint64_t *state)
@@ -61,7 +64,8 @@ static inline void fill_half(unsigned char *p, uint64_t *state)
 
 static inline void fill_text(unsigned char *p, uint64_t *state)
 {
-	static const char *const words[] = { "the ", "page ", "of ", "memory ", "is ", "swapped ", "and ", "a ", "fault ", "when ",
+	static const char *const words[] = { "the ", "page ", "of ", "memory ", "is ", "swapped ", "and ", "a ", "fault ",
+					     "when ",
 					     "returns ", "with ", "kernel ", "table, ", "entry. ", "in ", "which ", "process ", "to ",
 					     "address ", "under ", "its ", "mapping ", "for ", "every ", "that\n" };
 	size_t at = 0;
@@ -71,7 +75,7 @@ static inline void fill_text(unsigned char *p, uint64_t *state)
 		char number[24];
 		const char *w = words[r % (sizeof(words) / sizeof(words[0]))];
 
-		if (r >> 32 & 1) { /* names of people and things, each a little different: what real text has and word lists have not */
+		if (r >> 32 & 1) { /* names and numbers: what real text has and word lists have not */
 			snprintf(number, sizeof(number), "%c%c%c%c%c ", (int)('a' + (r >> 33) % 26), (int)('a' + (r >> 38) % 26),
 				 (int)('a' + (r >> 43) % 26), (int)('a' + (r >> 48) % 26), (int)('a' + (r >> 53) % 26));
 			w = number;

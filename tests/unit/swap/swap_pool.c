@@ -353,7 +353,8 @@ static void test_unchanged_is_the_whole_hash(void **state)
 static void test_larger_class(void **state)
 {
 	struct swap_pool *pool = create(SWAP_LZ4, 0, 1000, 0);
-	uint32_t len;
+	struct zobj other;
+	uint32_t len, size;
 
 	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
 	len = SLOT_LEN(pool->slots[1].state);
@@ -361,7 +362,8 @@ static void test_larger_class(void **state)
 	swap_pool_compact(pool);
 	assert_int_equal(stats(pool).bytes_pool, 0);
 	/* A block of the class after the page's own, with one object in it. */
-	assert_int_equal(zpool_alloc(&pool->zpool, pool->zpool.class[zpool_class_for(&pool->zpool, len)].size, 5, &(struct zobj){ 0 }), 0);
+	size = pool->zpool.class[zpool_class_for(&pool->zpool, len)].size;
+	assert_int_equal(zpool_alloc(&pool->zpool, size, 5, &other), 0);
 	swap_pool_set_limit(pool, 1);
 	assert_int_equal(store(pool, 1, PAGE_HALF, 1), 0);
 	assert_holds(pool, 1, PAGE_HALF, 1);
@@ -400,7 +402,8 @@ static void test_damage(void **state)
 	}
 }
 
-/* Any one byte of an object, of a hash or of a word: refused, or (a byte that means nothing) still the right page. Never another. */
+/* Any one byte of an object, of a hash or of a word: refused, or (a byte that means nothing) still the right page.
+ * Never another. */
 static void test_damage_anywhere(void **state)
 {
 	FOR_EACH_CODEC(c) {

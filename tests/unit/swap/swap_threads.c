@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * swap_threads.c - threads over slots of their own, and one that does nothing but compact, move the limit and read the numbers.
- * Built a second time under the thread sanitizer, where the compiler has it.
+ * swap_threads.c - threads over slots of their own, and one that does nothing but compact, move the limit and read
+ * the numbers. Built a second time under the thread sanitizer, where the compiler has it.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -135,8 +135,8 @@ static void test_lz4_limited(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd), cmocka_unit_test(test_none_limited),
-					    cmocka_unit_test(test_lz4_limited) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd),
+					    cmocka_unit_test(test_none_limited), cmocka_unit_test(test_lz4_limited) };
 
 	return cmocka_run_group_tests_name("swap_threads", tests, NULL, NULL);
 }

@@ -41,7 +41,8 @@ static void test_classes(void **state)
 	swap_pool_destroy(pool);
 }
 
-/* Each length fits its class, and no smaller class would do. What it costs beyond its length, tail and owner included, stays small. */
+/* Each length fits its class, and no smaller class would do. What it costs beyond its length, tail and owner
+ * included, stays small. */
 static void test_waste(void **state)
 {
 	struct swap_pool *pool = create(SWAP_NONE);
@@ -107,7 +108,8 @@ static void test_hash(void **state)
 	assert_true(hash_word(1, 2, secret) != hash_word(1, 3, secret) && hash_word(1, 2, secret) != hash_word(2, 2, secret));
 }
 
-/* Input of any bytes, at the end of what may be read (but for CODEC_OVERREAD), into a page at the end of what may be written. */
+/* Input of any bytes, at the end of what may be read (but for CODEC_OVERREAD), into a page at the end of what may be
+ * written. */
 static void test_garbage(void **state)
 {
 	char *end, *map = mmap(NULL, 4 * ZPAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
