@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,8 @@
 
 extern char **environ;
 
+#define LOOK_FIRST_MS  10
+#define LOOK_LAST_MS   5000
 #define INHERITED_FROM 200 /* programs that count on low numbers find them free */
 
 static const int waited[] = { SIGCHLD, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT, SIGTSTP };
@@ -45,6 +48,8 @@ struct run {
 	struct timespec start;
 	sigset_t set, old_set;
 	struct sigaction old_chld;
+	struct stat image;  /* what the program is, st_ino 0: not known yet */
+	long look_ms;       /* time to the next look whether it still is */
 	bool owes_continue; /* minflt had stopped along with the program */
 	bool over;
 };
@@ -211,20 +216,54 @@ static void pass_on(const struct run *run, const siginfo_t *info)
 	kill(run->gate.pid, info->si_signo);
 }
 
+/* A program that executes another one runs on without the runtime, under the same process id (a wrapper script). Nobody tells, so a look now and
+ * then has to do, soon after the start and then ever more seldom: what lives shorter than that matters less. */
+static void look_at_image(struct run *run)
+{
+	char name[64];
+	struct stat now;
+
+	snprintf(name, sizeof(name), "/proc/%d/exe", (int)run->gate.pid);
+	run->look_ms = run->look_ms ? run->look_ms * 2 : LOOK_FIRST_MS;
+	if (run->look_ms > LOOK_LAST_MS)
+		run->look_ms = LOOK_LAST_MS;
+	if (stat(name, &now))
+		return; /* it has ended, or hides */
+	if (run->image.st_ino == 0)
+		run->image = now;
+	else if (now.st_ino != run->image.st_ino || now.st_dev != run->image.st_dev)
+		run->out->replaced = true;
+}
+
+static struct timespec next_look(const struct run *run)
+{
+	long ms = 200;
+
+	if (run->gate.state == GATE_POLLING || run->gate.state == GATE_HANDSHAKE)
+		ms = 5; /* the program may be running without the runtime */
+	else if (run->gate.state == GATE_OPEN)
+		ms = run->look_ms;
+	return (struct timespec){ ms / 1000, ms % 1000 * 1000000L };
+}
+
 static void supervise(struct run *run)
 {
 	struct gate *g = &run->gate;
 
 	while (!run->over) {
-		/* Polling looks often, as the program may be running without the runtime. */
-		const struct timespec tick = { 0, g->state == GATE_POLLING || g->state == GATE_HANDSHAKE ? 5 * 1000000L : 200 * 1000000L };
 		siginfo_t info;
+		struct timespec tick;
 		int sig;
 
-		if (g->state == GATE_OPEN)
+		if (g->state == GATE_OPEN && run->look_ms == 0)
+			look_at_image(run); /* at the gate it still is what was started */
+		tick = next_look(run);
+		if (g->state == GATE_OPEN && run->out->replaced)
 			sig = sigwaitinfo(&run->set, &info);
 		else
 			sig = sigtimedwait(&run->set, &info, &tick);
+		if (sig < 0 && g->state == GATE_OPEN)
+			look_at_image(run);
 		if (sig > 0)
 			pass_on(run, &info);
 		if (g->state == GATE_HANDSHAKE && run->report->polling)

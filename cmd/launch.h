@@ -25,6 +25,7 @@ struct outcome {
 	int status;            /* what minflt exits with */
 	int wait_status;       /* of the program, when it ran */
 	bool ran;              /* the runtime reported for duty and the program's own code ran */
+	bool replaced;         /* it was seen to execute another program, which ran without the runtime */
 	double seconds;        /* wall clock */
 	struct rusage usage;
 	char why[4096 + 512];  /* it did not run: one line, the thing and the remedy */

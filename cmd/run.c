@@ -127,6 +127,8 @@ int cmd_run(int argc, char **argv)
 		return complain(out.status, "%s", out.why);
 	assert(p.l.control);
 	tell_messages(p.l.control);
+	if (out.replaced)
+		complain(0, "%s: has executed another program, which ran without minflt; name that program itself", p.l.name);
 	if (!p.o.quiet) {
 		setvbuf(stderr, NULL, _IOFBF, 8192); /* one write, not mixed with what others say */
 		summary_write(stderr, &p.o, &out, p.l.control);

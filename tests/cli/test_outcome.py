@@ -144,6 +144,19 @@ class Runtime(Case):
         self.assertEqual(run("-q", "sh", "-c", "ulimit -c 0; kill -TRAP $$").returncode, 128 + 5)
 
 
+class Replaced(Case):
+    """A wrapper that executes another program takes it out of minflt's hands: that is said."""
+
+    def test_said(self):
+        line = "minflt: sh: has executed another program, which ran without minflt; name that program itself\n"
+        p = run("-q", "sh", "-c", "sleep 0.05; exec sleep 0.5")
+        self.assertEqual((p.returncode, p.stderr), (0, line))
+        self.assertIn(line, run("sh", "-c", "exec sleep 0.5").stderr)
+
+    def test_children_are_not_meant(self):
+        self.assertEqual(run("-q", "sh", "-c", "sleep 0.3; sh -c 'sleep 0.1'").stderr, "")
+
+
 class Kernel(Case):
     def test_without_userfaultfd(self):
         deny = [DENY, USERFAULTFD, str(errno.ENOSYS)]
