@@ -334,6 +334,7 @@ static int compare(struct session *s, const struct sequence *q, const struct scn
 	char a[200], b[200];
 
 	sp.arch = q->arch;
+	sp.nr_frames = 3072; /* enough for all, and quick to check after every step */
 	sp.caps = q->caps;
 	s->soft.nr = s->host_did.nr = 0;
 	s->soft.complaint[0] = s->host_did.complaint[0] = 0;

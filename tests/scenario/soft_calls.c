@@ -13,13 +13,24 @@
 #include <errno.h>
 
 #include "machine/soft/soft.h"
+#include "mm/mm_types.h" /* whether a mapping has an anon_vma */
 #include "tests/scenario/soft.h"
 
 #define MAY_FLAGS (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC)
 
+/* Memory that the kernel has promised (overcommit accounting). The engine promises nothing, but mappings that differ in this flag don't merge, and what has
+ * merged decides what fork copies and what mremap refuses. */
+#define VM_ACCOUNT 0x00100000UL
+
 static unsigned long page_up(unsigned long x)
 {
 	return (x + SCN_PAGE - 1) & ~(SCN_PAGE - 1UL);
+}
+
+/* A new private mapping is accounted for when it can be written. */
+static unsigned long accounted(unsigned long vm_flags)
+{
+	return (vm_flags & (VM_WRITE | VM_NORESERVE)) == VM_WRITE ? vm_flags | VM_ACCOUNT : vm_flags;
 }
 
 static bool is_aligned(unsigned long x)
@@ -104,8 +115,9 @@ static int call_mmap(struct mm_struct *mm, const struct scn_op *op)
 	if (!(op->flags & SCN_AT) && !is_free(mm, op->addr, op->addr + len))
 		err = -EEXIST;
 	else
-		err = mmap_region(mm, op->addr, len, vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
-						     (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0));
+		err = mmap_region(mm, op->addr, len,
+				  accounted(vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
+					    (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0)));
 	mmap_write_unlock(mm);
 	if (!err && op->flags & SCN_POPULATE)
 		populate_by_rights(mm, op->addr, op->addr + len); /* as far as it goes: mmap has succeeded */
@@ -128,10 +140,15 @@ static int call_munmap(struct mm_struct *mm, const struct scn_op *op)
  * locked shall not fault later */
 static int protect_vma(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long set, bool *locked)
 {
-	unsigned long flags = vma_flags(find_vma(mm, addr));
+	const struct vm_area_struct *v = find_vma(mm, addr);
+	unsigned long flags = vma_flags(v), clear = VM_ACCESS_FLAGS & ~set;
 
 	*locked = (flags & (VM_LOCKED | VM_WRITE)) == VM_LOCKED && set & VM_WRITE;
-	return vma_modify_flags(mm, addr, len, set, VM_ACCESS_FLAGS & ~set);
+	if (set & VM_WRITE && !(flags & VM_NORESERVE))
+		set |= VM_ACCOUNT;
+	else if (!(set & VM_WRITE) && !atomic_load(&v->anon_vma))
+		clear |= VM_ACCOUNT; /* nothing was ever written, nothing can be: the promise is taken back */
+	return vma_modify_flags(mm, addr, len, set, clear);
 }
 
 static int call_mprotect(struct mm_struct *mm, const struct scn_op *op)
@@ -369,7 +386,7 @@ static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, 
 	if (end < from)
 		err = do_munmap(mm, end, from - end);
 	else if (end > from)
-		err = is_free(mm, from, end) ? mmap_region(mm, from, end - from, VM_READ | VM_WRITE | MAY_FLAGS) : -ENOMEM;
+		err = is_free(mm, from, end) ? mmap_region(mm, from, end - from, accounted(VM_READ | VM_WRITE | MAY_FLAGS)) : -ENOMEM;
 	mmap_write_unlock(mm);
 	if (!err)
 		*brk = to;
