@@ -41,7 +41,7 @@ E
 wrong 2 ":1:22: expected anon or the name of a file made before, not 'F'" <<'E'
 mmap A 4P rw private F
 E
-wrong 2 ':1:26: expected an address, not the end of the line' <<'E'
+wrong 2 ':1:27: expected an address, not the end of the line' <<'E'
 mmap A 1 rw shared anon at
 E
 wrong 2 ":2:15: expected an advice (normal random" <<'E'
@@ -59,7 +59,7 @@ E
 wrong 2 ":1:4: expected the name of a process made before, not 'c'" <<'E'
 in c: mark
 E
-wrong 2 ":1:7: expected a kernel (2.0 2.6 5 host uffd), not '7'" <<'E'
+wrong 2 ":1:8: expected a kernel (2.0 2.6 5 host uffd), not '7'" <<'E'
 only 5 7
 E
 wrong 2 'expected a statement after `only`, not the end of the file' <<'E'
@@ -68,7 +68,7 @@ E
 wrong 2 ':1:8: expected what to look at' <<'E'
 expect peace
 E
-wrong 2 ':1:23: expected ADRERR' <<'E'
+wrong 2 ':1:24: expected ADRERR' <<'E'
 expect signal SIGBUS   MAPERR
 E
 wrong 1 'wanted 5 minor faults, saw 4' <<'E'

@@ -12,7 +12,7 @@
 
 struct session {
 	const struct scn_main_params *params;
-	bool tap, strict, verbose;
+	bool tap, strict, verbose, no_counts;
 	const char *file;     /* the one that runs */
 	char reason[512];     /* its last complaint */
 	unsigned nr, passed, failed, skipped, syntax;
@@ -95,7 +95,8 @@ static void result(struct session *s, bool ok, const char *skip)
 static void one_file(struct session *s, const char *path)
 {
 	const struct scn_run_params run = {
-		.machine = s->params->machine, .ctx = s->params->ctx, .strict = s->strict, .watch = s->verbose ? watch : NULL,
+		.machine = s->params->machine, .ctx = s->params->ctx, .strict = s->strict,
+		.ignore_faults = s->no_counts, .watch = s->verbose ? watch : NULL,
 		.complain = complain, .arg = s,
 	};
 	struct scn_error err;
@@ -170,16 +171,18 @@ int scn_main(const struct scn_main_params *params, int argc, char **argv, int fi
 			s.tap = true;
 		} else if (!strcmp(argv[first], "--strict")) {
 			s.strict = true;
+		} else if (!strcmp(argv[first], "--no-counts")) {
+			s.no_counts = true;
 		} else if (!strcmp(argv[first], "-v")) {
 			s.verbose = true;
 		} else {
-			fprintf(stderr, "%s: unknown option %s; usage: %s [--tap] [--strict] [-v] FILE|DIRECTORY...\n", params->name,
+			fprintf(stderr, "%s: unknown option %s; usage: %s [--tap] [--strict] [--no-counts] [-v] FILE|DIRECTORY...\n", params->name,
 				argv[first], params->name);
 			return 2;
 		}
 	}
 	if (first >= argc) {
-		fprintf(stderr, "%s: no scenario given; usage: %s [--tap] [--strict] [-v] FILE|DIRECTORY...\n", params->name, params->name);
+		fprintf(stderr, "%s: no scenario given; usage: %s [--tap] [--strict] [--no-counts] [-v] FILE|DIRECTORY...\n", params->name, params->name);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -396,9 +396,13 @@ static void expect(struct run *r, const struct scn_stmt *s, unsigned process, co
 		expect_byte(r, s, process, a);
 		break;
 	case SCN_EXPECT_MINFLT:
+		if (r->p->ignore_faults)
+			break;
 		expect_number(r, s, "minor faults", (int64_t)p->min_flt);
 		break;
 	case SCN_EXPECT_MAJFLT:
+		if (r->p->ignore_faults)
+			break;
 		expect_number(r, s, "major faults", (int64_t)p->maj_flt);
 		break;
 	case SCN_EXPECT_RSS:

@@ -80,6 +80,7 @@ struct scn_run_params {
 	void *ctx;
 	bool strict;           /* a call that fails must be followed by `expect error` */
 	bool ignore_expect;    /* for comparing machines: expectations are passed over */
+	bool ignore_faults;    /* ... those of fault counts only */
 	scn_watch watch;       /* may be NULL */
 	scn_complain complain;
 	void *arg;
@@ -96,7 +97,7 @@ struct scn_main_params {
 	void *ctx;
 };
 
-/* FILE or directory (all its *.scn, sorted) arguments, of which argv[first] is the first; --tap, --strict and -v may stand before.
+/* FILE or directory (all its *.scn, sorted) arguments, of which argv[first] is the first; --tap, --strict, --no-counts and -v may stand before.
  * => exit status: 0 all passed (or some skipped), 1 one failed, 2 usage or syntax, 77 all skipped */
 int scn_main(const struct scn_main_params *params, int argc, char **argv, int first);
 

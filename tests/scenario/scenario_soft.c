@@ -38,7 +38,8 @@ static bool parse_caps(char *list, unsigned *out)
 static int usage(void)
 {
 	fprintf(stderr, "usage: scenario-soft [--arch i386|arm|x86_64|x86_64-5|sv39|sv48] [--frames N]\n"
-			"                     [--caps young,dirty,readonly,alias,zero-page] [--tap] [--strict] [-v] FILE|DIRECTORY...\n");
+			"                     [--caps young,dirty,readonly,alias,zero-page] [--tap] [--strict] [--no-counts] [-v]\n"
+			"                     FILE|DIRECTORY...\n");
 	return 2;
 }
 
