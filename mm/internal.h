@@ -9,8 +9,13 @@
 #include "mm/pgtable.h"
 #include "mm/trace.h"
 
+#pragma GCC visibility push(hidden)
+
+/* The compiler asks for these anyway; the program that the engine is linked into has them. */
+#pragma GCC visibility push(default)
 void *memset(void *s, int c, size_t n);
 void *memcpy(void *restrict dst, const void *restrict src, size_t n);
+#pragma GCC visibility pop
 
 /* ---- counters (init.c) --------------------------------------------------------------------------------------------- */
 
@@ -272,5 +277,7 @@ bool can_reuse_anon_page(struct page *page);
 
 void enter_reclaim(void);
 void leave_reclaim(void);
+
+#pragma GCC visibility pop
 
 #endif

@@ -19,6 +19,9 @@
 
 #include "mm/mm_types.h"
 
+/* What is declared here belongs to the engine alone: no detour over the global offset table. */
+#pragma GCC visibility push(hidden)
+
 enum lock_order {
 	ORDER_NONE, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_LRU, ORDER_ZONE, ORDER_LEAF,
 	NR_LOCK_ORDER
@@ -124,5 +127,7 @@ static inline void lock_page(struct page *page)
 	if (!trylock_page(page))
 		__lock_page(page);
 }
+
+#pragma GCC visibility pop
 
 #endif

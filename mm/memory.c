@@ -25,6 +25,12 @@ struct discard {
 	struct page_batch batch; /* their frames, to be freed afterwards */
 };
 
+static void discard_init(struct discard *d, struct mm_struct *mm)
+{
+	d->mm = mm;
+	d->nr = d->batch.nr = 0;
+}
+
 static void discard_flush(struct discard *d)
 {
 	if (d->nr)
@@ -104,9 +110,10 @@ static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long
  * address of which the machine still thinks that something stands there. */
 static void zap_range(struct mm_struct *mm, unsigned long start, unsigned long end, bool only_swap)
 {
-	struct discard d = { .mm = mm };
 	struct ptdesc *table;
+	struct discard d;
 
+	discard_init(&d, mm);
 	trace(zap_pte_range, start, end, only_swap);
 	while ((table = pte_table_next(mm, &start, end))) {
 		unsigned long stop = pmd_addr_end(start, end);
@@ -431,6 +438,7 @@ int adopt_page(struct mm_struct *mm, unsigned long addr)
 	}
 	page_add_new_anon_rmap(pfn_to_page(pfn), vma, addr);
 	set_pte(ptep, pfn_pte(pfn, vma_prot(vma) | _PAGE_DIRTY | _PAGE_ACCESSED));
+	machine_adopt(mm, addr, pfn);
 	add_mm_counter(mm, MM_ANONPAGES, 1);
 	lru_cache_add_inactive_or_unevictable(pfn_to_page(pfn), vma);
 	spin_unlock(&table->ptl);
@@ -440,17 +448,26 @@ int adopt_page(struct mm_struct *mm, unsigned long addr)
 void forget_page(struct mm_struct *mm, unsigned long addr)
 {
 	struct ptdesc *table = pte_table(mm, addr);
-	struct discard d = { .mm = mm };
-	pte_t *ptep;
+	struct discard d;
+	uint64_t stuck = 0, gone = 0;
+	pte_t *ptep, pte;
 
 	if (!table)
 		return;
+	discard_init(&d, mm);
 	addr &= PAGE_MASK;
 	spin_lock(&table->ptl);
 	ptep = pte_offset(table, addr);
-	if (pte_present(ptep_get(ptep))) {
-		zap_present(&d, ptep, addr);
-		count(gone, 1);
+	pte = ptep_get(ptep);
+	if (pte_normal(pte) && pte_mapped(pte)) {
+		/* The caller has looked without the lock; the page may just have come. The machine knows. */
+		machine_unmap(mm, addr, 1, pte_pfn(pte), &stuck, &gone);
+		if (!stuck && !gone && map_run(mm, addr, 1, pte_pfn(pte), pte_how(pte)) != 1)
+			gone = 1;
+		if (gone) {
+			zap_present(&d, ptep, addr);
+			count(gone, 1);
+		}
 	}
 	discard_flush(&d);
 	spin_unlock(&table->ptl);

@@ -98,7 +98,8 @@ void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len);   /* 
 /* The host has a page at addr that came there without the engine: take it into the books as a present, dirty page.
  * => 0, -EEXIST (an entry is there), -ENOMEM (no frame; the caller may reclaim and repeat), -EFAULT (no vma). */
 int adopt_page(struct mm_struct *mm, unsigned long addr);
-/* The host has lost the page that the engine believes at addr (found by a fault on a present entry): forget it. */
+/* The host seems to have lost the page that the engine believes at addr (found by a fault on a present entry). The machine is asked
+ * once more, under the entry's lock, because the page may just have come by another thread's fault; if it is gone: forget it. */
 void forget_page(struct mm_struct *mm, unsigned long addr);
 /* Bring what is swapped out in the range back in while free frames last (MADV_WILLNEED). Returns pages read. */
 unsigned long swapin_range(struct mm_struct *mm, unsigned long addr, size_t len);

@@ -43,6 +43,7 @@
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#define noinline    __attribute__((noinline))
 
 #define MM_BUG_ON(cond)                                            \
 	do {                                                       \

@@ -304,6 +304,19 @@ static void sort_pfns(uint32_t *pfn, unsigned nr)
 	}
 }
 
+/* Pages without references: off the LRU lists, and back as runs. */
+static void free_batch(struct page_batch *batch)
+{
+	lru_del_batch(batch->pfn, batch->nr);
+	sort_pfns(batch->pfn, batch->nr);
+	for (unsigned i = 0, n; i < batch->nr; i += n) {
+		for (n = 1; i + n < batch->nr && batch->pfn[i + n] == batch->pfn[i] + n; n++)
+			;
+		give_back(batch->pfn[i], n);
+	}
+	batch->nr = 0;
+}
+
 void put_page_batch(struct page_batch *batch)
 {
 	unsigned nr = 0;
@@ -314,24 +327,20 @@ void put_page_batch(struct page_batch *batch)
 		if (atomic_fetch_sub_explicit(&page->_refcount, 1, memory_order_acq_rel) == 1)
 			batch->pfn[nr++] = batch->pfn[i];
 	}
-	batch->nr = 0;
-	if (!nr)
-		return;
-	lru_del_batch(batch->pfn, nr);
-	sort_pfns(batch->pfn, nr);
-	for (unsigned i = 0, n; i < nr; i += n) {
-		for (n = 1; i + n < nr && batch->pfn[i + n] == batch->pfn[i] + n; n++)
-			;
-		give_back(batch->pfn[i], n);
-	}
+	batch->nr = nr;
+	if (nr)
+		free_batch(batch);
 }
 
 void put_page(struct page *page)
 {
-	struct page_batch batch = { .nr = 1 };
+	struct page_batch batch;
 
+	if (likely(atomic_fetch_sub_explicit(&page->_refcount, 1, memory_order_acq_rel) != 1))
+		return;
+	batch.nr = 1;
 	batch.pfn[0] = page_to_pfn(page);
-	put_page_batch(&batch);
+	free_batch(&batch);
 }
 
 unsigned long fresh_frames(void)

@@ -21,6 +21,8 @@
 
 #include "mm/lock.h"
 
+#pragma GCC visibility push(hidden)
+
 enum pt_level { PT_PTE, PT_PMD, PT_PUD, PT_P4D, PT_PGD, NR_PT_LEVELS };
 
 struct mm_geometry {
@@ -210,5 +212,7 @@ static inline bool pte_mapped(pte_t pte)
 {
 	return pte_young(pte) || (mm_caps & MACHINE_YOUNG);
 }
+
+#pragma GCC visibility pop
 
 #endif

@@ -61,7 +61,7 @@ bool swap_possible(void)
 
 static struct swap_slot *slot_of(swp_entry_t entry)
 {
-	MM_DEBUG_ON(!entry.val || entry.val >= fresh_slot);
+	MM_DEBUG_ON(!entry.val || entry.val > nr_swap_slots);
 	return &swap_map[entry.val];
 }
 

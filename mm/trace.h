@@ -10,6 +10,8 @@
 
 #include "mm/mm_types.h"
 
+#pragma GCC visibility push(hidden)
+
 /* X(event) - the numbers are noted where they are not (address, flags or pfn). */
 #define MM_TRACE_EVENTS(X)                                                                                        \
 	X(do_page_fault) X(__do_page_fault) X(find_vma) X(expand_stack) X(access_error) X(fault_retry)             \
@@ -46,5 +48,7 @@ static inline void mm_trace(enum mm_trace_event event, unsigned long a, unsigned
 		fn(event, a, b, c);
 }
 #define trace(event, a, b, c) mm_trace(TRACE_##event, (unsigned long)(a), (unsigned long)(b), (unsigned long)(c))
+
+#pragma GCC visibility pop
 
 #endif

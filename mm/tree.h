@@ -11,6 +11,8 @@
 
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 struct tree_node {
 	struct tree_node *parent, *left, *right;
 	int height; /* of the subtree; a leaf has 1 */
@@ -33,5 +35,7 @@ struct tree_node *tree_first(const struct tree_root *root);
 struct tree_node *tree_last(const struct tree_root *root);
 struct tree_node *tree_next(const struct tree_node *node);
 struct tree_node *tree_prev(const struct tree_node *node);
+
+#pragma GCC visibility pop
 
 #endif

@@ -261,7 +261,7 @@ static void unmap_isolated(struct mm_struct *mm, unsigned long start, unsigned l
 		unmap_region(vma, vma->vm_start, vma->vm_end);
 		vma_remove(vma);
 	}
-	free_pgtables(mm, start, last, prev ? prev->vm_end : 0, next ? next->vm_start : TASK_SIZE);
+	free_pgtables(mm, start, last, prev ? prev->vm_end : 0, next ? next->vm_start : ~0UL);
 }
 
 int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len)

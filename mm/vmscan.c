@@ -442,9 +442,10 @@ static void map_back(struct cluster *c)
 /* => no lock held but the pages'. Frames freed */
 static unsigned store_cluster(struct cluster *c)
 {
-	struct page_batch batch = { .nr = 0 };
+	struct page_batch batch;
 	unsigned freed = 0;
 
+	batch.nr = 0;
 	for (unsigned i = 0; i < c->nr; i++) {
 		if (c->v[i].state != V_UNMAPPED)
 			continue;
@@ -738,10 +739,12 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 
 static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi)
 {
-	struct cluster c = { .mm = vma->vm_mm, .table = table };
+	struct cluster c;
 	unsigned long freed;
 	struct page *page;
 
+	c.mm = vma->vm_mm;
+	c.table = table;
 	spin_lock(&table->ptl);
 	collect(&c, NULL, lo, hi, 1u << LRU_INACTIVE_ANON | 1u << LRU_ACTIVE_ANON);
 	freed = evict_cluster(&c, NULL);
@@ -789,7 +792,7 @@ void check_lru(void)
 
 		for (struct page *p = link_page(head->next); p != head; p = link_page(p->next), n++) {
 			MM_BUG_ON(!(page_flags(p) & PG_lru) || (int)page_lru(p) != list);
-			MM_BUG_ON(!page_mapcount(p));
+			MM_BUG_ON(!page_mapcount(p) && !page_in_swap_cache(p)); /* the latter goes at the next look */
 			MM_BUG_ON(link_page(p->next)->prev != page_link(p));
 		}
 		MM_BUG_ON(n != lru_nr[list]);

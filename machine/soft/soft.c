@@ -43,6 +43,7 @@ static struct {
 	unsigned caps;
 	unsigned long nr_frames;
 	uint8_t *frames;
+	uint8_t *seen; /* per frame: machine_map() has been called since it was allocated */
 	pthread_rwlock_t tlb_lock;
 	struct tlb_entry tlb[NR_TLB];
 	pthread_mutex_t tlb_fill; /* entries are written by those who hold tlb_lock for reading only */
@@ -140,6 +141,9 @@ int soft_machine_init(unsigned long nr_frames, unsigned caps)
 		soft.frames = NULL;
 		return -ENOMEM;
 	}
+	soft.seen = calloc(nr_frames, 1);
+	if (!soft.seen)
+		return -ENOMEM;
 	soft.nr_frames = nr_frames;
 	soft.caps = caps;
 	pthread_rwlock_init(&soft.tlb_lock, NULL);
@@ -158,6 +162,7 @@ void soft_machine_exit(void)
 	fail_after = 0;
 	if (soft.frames)
 		munmap(soft.frames, soft.nr_frames * MACHINE_PAGE_SIZE);
+	free(soft.seen);
 	memset(&soft, 0, sizeof(soft));
 }
 
@@ -185,6 +190,8 @@ void machine_frames_freed(unsigned long pfn, unsigned nr)
 {
 	frame(pfn + nr - 1);
 	memset(frame(pfn), 0x6b, nr * MACHINE_PAGE_SIZE);
+	for (unsigned i = 0; i < nr; i++)
+		__atomic_store_n(&soft.seen[pfn + i], 0, __ATOMIC_RELAXED);
 }
 
 /* ---- TLB --------------------------------------------------------------------------------------------------------------------- */
@@ -235,9 +242,11 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
 {
 	if (how & MACHINE_MAP_ZERO)
 		memset(frame(pfn), 0, nr * MACHINE_PAGE_SIZE);
-	if (!(how & MACHINE_MAP_SHARED_ZERO))
-		frame(pfn + nr - 1);
 	tlb_flush(mm, addr, nr);
+	for (unsigned i = 0; i < nr && !(how & MACHINE_MAP_SHARED_ZERO); i++) {
+		frame(pfn + i);
+		__atomic_store_n(&soft.seen[pfn + i], 1, __ATOMIC_RELEASE);
+	}
 	return nr;
 }
 
@@ -257,6 +266,12 @@ void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsi
 void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	tlb_flush(mm, addr, nr);
+}
+
+void machine_adopt(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
+{
+	tlb_flush(mm, addr, 1);
+	__atomic_store_n(&soft.seen[pfn], 1, __ATOMIC_RELEASE);
 }
 
 void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn)
@@ -295,8 +310,18 @@ static bool hw_access(pte_t *ptep, bool write, struct tlb_entry *out)
 	return true;
 }
 
+/* The engine writes entries before it calls machine_map(), and that may still have zeros to write: an access in between has to
+ * wait, for real hardware would see the entry and the zeros together. */
+static bool frame_seen(unsigned long pfn)
+{
+	frame(pfn);
+	return __atomic_load_n(&soft.seen[pfn], __ATOMIC_ACQUIRE);
+}
+
+enum translation { T_FAULT, T_WAIT, T_OK };
+
 /* => tlb_lock held for reading */
-static bool translate(struct mm_struct *mm, unsigned long addr, bool write, unsigned long *pfn)
+static enum translation translate(struct mm_struct *mm, unsigned long addr, bool write, unsigned long *pfn)
 {
 	unsigned long page = addr >> PAGE_SHIFT;
 	struct tlb_entry *t = tlb_slot(mm, page), found = { .mm = mm, .page = page };
@@ -309,26 +334,30 @@ static bool translate(struct mm_struct *mm, unsigned long addr, bool write, unsi
 		*pfn = t->pfn;
 	pthread_mutex_unlock(&soft.tlb_fill);
 	if (hit)
-		return true;
+		return T_OK;
 	table = pte_table(mm, addr);
 	if (!table || !hw_access(pte_offset(table, addr), write, &found))
-		return false;
+		return T_FAULT;
+	if (found.pfn != ZERO_PFN && !frame_seen(found.pfn))
+		return T_WAIT;
 	pthread_mutex_lock(&soft.tlb_fill);
 	*t = found;
 	pthread_mutex_unlock(&soft.tlb_fill);
 	*pfn = found.pfn;
-	return true;
+	return T_OK;
 }
 
 static vm_fault_t soft_access(struct mm_struct *mm, unsigned long addr, bool write, uint8_t *value)
 {
-	for (;;) {
+	for (unsigned waited = 0;;) {
+		enum translation t;
 		unsigned long pfn;
 		vm_fault_t ret;
 		bool ok;
 
 		pthread_rwlock_rdlock(&soft.tlb_lock);
-		ok = addr < TASK_SIZE && translate(mm, addr, write, &pfn);
+		t = addr < TASK_SIZE ? translate(mm, addr, write, &pfn) : T_FAULT;
+		ok = t == T_OK;
 		if (ok && write)
 			__atomic_store_n(frame(pfn) + addr % PAGE_SIZE, *value, __ATOMIC_RELAXED);
 		else if (ok)
@@ -337,6 +366,12 @@ static vm_fault_t soft_access(struct mm_struct *mm, unsigned long addr, bool wri
 		pthread_rwlock_unlock(&soft.tlb_lock);
 		if (ok)
 			return 0;
+		if (t == T_WAIT) {
+			if (++waited > 100000000)
+				machine_bug(__FILE__, __LINE__, "a present entry of which machine_map() has not been told");
+			machine_relax();
+			continue;
+		}
 		ret = do_page_fault(mm, addr, FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0));
 		if (ret & VM_FAULT_ERROR)
 			return ret & VM_FAULT_ERROR;

@@ -12,6 +12,8 @@
 
 #include "mm/internal.h"
 
+#pragma GCC visibility push(hidden)
+
 struct vm_fault {
 	struct vm_area_struct *vma;
 	unsigned long address;  /* page aligned */
@@ -34,5 +36,7 @@ extern const struct fault_path *fault_path; /* the one in use */
 
 /* Every so many faults, the invariants are checked (0: never). */
 extern unsigned mm_check_every;
+
+#pragma GCC visibility pop
 
 #endif

@@ -87,7 +87,7 @@ static unsigned window_max(unsigned max)
 
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
-static vm_fault_t do_zero_page(struct vm_fault *vmf)
+static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 {
 	struct mm_struct *mm = vmf->vma->vm_mm;
 	vm_fault_t ret = 0;
@@ -153,12 +153,14 @@ static int install_anon_run(struct vm_fault *vmf, struct page *page, unsigned lo
 	struct mm_struct *mm = vma->vm_mm;
 	unsigned long pfn = page_to_pfn(page);
 	pte_t *ptep = vmf->pte + ((long)(addr - vmf->address) >> PAGE_SHIFT);
-	pte_t pte = mk_pte(vma, pfn, false);
+	pte_t pte = mk_pte(vma, pfn, false), around = n > 1 ? mk_pte(vma, pfn, true) : pte;
 	int done;
 
 	for (unsigned i = 0; i < n; i++) {
+		pte_t this = addr + i * PAGE_SIZE == vmf->address ? pte : around;
+
 		page_add_new_anon_rmap(page + i, vma, addr + i * PAGE_SIZE);
-		set_pte(ptep + i, mk_pte(vma, pfn + i, addr + i * PAGE_SIZE != vmf->address));
+		set_pte(ptep + i, (pte_t){ this.val + ((pteval_t)i << PAGE_SHIFT) });
 	}
 	trace(set_pte_at, addr, n, pfn);
 	done = map_run(mm, addr, n, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
@@ -218,7 +220,8 @@ static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 		free_run(page_to_pfn(page) + (done < 0 ? 0 : done), got - (done < 0 ? 0 : done));
 	if (unlikely(done <= (long)((vmf->address - first) >> PAGE_SHIFT)))
 		return map_error(done);
-	count(anon_around_pages, done - 1);
+	if (done > 1)
+		count(anon_around_pages, done - 1);
 	return 0;
 }
 
@@ -448,9 +451,11 @@ static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *
 	*again = false;
 	if (!trylock_page(page)) {
 		if ((vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY) {
+			enter_reclaim(); /* a reference outside mmap_lock */
 			mmap_read_unlock(mm);
 			wait_on_page_locked(page);
 			put_page(page);
+			leave_reclaim();
 			return VM_FAULT_RETRY;
 		}
 		lock_page(page);
@@ -528,7 +533,7 @@ static vm_fault_t swapin_pending_write(struct vm_fault *vmf, vm_fault_t ret)
 	return ret;
 }
 
-static vm_fault_t do_swap_page(struct vm_fault *vmf)
+static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
 {
 	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
 	struct swapin_run run;
@@ -751,7 +756,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 }
 
 /* A store to a present entry without write access. => pte lock held, released */
-static vm_fault_t do_wp_page(struct vm_fault *vmf)
+static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 {
 	trace(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
 	if (!pte_special(vmf->orig_pte) && can_reuse_anon_page(pfn_to_page(pte_pfn(vmf->orig_pte))))
@@ -867,7 +872,7 @@ static bool access_error(const struct vm_area_struct *vma, unsigned flags)
 
 /* The tree may only change with the lock held for writing (as since 6.5): let go, take it, look again.
  * => mmap_lock held for reading again; the vma that covers addr, or NULL */
-static struct vm_area_struct *expand_stack(struct mm_struct *mm, unsigned long addr)
+static noinline struct vm_area_struct *expand_stack(struct mm_struct *mm, unsigned long addr)
 {
 	struct vm_area_struct *vma;
 	int err = -EFAULT;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Several threads on one address space and few frames: faults side by side on the same pages, reclaim beside them, mappings that come and
+ * go. Every thread owns the bytes at its own offset of each page, so that each knows what it must read. Also for ThreadSanitizer.
+ */
+#include "tests/unit/engine.h"
+
+#include <pthread.h>
+
+#define B     (1UL << 30)
+#define PAGES 200
+#define STEPS 6000
+
+static struct mm_struct *mm;
+static atomic_bool stop;
+
+struct worker {
+	pthread_t thread;
+	unsigned id;
+	uint8_t want[PAGES];
+};
+
+static uint32_t next(uint32_t *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 17;
+	*x ^= *x << 5;
+	return *x;
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint32_t x = 77 + w->id;
+	unsigned long run = 0;
+
+	for (int i = 0; i < STEPS; i++) {
+		unsigned page = i % 64 < 32 ? run++ % PAGES : next(&x) % PAGES; /* a stream, then at random */
+		unsigned long addr = B + page * P + w->id * 8;
+		uint8_t v;
+
+		if (next(&x) & 1) {
+			v = next(&x);
+			if (soft_store(mm, addr, v))
+				abort();
+			w->want[page] = v;
+		} else {
+			if (soft_load(mm, addr, &v))
+				abort();
+			if (v != w->want[page]) {
+				fprintf(stderr, "thread %u, page %u: %u, not %u\n", w->id, page, v, w->want[page]);
+				abort();
+			}
+		}
+	}
+	return NULL;
+}
+
+/* Beside the workers: reclaim, mappings elsewhere, changes of rights there, and looks at the invariants. */
+static void *disturb(void *arg)
+{
+	unsigned long far = B + (1UL << 21);
+	uint32_t x = 5;
+
+	while (!atomic_load(&stop)) {
+		unsigned long at = far + next(&x) % 64 * P;
+
+		switch (next(&x) % 8) {
+		case 0: try_to_free_pages(20); break;
+		case 1: map(mm, at, 1 + next(&x) % 16, RW); break;
+		case 2: unmap(mm, at, 1 + next(&x) % 16); break;
+		case 3: pageout(mm, B + next(&x) % PAGES * P, 16); break;
+		case 4: swap_cache_shrink(8); break;
+		case 5: {
+			uint8_t v;
+
+			if (!soft_store(mm, at, 3) && (soft_load(mm, at, &v) || v != 3))
+				abort();
+			break;
+		}
+		case 6: mm_check_invariants(); break;
+		default: protect(mm, at, 4, VM_READ, VM_WRITE); break;
+		}
+	}
+	return NULL;
+}
+
+static void run(unsigned caps, unsigned around)
+{
+	struct worker w[3] = { { .id = 0 }, { .id = 1 }, { .id = 2 } };
+	pthread_t d;
+
+	engine_start(&(struct engine){ .caps = caps, .frames = 160, .limit = 128, .anon_around = around, .swapin_around = around });
+	mm = mm_alloc();
+	map(mm, B, PAGES, RW);
+	atomic_store(&stop, false);
+	pthread_create(&d, NULL, disturb, NULL);
+	for (int i = 0; i < 3; i++)
+		pthread_create(&w[i].thread, NULL, work, &w[i]);
+	for (int i = 0; i < 3; i++)
+		pthread_join(w[i].thread, NULL);
+	atomic_store(&stop, true);
+	pthread_join(d, NULL);
+	mm_check_invariants();
+	mmput(mm);
+	assert_int_equal(nr_used_frames(), 0);
+	assert_int_equal(mm_stats()->swap_slots_used, 0);
+	engine_stop();
+}
+
+static void test_x86(void **state) { run(CAPS_X86, 1); }
+static void test_x86_windows(void **state) { run(CAPS_X86, 16); }
+static void test_arm(void **state) { run(CAPS_ARM, 16); }
+static void test_uffd(void **state) { run(CAPS_UFFD, 16); }
+
+/* Two threads fault on the same untouched pages at the same time: one page survives, both are counted. */
+static pthread_barrier_t barrier;
+
+static void *touch(void *arg)
+{
+	for (int i = 0; i < 64; i++) {
+		pthread_barrier_wait(&barrier);
+		if (do_page_fault(mm, B + i * P, FAULT_FLAG_WRITE))
+			abort();
+	}
+	return NULL;
+}
+
+static void test_same_page(void **state)
+{
+	pthread_t a, b;
+
+	engine_start(&(struct engine){ .caps = CAPS_X86 });
+	mm = mm_alloc();
+	map(mm, B, 64, RW);
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&a, NULL, touch, NULL);
+	pthread_create(&b, NULL, touch, NULL);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	assert_int_equal(nr_used_frames(), 64);
+	assert_int_equal(mm_stats()->min_flt, 128);
+	mm_check_invariants();
+	mmput(mm);
+	engine_stop();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_same_page), cmocka_unit_test(test_x86), cmocka_unit_test(test_x86_windows), cmocka_unit_test(test_arm),
+		cmocka_unit_test(test_uffd),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
