@@ -11,6 +11,7 @@
  */
 #include "lib/pager.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 
 #include "lib/budget.h"
@@ -37,7 +38,9 @@ static struct {
 	struct mf_counters own;
 	struct mf_request request;
 	struct swap_pool *pool;
-	int uffd;
+	int uffd, dev;                    /* numbers in the handler's table; dev: /dev/userfaultfd, or -1 */
+	int borrowed;                     /* a copy of dev in the program's table, from fork's prepare to its end */
+	long handler_tid;
 	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and one more that
 	 * ends a fork. */
 	unsigned long bell;
@@ -311,10 +314,17 @@ static void handle(const struct uffd_msg *msg)
 	sys_futex_wake(&pg.busy, 1);
 }
 
-static void close_others(int keep)
+static void close_others(int keep, int too)
 {
-	sys_call3(SYS_close_range, 0, keep - 1, 0);
-	sys_call3(SYS_close_range, keep + 1, 0xffffffffL, 0);
+	int low = keep < too ? keep : too, high = keep < too ? too : keep;
+
+	if (low > 0)
+		sys_call3(SYS_close_range, 0, low - 1, 0);
+	if (low >= 0 && high > low + 1)
+		sys_call3(SYS_close_range, low + 1, high - 1, 0);
+	if (low < 0 && high > 0)
+		sys_call3(SYS_close_range, 0, high - 1, 0);
+	sys_call3(SYS_close_range, high + 1, 0xffffffffL, 0);
 }
 
 static void handler(void)
@@ -322,8 +332,7 @@ static void handler(void)
 	struct uffd_msg msgs[MAX_READ];
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
-	if (pg.uffd > 0)
-		close_others(pg.uffd);
+	close_others(pg.uffd, pg.dev);
 	atomic_store(&pg.ready, 1);
 	sys_futex_wake(&pg.ready, 1);
 	for (;;) {
@@ -361,9 +370,12 @@ static int start_handler(void)
 	tid = thread_start((void *)(pg.stack + HANDLER_STACK), (void *)(pg.tls + 512), handler);
 	if (tid < 0)
 		return (int)tid;
+	pg.handler_tid = tid;
 	while (!atomic_load(&pg.ready))
 		sys_futex_wait(&pg.ready, 0);
 	sys_close(pg.uffd); /* the handler has its own */
+	if (pg.dev >= 0)
+		sys_close(pg.dev);
 	return 0;
 }
 
@@ -383,16 +395,20 @@ static void find_main_cpu(void)
 		pg.main_cpu = (const volatile uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
 }
 
-static int open_uffd(const char **what)
+/* dev: an open /dev/userfaultfd, or -1. On success it belongs to the handler. */
+static int open_uffd(int dev, const char **what)
 {
 	bool move = false;
 	int err;
 
 	*what = "userfaultfd";
-	pg.uffd = uffd_open((int)pg.request.uffd_source, &move);
+	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
+	if (pg.uffd < 0 && dev >= 0)
+		pg.uffd = uffd_open(MF_UFFD_DEV, dev, &move);
 	if (pg.uffd < 0)
 		return pg.uffd;
 	pg.uffd = high_fd(pg.uffd);
+	pg.dev = dev;
 	move = move && !pg.request.no_move;
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
@@ -431,7 +447,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 int pager_start(struct mf_control *control, const char **what)
 {
 	unsigned long nr_frames;
-	int err;
+	int err, dev;
 
 	pg.control = control;
 	pg.counters = &control->counters;
@@ -452,7 +468,9 @@ int pager_start(struct mf_control *control, const char **what)
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;
-	err = open_uffd(what);
+	dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	pg.borrowed = -1;
+	err = open_uffd(dev < 0 ? -1 : high_fd(dev), what);
 	if (err)
 		return err;
 	find_main_cpu();
@@ -465,8 +483,27 @@ int pager_start(struct mf_control *control, const char **what)
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
+/* The child needs a userfaultfd of its own, and may have no right to open one any more: the handler's /dev/userfaultfd is fetched for it (pidfd_getfd
+ * of a thread of one's own process is always allowed; pidfds of threads: Linux 6.9). */
+static void borrow_dev(void)
+{
+	long pidfd;
+
+	pg.borrowed = -1;
+	if (pg.dev < 0)
+		return;
+	pidfd = sys_call2(SYS_pidfd_open, pg.handler_tid, O_EXCL /* PIDFD_THREAD */);
+	if (pidfd < 0)
+		return;
+	pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
+	sys_close((int)pidfd);
+	if (pg.borrowed >= 0)
+		pg.borrowed = high_fd(pg.borrowed);
+}
+
 void pager_fork_prepare(void)
 {
+	borrow_dev();
 	mm_quiet(true);
 	atomic_store(&pg.fork_tid, sys_gettid());
 	while (atomic_load(&pg.busy))
@@ -477,6 +514,8 @@ void pager_fork_parent(void)
 {
 	unsigned long last = pg.bell + (BELL_PAGES - 1) * PAGE;
 
+	if (pg.borrowed >= 0)
+		sys_close(pg.borrowed);
 	mm_quiet(false);
 	atomic_store(&pg.fork_tid, 0);
 	if (!atomic_load(&pg.nr_deferred))
@@ -509,7 +548,7 @@ int pager_fork_child(void)
 	atomic_store(&pg.nr_deferred, 0);
 	err = uffd_machine_after_fork();
 	if (!err)
-		err = open_uffd(&what);
+		err = open_uffd(pg.borrowed >= 0 ? pg.borrowed : -1, &what);
 	if (err)
 		return err;
 	mm_after_host_fork(pager_mm);

@@ -22,13 +22,13 @@ void rt_brk_init(void)
 	heap_end = (unsigned long)sys_brk(0);
 }
 
-/* mmap_lock held for writing. => 0 or -ENOMEM */
-static long set_break(unsigned long to)
+/* mmap_lock held for writing. The host answers with the break as it then is: below what was asked means refused; above means that it was asked to
+ * go below the start of the heap, which changes nothing and is no error. => 0 or -ENOMEM */
+static long set_break(unsigned long asked)
 {
-	unsigned long from = heap_end;
-	long now = sys_brk(to);
+	unsigned long from = heap_end, to = (unsigned long)sys_brk(asked);
 
-	if ((unsigned long)now != to)
+	if (to < asked)
 		return -ENOMEM;
 	heap_end = to;
 	if (page_up(to) > page_up(from)) {
@@ -72,7 +72,7 @@ EXPORT int brk(void *to)
 {
 	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(rt_run(do_brk, RT_REMOTE, RT_ARGS((long)to), NULL));
-	return (unsigned long)sys_brk((unsigned long)to) == (unsigned long)to ? 0 : (int)rt_errno(-ENOMEM);
+	return (unsigned long)sys_brk((unsigned long)to) >= (unsigned long)to ? 0 : (int)rt_errno(-ENOMEM);
 }
 
 EXPORT void *sbrk(intptr_t increment)
@@ -85,4 +85,13 @@ EXPORT void *sbrk(intptr_t increment)
 	if (increment && (unsigned long)sys_brk(old + (unsigned long)increment) != old + (unsigned long)increment)
 		return (void *)rt_errno(-ENOMEM);
 	return (void *)old;
+}
+
+/* The bare system call answers with the break. */
+long rt_brk_call(unsigned long to)
+{
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
+		return sys_brk(to);
+	rt_run(do_brk, RT_REMOTE, RT_ARGS((long)to), NULL);
+	return sys_brk(0);
 }

@@ -7,13 +7,16 @@
  *   child     a userfaultfd and a handler of its own, every mapping armed anew; then jemalloc; then everybody else's hooks
  *
  * fork(), daemon() and forkpty() of libc run the hooks of pthread_atfork; ours are registered first, so they run last before the clone and first after it.
- * _Fork() runs none: it is interposed. Threads of vfork() and posix_spawn() share the address space and need nothing.
+ * _Fork(), clone() and syscall() run none: they are interposed. Threads of vfork() and posix_spawn() share the address space and need nothing.
  *
  * Between our prepare and the clone, and between the clone and our child hook, libc itself touches memory: with several threads, the lock of every
  * FILE. In the child nobody could serve a fault on them, so they are touched before, when nothing is evicted any more.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "lib/pager.h"
@@ -106,21 +109,92 @@ void rt_fork_init(void)
 	__real_pthread_atfork(prepare, parent, child);
 }
 
-EXPORT pid_t _Fork(void);
-EXPORT pid_t _Fork(void)
+/* What makes the child: _Fork, or a system call that forks. => as it returns */
+static long forked(long (*make)(const long a[6]), const long a[6])
 {
 	uint64_t all = ~0ULL, old;
-	pid_t pid;
+	long pid;
 
-	if (!atomic_load(&rt_active))
-		return next_Fork ? next_Fork() : (pid_t)rt_errno(sys_call0(SYS_fork));
 	sys_call4(SYS_rt_sigprocmask, 0, (long)&all, (long)&old, 8);
 	quiet();
-	pid = next_Fork();
+	pid = make(a);
 	if (pid)
 		go_on();
 	else
 		take_over();
 	sys_call4(SYS_rt_sigprocmask, 2, (long)&old, 0, 8);
+	return pid;
+}
+
+static long make_Fork(const long a[6])
+{
+	return next_Fork();
+}
+
+EXPORT pid_t _Fork(void);
+EXPORT pid_t _Fork(void)
+{
+	if (!atomic_load(&rt_active))
+		return next_Fork ? next_Fork() : (pid_t)rt_errno(sys_call0(SYS_fork));
+	return (pid_t)forked(make_Fork, NULL);
+}
+
+static long make_by_call(const long a[6])
+{
+	return sys_call5(a[5], a[0], a[1], a[2], a[3], a[4]);
+}
+
+/* fork, or clone and clone3 without CLONE_VM, as bare system calls: the child goes on where the parent is. => as the system call */
+long rt_fork_call(long nr, const long a[5])
+{
+	if (!atomic_load(&rt_active))
+		return sys_call5(nr, a[0], a[1], a[2], a[3], a[4]);
+	return forked(make_by_call, RT_ARGS(a[0], a[1], a[2], a[3], a[4], nr));
+}
+
+/* ---- clone() ----------------------------------------------------------------------------------------------------- */
+
+struct start {
+	int (*fn)(void *);
+	void *arg;
+	uint64_t mask;
+};
+
+/* The first that runs in the child, on the stack that the program gave: the page at its top has just been written by the parent. */
+static int begin(void *arg)
+{
+	struct start s = *(struct start *)arg;
+
+	take_over();
+	sys_call4(SYS_rt_sigprocmask, 2, (long)&s.mask, 0, 8);
+	return s.fn(s.arg);
+}
+
+EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	static int (*next)(int (*)(void *), void *, int, void *, ...);
+	uint64_t all = ~0ULL;
+	struct start s = { fn, arg, 0 };
+	va_list ap;
+	pid_t *ptid, *ctid;
+	void *tls;
+	int pid, err;
+
+	va_start(ap, arg);
+	ptid = va_arg(ap, pid_t *);
+	tls = va_arg(ap, void *);
+	ctid = va_arg(ap, pid_t *);
+	va_end(ap);
+	if (!next)
+		next = (int (*)(int (*)(void *), void *, int, void *, ...))dlsym(RTLD_NEXT, "clone");
+	if (flags & CLONE_VM || !atomic_load(&rt_active) || !fn || !stack)
+		return next(fn, stack, flags, arg, ptid, tls, ctid);
+	sys_call4(SYS_rt_sigprocmask, 0, (long)&all, (long)&s.mask, 8);
+	quiet();
+	pid = next(begin, stack, flags, &s, ptid, tls, ctid);
+	err = errno;
+	go_on();
+	sys_call4(SYS_rt_sigprocmask, 2, (long)&s.mask, 0, 8);
+	errno = err;
 	return pid;
 }

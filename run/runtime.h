@@ -63,9 +63,11 @@ HIDDEN void rt_note_bss(void); /* large bss segments, as early mappings; takes t
 
 /* fork.c */
 HIDDEN void rt_fork_init(void);
+HIDDEN long rt_fork_call(long nr, const long a[5]);
 
 /* brk.c */
 HIDDEN void rt_brk_init(void);
+HIDDEN long rt_brk_call(unsigned long to);
 
 /* what libc's callers expect */
 HIDDEN long rt_errno(long r);

@@ -12,10 +12,12 @@ unsigned machine_caps(void)
 	return 0;
 }
 
-static long new_uffd(int source)
+static long new_uffd(int source, int kept)
 {
 	long dev, fd;
 
+	if (kept >= 0)
+		return sys_ioctl(kept, UFFD_DEV_NEW, (void *)(long)O_CLOEXEC);
 	if (source == 0)
 		return sys_call1(SYS_userfaultfd, O_CLOEXEC);
 	dev = sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
@@ -27,11 +29,11 @@ static long new_uffd(int source)
 }
 
 /* A userfaultfd speaks UFFDIO_API once; what it can do is found out with a first one. */
-int uffd_open(int source, bool *move)
+int uffd_open(int source, int kept, bool *move)
 {
 	const uint64_t need = UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_WP;
 	struct uffd_api ask = { .api = UFFD_API_VERSION };
-	long fd = new_uffd(source);
+	long fd = new_uffd(source, kept);
 	uint64_t have;
 	long r;
 
@@ -46,7 +48,7 @@ int uffd_open(int source, bool *move)
 		return -ENOSYS;
 	ask = (struct uffd_api){ .api = UFFD_API_VERSION,
 				 .features = have & (need | UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE) };
-	fd = new_uffd(source);
+	fd = new_uffd(source, kept);
 	if (fd < 0)
 		return (int)fd;
 	r = sys_ioctl((int)fd, UFFD_API, &ask);

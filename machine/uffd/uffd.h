@@ -49,8 +49,9 @@ int uffd_machine_attach(int fd, bool move);
 int uffd_machine_after_fork(void);
 
 /* Ask for `fd` by the system call or the device, negotiate. *move says whether MOVE is there. => fd or -errno.
- * source: enum mf_uffd_source. Runs anywhere. */
-int uffd_open(int source, bool *move);
+ * source: enum mf_uffd_source; kept: an open descriptor of /dev/userfaultfd to use instead (it works after the rights to open it are
+ * gone), or -1. Runs anywhere. */
+int uffd_open(int source, int kept, bool *move);
 
 /* Put [addr, addr+len) under the machine: faults on missing pages come to us. => 0 or -errno. */
 int uffd_arm(unsigned long addr, size_t len);

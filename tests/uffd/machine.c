@@ -65,9 +65,9 @@ static int setup(void **state)
 {
 	bool move = false;
 
-	uffd_fd = uffd_open(0, &move);
+	uffd_fd = uffd_open(0, -1, &move);
 	if (uffd_fd < 0)
-		uffd_fd = uffd_open(1, &move);
+		uffd_fd = uffd_open(1, -1, &move);
 	if (uffd_fd < 0 || (want_move && !move))
 		return -1;
 	memset(&uffd_stats, 0, sizeof(uffd_stats));
@@ -391,10 +391,10 @@ int main(int argc, char **argv)
 		T(test_pinned_pages_stay), T(test_frozen_pages_refuse_stores), T(test_poison), T(test_metadata_memory),
 	};
 	bool move = false;
-	int fd = uffd_open(0, &move);
+	int fd = uffd_open(0, -1, &move);
 
 	if (fd < 0)
-		fd = uffd_open(1, &move);
+		fd = uffd_open(1, -1, &move);
 	want_move = argc < 2 || strcmp(argv[1], "--no-move") != 0;
 	if (fd < 0) {
 		printf("skipped: userfaultfd is not permitted or not there (error %d)\n", -fd);

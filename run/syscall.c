@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * syscall.c - syscall(2): a program that names its memory calls by number gets what it would get by name.
+ *
+ * Everything else is passed to the kernel without a stack frame, as in libc: a call that returns twice (clone with CLONE_VM) finds its return address where
+ * the program put it. The bare instruction, outside of libc, is seen by nobody but the kernel.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "machine/sys.h"
+#include "run/runtime.h"
+
+long rt_syscall(long nr, long a, long b, long c, long d, long e, long f);
+
+/* clone: flags are the first argument; clone3: the first word of the struct. */
+static bool is_fork(long nr, long a)
+{
+	if (nr == SYS_clone)
+		return !(a & CLONE_VM);
+	if (nr == SYS_clone3)
+		return a && !(*(const uint64_t *)a & CLONE_VM);
+	return nr == SYS_fork;
+}
+
+/* => like the function of that name; *known is false for all that don't concern us */
+static long by_name(long nr, const long a[6], bool *known)
+{
+	void *at = (void *)a[0];
+	size_t len = (size_t)a[1];
+
+	*known = true;
+	switch (nr) {
+	case SYS_mmap:
+		return (long)mmap(at, len, (int)a[2], (int)a[3], (int)a[4], a[5]);
+	case SYS_munmap:
+		return munmap(at, len);
+	case SYS_mremap:
+		return (long)mremap(at, len, (size_t)a[2], (int)a[3], (void *)a[4]);
+	case SYS_mprotect:
+		return mprotect(at, len, (int)a[2]);
+	case SYS_pkey_mprotect:
+		return pkey_mprotect(at, len, (int)a[2], (int)a[3]);
+	case SYS_madvise:
+		return madvise(at, len, (int)a[2]);
+	case SYS_mlock:
+		return mlock(at, len);
+	case SYS_mlock2:
+		return mlock2(at, len, (unsigned)a[2]);
+	case SYS_munlock:
+		return munlock(at, len);
+	case SYS_mlockall:
+		return mlockall((int)a[0]);
+	case SYS_munlockall:
+		return munlockall();
+	case SYS_mincore:
+		return mincore(at, len, (unsigned char *)a[2]);
+	case SYS_brk:
+		return rt_brk_call((unsigned long)a[0]);
+	default:
+		*known = false;
+		return 0;
+	}
+}
+
+HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	bool known;
+	long r;
+
+	if (is_fork(nr, a))
+		return rt_errno(rt_fork_call(nr, RT_ARGS(a, b, c, d, e)));
+	r = by_name(nr, RT_ARGS(a, b, c, d, e, f), &known);
+	return known ? r : rt_errno(sys_call6(nr, a, b, c, d, e, f));
+}
+
+#if defined(__x86_64__)
+/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57;
+ * above: mlock..munlockall 149-152, mlock2 325, pkey_mprotect 329, clone3 435. */
+_Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
+	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435, "the table in the code below");
+__asm__(".text\n"
+	".globl syscall\n"
+	".type syscall,@function\n"
+	"syscall:\n"
+	"	.cfi_startproc\n"
+	"	cmp $63, %rdi\n"
+	"	ja 1f\n"
+	"	movabs $0x030000001a001e00, %rax\n"
+	"	bt %rdi, %rax\n"
+	"	jc 3f\n"
+	"	jmp 2f\n"
+	"1:	lea -149(%rdi), %rax\n"
+	"	cmp $3, %rax\n"
+	"	jbe 3f\n"
+	"	cmp $325, %rdi\n"
+	"	je 3f\n"
+	"	cmp $329, %rdi\n"
+	"	je 3f\n"
+	"	cmp $435, %rdi\n"
+	"	je 3f\n"
+	"2:	mov %rdi, %rax\n"
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	mov %rcx, %rdx\n"
+	"	mov %r8, %r10\n"
+	"	mov %r9, %r8\n"
+	"	mov 8(%rsp), %r9\n"
+	"	syscall\n"
+	"	cmp $-4095, %rax\n"
+	"	jae 4f\n"
+	"	ret\n"
+	"3:	jmp rt_syscall\n" /* the seventh argument stands where C expects it */
+	"4:	mov %rax, %rdi\n"
+	"	jmp rt_errno\n"
+	"	.cfi_endproc\n"
+	".size syscall,.-syscall\n");
+#endif
