@@ -2,8 +2,9 @@
  *
  * scenario_parse.c - any bytes through the parser of scenarios.
  *
- * With clang -fsanitize=fuzzer it is a libFuzzer target. Built with -DSTANDALONE it has a main of its own: scenario_parse SEED ROUNDS FILE|DIRECTORY... parses each
- * file, then mutates them with a fixed seed, so that a failure repeats; a single file and 0 rounds replay one input.
+ * With clang -fsanitize=fuzzer it is a libFuzzer target. Built with -DSTANDALONE it has a main of its own:
+ * scenario_parse SEED ROUNDS FILE|DIRECTORY... parses each file, then mutates them with a fixed seed, so that a failure
+ * repeats; a single file and 0 rounds replay one input.
  */
 #include <assert.h>
 #include <errno.h>
@@ -101,8 +102,9 @@ static void load_all(const char *path)
 static size_t mutate(uint8_t *to, size_t len)
 {
 	static const char *const words[] = {
-		"in ", "main:", "only ", "5 ", "-", "0x", "P", "99999999999999999999", "\n", "#", " mmap A ", "heap", "shared", "anon",
-		"expect ", "byte", "SIGSEGV", "maymove", " at ", "rwx", "none",
+		"in ",     "main:",   "only ",    "5 ",   "-",      "0x",   "P",       "99999999999999999999",
+		"\n",      "#",       " mmap A ", "heap", "shared", "anon", "expect ", "byte",
+		"SIGSEGV", "maymove", " at ",     "rwx",  "none",
 	};
 	const struct input *other = &inputs[next() % nr_inputs];
 	size_t at = len ? next() % len : 0, n;

@@ -53,8 +53,8 @@ __attribute__((noinline)) static void touch_stack(void)
 		room[i] = 0;
 }
 
-/* A fork leaves the child without entries for text and shared memory, and both sides with read-only ones for data and stack. The OR with 0 is atomic:
- * other threads (of the runtime) may be at work on the same page. */
+/* A fork leaves the child without entries for text and shared memory, and both sides with read-only ones for data and
+ * stack. The OR with 0 is atomic: other threads (of the runtime) may be at work on the same page. */
 static void warm_up(const struct host_shared *shared)
 {
 	for (unsigned i = 0; i < shared->nr_ranges; i++) {
@@ -153,10 +153,19 @@ static int host_prot(unsigned prot)
 static int host_advice(enum scn_advice advice)
 {
 	static const int table[] = {
-		[SCN_NORMAL] = MADV_NORMAL, [SCN_RANDOM] = MADV_RANDOM, [SCN_SEQUENTIAL] = MADV_SEQUENTIAL,
-		[SCN_WILLNEED] = MADV_WILLNEED, [SCN_DONTNEED] = MADV_DONTNEED, [SCN_FREE] = MADV_FREE, [SCN_PAGEOUT] = MADV_PAGEOUT,
-		[SCN_COLD_PAGES] = MADV_COLD, [SCN_POPULATE_READ] = MADV_POPULATE_READ, [SCN_POPULATE_WRITE] = MADV_POPULATE_WRITE,
-		[SCN_DONTFORK] = MADV_DONTFORK, [SCN_DOFORK] = MADV_DOFORK, [SCN_WIPEONFORK] = MADV_WIPEONFORK,
+		[SCN_NORMAL] = MADV_NORMAL,
+		[SCN_RANDOM] = MADV_RANDOM,
+		[SCN_SEQUENTIAL] = MADV_SEQUENTIAL,
+		[SCN_WILLNEED] = MADV_WILLNEED,
+		[SCN_DONTNEED] = MADV_DONTNEED,
+		[SCN_FREE] = MADV_FREE,
+		[SCN_PAGEOUT] = MADV_PAGEOUT,
+		[SCN_COLD_PAGES] = MADV_COLD,
+		[SCN_POPULATE_READ] = MADV_POPULATE_READ,
+		[SCN_POPULATE_WRITE] = MADV_POPULATE_WRITE,
+		[SCN_DONTFORK] = MADV_DONTFORK,
+		[SCN_DOFORK] = MADV_DOFORK,
+		[SCN_WIPEONFORK] = MADV_WIPEONFORK,
 		[SCN_KEEPONFORK] = MADV_KEEPONFORK,
 	};
 
@@ -173,7 +182,9 @@ static int call_mmap(const struct scn_op *op, int fd)
 	flags |= op->flags & SCN_POPULATE ? MAP_POPULATE : 0;
 	flags |= op->flags & SCN_NORESERVE ? MAP_NORESERVE : 0;
 	flags |= fd < 0 ? MAP_ANONYMOUS : 0;
-	return mmap((void *)op->addr, op->len, host_prot(op->prot), flags, fd, fd < 0 ? 0 : op->file_off) == MAP_FAILED ? -1 : 0;
+	return mmap((void *)op->addr, op->len, host_prot(op->prot), flags, fd, fd < 0 ? 0 : op->file_off) == MAP_FAILED
+		       ? -1
+		       : 0;
 }
 
 static int call_mremap(const struct scn_op *op)
@@ -188,7 +199,8 @@ static int call_mremap(const struct scn_op *op)
 	return to == MAP_FAILED ? -1 : 0;
 }
 
-/* libc's brk() keeps the break in a variable of its own, which costs a fault after each fork; the runtime's has to be used where it is. */
+/* libc's brk() keeps the break in a variable of its own, which costs a fault after each fork; the runtime's has to be
+ * used where it is. */
 static int call_brk(const struct scn_op *op)
 {
 	if (run_counters)
@@ -273,7 +285,8 @@ static bool is_there(const struct scn_op *op)
 	return entry >> 62;
 }
 
-/* A page in the engine's swap can't be read through /proc: the kernel doesn't wait for userfaultfd there. => false: no right to read */
+/* A page in the engine's swap can't be read through /proc: the kernel doesn't wait for userfaultfd there. => false: no
+ * right to read */
 static bool load(const struct scn_op *op, uint8_t *value)
 {
 	struct scn_op one = *op;
@@ -286,8 +299,8 @@ static bool load(const struct scn_op *op, uint8_t *value)
 	return !self->out.signal;
 }
 
-/* A page that was not there must not be there afterwards. Private anonymous memory without a page is zero; a file can be read beside
- * the mapping; shared memory comes in and is dropped again, which costs it nothing but the entry. */
+/* A page that was not there must not be there afterwards. Private anonymous memory without a page is zero; a file can
+ * be read beside the mapping; shared memory comes in and is dropped again, which costs it nothing but the entry. */
 static int peek(const struct scn_op *op, uint8_t *value)
 {
 	void *page = (void *)(op->addr & ~(SCN_PAGE - 1UL));

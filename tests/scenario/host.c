@@ -231,7 +231,8 @@ static int make_file(struct host *h, const struct scn_op *op)
 	else
 		h->nr_files++;
 	snprintf(h->files[i].name, sizeof(h->files[i].name), "%s", op->file);
-	snprintf(h->files[i].path, sizeof(h->files[i].path), "%.200s/minflt-scenario-XXXXXX", dir && *dir ? dir : "/var/tmp");
+	snprintf(h->files[i].path, sizeof(h->files[i].path), "%.200s/minflt-scenario-XXXXXX",
+		 dir && *dir ? dir : "/var/tmp");
 	fd = mkostemp(h->files[i].path, O_CLOEXEC);
 	if (fd < 0) {
 		h->files[i].path[0] = 0;

@@ -8,9 +8,10 @@
  *   writes an operation into the block, wakes  ---->  counters; the one system call or the accesses; counters
  *   reads the outcome                          <----  writes the outcome, wakes
  *
- * What is measured are the process's own faults, so the process must not take any for its own sake: everything that it uses lies in the shared block,
- * in initialised data or on its stack, and is touched once after each fork (warm_up). None of that is memory that the engine manages when
- * the program runs under `minflt run`; there the faults of ordinary memory are counted by the engine, all others by the kernel.
+ * What is measured are the process's own faults, so the process must not take any for its own sake: everything that it
+ * uses lies in the shared block, in initialised data or on its stack, and is touched once after each fork (warm_up).
+ * None of that is memory that the engine manages when the program runs under `minflt run`; there the faults of ordinary
+ * memory are counted by the engine, all others by the kernel.
  */
 #ifndef MF_SCENARIO_HOST_H
 #define MF_SCENARIO_HOST_H

@@ -2,8 +2,8 @@
  *
  * parse.c - one pass, line by line, word by word.
  *
- * A verb is a row of `verbs`: its word and the codes of its operands, each of which is one case of operand(). Names have to be introduced
- * before they are used, whatever process introduced them.
+ * A verb is a row of `verbs`: its word and the codes of its operands, each of which is one case of operand(). Names
+ * have to be introduced before they are used, whatever process introduced them.
  */
 #include "tests/scenario/parse.h"
 
@@ -16,7 +16,8 @@
 
 /* Operand codes:  F file, to be made   f file    A area, to be made   a area    P process, to be made   p process
  *                 o offset   l length (len)   ? length, may be left out   L length (new_len)   n count   v byte value
- *                 r protection   s sharing   b backing   m options of mmap   M options of mremap   d advice   e what is expected */
+ *                 r protection   s sharing   b backing   m options of mmap   M options of mremap   d advice
+ *                 e what is expected */
 static const struct verb {
 	const char *word;
 	enum scn_verb verb;
@@ -55,10 +56,20 @@ static const struct name_value kernels[] = {
 };
 
 static const struct name_value advices[] = {
-	{ "normal", SCN_NORMAL }, { "random", SCN_RANDOM }, { "sequential", SCN_SEQUENTIAL }, { "willneed", SCN_WILLNEED },
-	{ "dontneed", SCN_DONTNEED }, { "free", SCN_FREE }, { "pageout", SCN_PAGEOUT }, { "cold", SCN_COLD_PAGES },
-	{ "populate_read", SCN_POPULATE_READ }, { "populate_write", SCN_POPULATE_WRITE }, { "dontfork", SCN_DONTFORK },
-	{ "dofork", SCN_DOFORK }, { "wipeonfork", SCN_WIPEONFORK }, { "keeponfork", SCN_KEEPONFORK },
+	{ "normal", SCN_NORMAL },
+	{ "random", SCN_RANDOM },
+	{ "sequential", SCN_SEQUENTIAL },
+	{ "willneed", SCN_WILLNEED },
+	{ "dontneed", SCN_DONTNEED },
+	{ "free", SCN_FREE },
+	{ "pageout", SCN_PAGEOUT },
+	{ "cold", SCN_COLD_PAGES },
+	{ "populate_read", SCN_POPULATE_READ },
+	{ "populate_write", SCN_POPULATE_WRITE },
+	{ "dontfork", SCN_DONTFORK },
+	{ "dofork", SCN_DOFORK },
+	{ "wipeonfork", SCN_WIPEONFORK },
+	{ "keeponfork", SCN_KEEPONFORK },
 };
 
 static const struct name_value map_options[] = {
@@ -66,15 +77,17 @@ static const struct name_value map_options[] = {
 };
 
 static const struct name_value expectations[] = {
-	{ "byte", SCN_EXPECT_BYTE }, { "minflt", SCN_EXPECT_MINFLT }, { "majflt", SCN_EXPECT_MAJFLT }, { "rss", SCN_EXPECT_RSS },
-	{ "signal", SCN_EXPECT_SIGNAL }, { "ok", SCN_EXPECT_OK }, { "error", SCN_EXPECT_ERROR },
+	{ "byte", SCN_EXPECT_BYTE },   { "minflt", SCN_EXPECT_MINFLT }, { "majflt", SCN_EXPECT_MAJFLT },
+	{ "rss", SCN_EXPECT_RSS },     { "signal", SCN_EXPECT_SIGNAL }, { "ok", SCN_EXPECT_OK },
+	{ "error", SCN_EXPECT_ERROR },
 };
 
 static const struct name_value errors[] = {
-	{ "EPERM", EPERM }, { "ENOENT", ENOENT }, { "EINTR", EINTR }, { "EIO", EIO }, { "EBADF", EBADF }, { "EAGAIN", EAGAIN },
-	{ "ENOMEM", ENOMEM }, { "EACCES", EACCES }, { "EFAULT", EFAULT }, { "EBUSY", EBUSY }, { "EEXIST", EEXIST }, { "ENODEV", ENODEV },
-	{ "EINVAL", EINVAL }, { "EFBIG", EFBIG }, { "ENOSPC", ENOSPC }, { "ENOSYS", ENOSYS }, { "EOVERFLOW", EOVERFLOW },
-	{ "EOPNOTSUPP", EOPNOTSUPP },
+	{ "EPERM", EPERM },         { "ENOENT", ENOENT },         { "EINTR", EINTR },   { "EIO", EIO },
+	{ "EBADF", EBADF },         { "EAGAIN", EAGAIN },         { "ENOMEM", ENOMEM }, { "EACCES", EACCES },
+	{ "EFAULT", EFAULT },       { "EBUSY", EBUSY },           { "EEXIST", EEXIST }, { "ENODEV", ENODEV },
+	{ "EINVAL", EINVAL },       { "EFBIG", EFBIG },           { "ENOSPC", ENOSPC }, { "ENOSYS", ENOSYS },
+	{ "EOVERFLOW", EOVERFLOW }, { "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 /* Names introduced so far, of one kind. */
@@ -377,7 +390,8 @@ static bool mmap_options(struct parser *p, struct scn_stmt *s)
 		} else if (find_choice(w, map_options, SIZEOF_ARRAY(map_options), &bit) && !(s->flags & bit)) {
 			s->flags |= bit;
 		} else {
-			return wrong(p, w, "at ADDR, growsdown, populate, noreserve (each once) or the end of the line");
+			return wrong(p, w,
+				     "at ADDR, growsdown, populate, noreserve (each once) or the end of the line");
 		}
 	}
 	return true;
@@ -445,8 +459,8 @@ static bool expectation(struct parser *p, struct scn_stmt *s)
 	s->expect = kind;
 	switch (s->expect) {
 	case SCN_EXPECT_BYTE:
-		return old_name(p, &p->areas, "the name of an area made before", s->name) && number(p, "an offset", true, &s->off) &&
-		       byte_value(p, &s->value);
+		return old_name(p, &p->areas, "the name of an area made before", s->name) &&
+		       number(p, "an offset", true, &s->off) && byte_value(p, &s->value);
 	case SCN_EXPECT_MINFLT:
 	case SCN_EXPECT_MAJFLT:
 		return number(p, "a number of faults", false, &s->len);
@@ -689,8 +703,9 @@ const char *scn_errno_name(int error)
 const char *scn_signal_name(enum scn_signal signal)
 {
 	static const char *const names[] = {
-		[SCN_NO_SIGNAL] = "no signal", [SCN_SEGV_MAPERR] = "SIGSEGV MAPERR", [SCN_SEGV_ACCERR] = "SIGSEGV ACCERR",
-		[SCN_BUS_ADRERR] = "SIGBUS ADRERR", [SCN_OOM] = "out of memory", [SCN_OTHER_SIGNAL] = "another signal",
+		[SCN_NO_SIGNAL] = "no signal",        [SCN_SEGV_MAPERR] = "SIGSEGV MAPERR",
+		[SCN_SEGV_ACCERR] = "SIGSEGV ACCERR", [SCN_BUS_ADRERR] = "SIGBUS ADRERR",
+		[SCN_OOM] = "out of memory",          [SCN_OTHER_SIGNAL] = "another signal",
 	};
 
 	return (unsigned)signal < SIZEOF_ARRAY(names) ? names[signal] : NULL;

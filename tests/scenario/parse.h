@@ -2,8 +2,8 @@
  *
  * parse.h - the scenario language: text in, statements out. The language itself is described in minflt-scenario(5).
  *
- * The parser knows grammar and names, not machines: what a statement does, and whether a machine can do it, is up to run.h.
- * It needs libc alone, keeps no state between calls, and takes any bytes.
+ * The parser knows grammar and names, not machines: what a statement does, and whether a machine can do it, is up to
+ * run.h. It needs libc alone, keeps no state between calls, and takes any bytes.
  */
 #ifndef MF_SCENARIO_PARSE_H
 #define MF_SCENARIO_PARSE_H
@@ -17,14 +17,31 @@
 #define SCN_MAX_TEXT (16u << 20) /* a longer file is refused: it is no scenario */
 
 enum scn_verb {
-	SCN_FILE, SCN_WARM, SCN_COLD, SCN_TRUNCATE,
-	SCN_MMAP, SCN_MUNMAP, SCN_MPROTECT, SCN_MREMAP, SCN_MADVISE, SCN_MSYNC, SCN_MLOCK, SCN_MUNLOCK, SCN_REMAP_FILE_PAGES, SCN_BRK,
-	SCN_READ, SCN_WRITE,
-	SCN_FORK, SCN_EXIT, SCN_RECLAIM, SCN_MARK, SCN_EXPECT,
+	SCN_FILE,
+	SCN_WARM,
+	SCN_COLD,
+	SCN_TRUNCATE,
+	SCN_MMAP,
+	SCN_MUNMAP,
+	SCN_MPROTECT,
+	SCN_MREMAP,
+	SCN_MADVISE,
+	SCN_MSYNC,
+	SCN_MLOCK,
+	SCN_MUNLOCK,
+	SCN_REMAP_FILE_PAGES,
+	SCN_BRK,
+	SCN_READ,
+	SCN_WRITE,
+	SCN_FORK,
+	SCN_EXIT,
+	SCN_RECLAIM,
+	SCN_MARK,
+	SCN_EXPECT,
 };
 
-/* For whom a statement counts: sets of these. 2.0, 2.6 and 5 are the engine's generations on the software machine; `host` is the kernel of
- * this machine; `uffd` is the engine under a real program, through userfaultfd. */
+/* For whom a statement counts: sets of these. 2.0, 2.6 and 5 are the engine's generations on the software machine;
+ * `host` is the kernel of this machine; `uffd` is the engine under a real program, through userfaultfd. */
 enum scn_kernel {
 	SCN_2_0 = 1 << 0, SCN_2_6 = 1 << 1, SCN_5 = 1 << 2, SCN_HOST = 1 << 3, SCN_UFFD = 1 << 4,
 	SCN_ALL_KERNELS = (1 << 5) - 1,
@@ -44,7 +61,13 @@ enum scn_advice {
 };
 
 enum scn_expect {
-	SCN_EXPECT_BYTE, SCN_EXPECT_MINFLT, SCN_EXPECT_MAJFLT, SCN_EXPECT_RSS, SCN_EXPECT_SIGNAL, SCN_EXPECT_OK, SCN_EXPECT_ERROR,
+	SCN_EXPECT_BYTE,
+	SCN_EXPECT_MINFLT,
+	SCN_EXPECT_MAJFLT,
+	SCN_EXPECT_RSS,
+	SCN_EXPECT_SIGNAL,
+	SCN_EXPECT_OK,
+	SCN_EXPECT_ERROR,
 };
 
 enum scn_signal { SCN_NO_SIGNAL, SCN_SEGV_MAPERR, SCN_SEGV_ACCERR, SCN_BUS_ADRERR, SCN_OOM, SCN_OTHER_SIGNAL };
@@ -56,8 +79,8 @@ struct scn_stmt {
 	char process[SCN_NAME_MAX + 1];  /* in which it runs */
 	char name[SCN_NAME_MAX + 1];     /* area, file or process that it speaks of */
 	char file[SCN_NAME_MAX + 1];     /* mmap: the file behind it, "" for anonymous memory */
-	int64_t off;                     /* offset in the area (may be negative); brk: the delta; mmap: offset in the file */
-	int64_t len;                     /* bytes; mremap: the old length; reclaim, expect minflt/majflt/rss: the number */
+	int64_t off; /* offset in the area (may be negative); brk: the delta; mmap: offset in the file */
+	int64_t len; /* bytes; mremap: the old length; reclaim, expect minflt/majflt/rss: the number */
 	int64_t new_len;                 /* mremap: the new length; remap_file_pages: the page offset */
 	uint64_t at;                     /* with SCN_AT */
 	unsigned prot, flags;            /* sets of scn_prot, scn_map_flag */
@@ -66,7 +89,7 @@ struct scn_stmt {
 	enum scn_expect expect;
 	enum scn_signal signal;
 	int error;                       /* expect error: the errno value */
-	const char *text;                /* the statement as written, NUL-terminated, without comment and surrounding blanks */
+	const char *text; /* the statement as written, NUL-terminated, without comment and surrounding blanks */
 };
 
 struct scn {
@@ -80,7 +103,8 @@ struct scn_error {
 	char message[200];     /* "expected ..., not '...'" */
 };
 
-/* => 0: *out is to be released by scn_free(); -EINVAL: *err says what was expected where; -ENOMEM; -EFBIG (*err says so too).
+/* => 0: *out is to be released by scn_free(); -EINVAL: *err says what was expected where; -ENOMEM; -EFBIG (*err says so
+ * too).
  * => on failure *out holds nothing. `text` need not be NUL-terminated and is not kept. */
 int scn_parse(const char *text, size_t len, struct scn *out, struct scn_error *err);
 void scn_free(struct scn *scn);

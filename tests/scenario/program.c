@@ -44,8 +44,8 @@ static void watch(void *arg, const struct scn_stmt *stmt, const struct scn_outco
 	struct session *s = arg;
 	char line[600];
 
-	snprintf(line, sizeof(line), "%5u  %s: %.300s  -> %llu minor, %llu major%s%s%s%s", stmt->line, stmt->process, stmt->text,
-		 (unsigned long long)o->min_flt, (unsigned long long)o->maj_flt, o->signal ? ", " : "",
+	snprintf(line, sizeof(line), "%5u  %s: %.300s  -> %llu minor, %llu major%s%s%s%s", stmt->line, stmt->process,
+		 stmt->text, (unsigned long long)o->min_flt, (unsigned long long)o->maj_flt, o->signal ? ", " : "",
 		 o->signal ? scn_signal_name(o->signal) : "", o->error ? ", " : "", o->error ? strerror(o->error) : "");
 	say(s, line);
 }
@@ -86,7 +86,8 @@ static char *read_whole(const char *path, size_t *len)
 static void result(struct session *s, bool ok, const char *skip)
 {
 	if (s->tap)
-		printf("%s %u - %s%s%s\n", ok ? "ok" : "not ok", ++s->nr, s->file, skip ? " # SKIP " : "", skip ? skip : "");
+		printf("%s %u - %s%s%s\n", ok ? "ok" : "not ok", ++s->nr, s->file, skip ? " # SKIP " : "",
+		       skip ? skip : "");
 	else
 		printf("%s: %s: %s\n", s->params->name, s->file, skip ? "skipped" : ok ? "passed" : "FAILED");
 	fflush(stdout);
@@ -108,9 +109,11 @@ static void one_file(struct session *s, const char *path)
 	s->reason[0] = 0;
 	if (!text || scn_parse(text, len, &scn, &err)) {
 		if (text)
-			snprintf(line, sizeof(line), "%s: %.400s:%u:%u: %s", s->params->name, path, err.line, err.column, err.message);
+			snprintf(line, sizeof(line), "%s: %.400s:%u:%u: %s", s->params->name, path, err.line,
+				 err.column, err.message);
 		else
-			snprintf(line, sizeof(line), "%s: %.400s: can't be read: %s", s->params->name, path, strerror(errno));
+			snprintf(line, sizeof(line), "%s: %.400s: can't be read: %s", s->params->name, path,
+				 strerror(errno));
 		say(s, line);
 		s->syntax++;
 		result(s, false, NULL);
@@ -176,13 +179,17 @@ int scn_main(const struct scn_main_params *params, int argc, char **argv, int fi
 		} else if (!strcmp(argv[first], "-v")) {
 			s.verbose = true;
 		} else {
-			fprintf(stderr, "%s: unknown option %s; usage: %s [--tap] [--strict] [--no-counts] [-v] FILE|DIRECTORY...\n", params->name,
-				argv[first], params->name);
+			fprintf(stderr,
+				"%s: unknown option %s; usage: %s [--tap] [--strict] [--no-counts] [-v] "
+				"FILE|DIRECTORY...\n",
+				params->name, argv[first], params->name);
 			return 2;
 		}
 	}
 	if (first >= argc) {
-		fprintf(stderr, "%s: no scenario given; usage: %s [--tap] [--strict] [--no-counts] [-v] FILE|DIRECTORY...\n", params->name, params->name);
+		fprintf(stderr,
+			"%s: no scenario given; usage: %s [--tap] [--strict] [--no-counts] [-v] FILE|DIRECTORY...\n",
+			params->name, params->name);
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

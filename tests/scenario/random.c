@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * scenario-random - random scenarios of anonymous memory, on the engine over the software MMU and on the kernel of this host, side by side.
+ * scenario-random - random scenarios of anonymous memory, on the engine over the software MMU and on the kernel of this
+ * host, side by side.
  *
  *   scenario-random N SEED     sequence i has the seed SEED + i; a failing one is repeated by scenario-random 1 SEED+i
  *
- * After each statement these must be equal: the error of a call; the signal, its code and address; the bytes read; the faults. Half of the sequences
- * let the engine evict pages as well (`only 5 reclaim`), some of them on hardware without young and dirty bits: there all but the faults must be equal.
- * A sequence that differs is shrunk, by leaving out statements while it still differs, and printed as a scenario.
+ * After each statement these must be equal: the error of a call; the signal, its code and address; the bytes read; the
+ * faults. Half of the sequences let the engine evict pages as well (`only 5 reclaim`), some of them on hardware without
+ * young and dirty bits: there all but the faults must be equal. A sequence that differs is shrunk, by leaving out
+ * statements while it still differs, and printed as a scenario.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -62,7 +64,8 @@ static unsigned below(struct sequence *q, unsigned n)
 }
 
 /* `in NAME:` is put before it unless the process is main. */
-__attribute__((format(printf, 3, 4))) static void emit(struct sequence *q, const struct model_process *p, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void emit(struct sequence *q, const struct model_process *p,
+						       const char *format, ...)
 {
 	char *line = q->lines[q->nr];
 	int n = 0;
@@ -105,8 +108,8 @@ static void make_area(struct sequence *q, struct model_process *p, unsigned i)
 		a->stack = true;
 		emit(q, p, "mmap %s %uP rw private anon growsdown", area_name(p, i), a->pages);
 	} else {
-		emit(q, p, "mmap %s %uP %s private anon%s%s", area_name(p, i), a->pages, kind < 7 ? "rw" : random_prot(q),
-		     below(q, 6) ? "" : " populate", below(q, 8) ? "" : " noreserve");
+		emit(q, p, "mmap %s %uP %s private anon%s%s", area_name(p, i), a->pages,
+		     kind < 7 ? "rw" : random_prot(q), below(q, 6) ? "" : " populate", below(q, 8) ? "" : " noreserve");
 	}
 }
 
@@ -136,14 +139,15 @@ static void access(struct sequence *q, struct model_process *p, unsigned i)
 static void advise(struct sequence *q, struct model_process *p, unsigned i)
 {
 	static const char *const advices[] = {
-		"dontneed", "dontneed", "dontneed", "populate_read", "populate_write", "dontfork", "dofork", "wipeonfork", "keeponfork",
-		"willneed", "random", "normal",
+		"dontneed", "dontneed",   "dontneed",   "populate_read", "populate_write", "dontfork",
+		"dofork",   "wipeonfork", "keeponfork", "willneed",      "random",         "normal",
 	};
 	unsigned len;
 	int off;
 
 	range(q, &p->areas[i], &off, &len);
-	emit(q, p, "madvise %s %dP %uP %s", area_name(p, i), off, len, advices[below(q, sizeof(advices) / sizeof(advices[0]))]);
+	emit(q, p, "madvise %s %dP %uP %s", area_name(p, i), off, len,
+	     advices[below(q, sizeof(advices) / sizeof(advices[0]))]);
 }
 
 static void remap(struct sequence *q, struct model_process *p, unsigned i)
@@ -154,7 +158,8 @@ static void remap(struct sequence *q, struct model_process *p, unsigned i)
 	if (a->stack || a->heap)
 		return;
 	if (below(q, 3)) {
-		emit(q, p, "mremap %s 0 %uP %uP%s", area_name(p, i), a->pages, new_pages, below(q, 2) ? " maymove" : "");
+		emit(q, p, "mremap %s 0 %uP %uP%s", area_name(p, i), a->pages, new_pages,
+		     below(q, 2) ? " maymove" : "");
 		a->pages = new_pages > a->pages ? new_pages : a->pages;
 	} else {
 		unsigned len;
@@ -312,21 +317,22 @@ struct session {
 
 static void describe(char *to, size_t len, const struct scn_outcome *o)
 {
-	snprintf(to, len, "%s%s%s at byte %#lx, bytes %#llx, %llu minor, %llu major", o->error ? scn_errno_name(o->error) : "", o->error ? ", " : "",
-		 scn_signal_name(o->signal), o->at, (unsigned long long)o->sum, (unsigned long long)o->min_flt,
-		 (unsigned long long)o->maj_flt);
+	snprintf(to, len, "%s%s%s at byte %#lx, bytes %#llx, %llu minor, %llu major",
+		 o->error ? scn_errno_name(o->error) : "", o->error ? ", " : "", scn_signal_name(o->signal), o->at,
+		 (unsigned long long)o->sum, (unsigned long long)o->min_flt, (unsigned long long)o->maj_flt);
 }
 
 static bool equal(const struct record *a, const struct record *b, bool faults_too)
 {
 	const struct scn_outcome *x = &a->outcome, *y = &b->outcome;
 
-	return a->line == b->line && x->error == y->error && x->signal == y->signal && x->at == y->at && x->sum == y->sum &&
-	       (!faults_too || (x->min_flt == y->min_flt && x->maj_flt == y->maj_flt));
+	return a->line == b->line && x->error == y->error && x->signal == y->signal && x->at == y->at &&
+	       x->sum == y->sum && (!faults_too || (x->min_flt == y->min_flt && x->maj_flt == y->maj_flt));
 }
 
 /* => 1 they differ: *line and `how` tell; 0 equal; -1 it could not be run */
-static int compare(struct session *s, const struct sequence *q, const struct scn *scn, unsigned *line, char *how, size_t how_len)
+static int compare(struct session *s, const struct sequence *q, const struct scn *scn, unsigned *line, char *how,
+		   size_t how_len)
 {
 	struct soft_params sp = SOFT_DEFAULTS;
 	struct scn_run_params run = { .ignore_expect = true, .watch = note, .complain = complain };
@@ -431,7 +437,8 @@ static void report(struct session *s, const struct sequence *q, uint64_t seed)
 	if (try(s, q, keep, &line, how, sizeof(how)) != 1)
 		snprintf(how, sizeof(how), "it does not differ every time");
 	text = text_of(q, keep);
-	printf("# seed %llu: the machines differ%s: %s\n", (unsigned long long)seed, q->caps == SOFT_ALL_CAPS ? "" : " (without young and dirty bits)", how);
+	printf("# seed %llu: the machines differ%s: %s\n", (unsigned long long)seed,
+	       q->caps == SOFT_ALL_CAPS ? "" : " (without young and dirty bits)", how);
 	printf("# in line %u of:\n%s\n", line, text);
 	free(text);
 }
@@ -475,15 +482,18 @@ int main(int argc, char **argv)
 	seed = strtoull(argv[2], NULL, 0);
 	s.host = host_create();
 	if (!s.host || host_machine_here(s.host) != &host_machine) {
-		fprintf(stderr, "scenario-random: compares with the kernel of this host, so it must not run under `minflt run`\n");
+		fprintf(stderr, "scenario-random: compares with the kernel of this host, so it must not run under "
+				"`minflt run`\n");
 		return 1;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (uint64_t i = 0; i < nr; i++)
 		one_sequence(&s, seed + i);
-	printf("%llu sequences from seed %llu: %llu statements, %llu faults, %llu signals, %llu errors, %llu divergences\n",
-	       (unsigned long long)nr, (unsigned long long)seed, (unsigned long long)s.nr_statements, (unsigned long long)s.nr_faults,
-	       (unsigned long long)s.nr_signals, (unsigned long long)s.nr_errors, (unsigned long long)s.nr_divergences);
+	printf("%llu sequences from seed %llu: %llu statements, %llu faults, %llu signals, %llu errors, %llu "
+	       "divergences\n",
+	       (unsigned long long)nr, (unsigned long long)seed, (unsigned long long)s.nr_statements,
+	       (unsigned long long)s.nr_faults, (unsigned long long)s.nr_signals, (unsigned long long)s.nr_errors,
+	       (unsigned long long)s.nr_divergences);
 	host_destroy(s.host);
 	return s.nr_divergences ? 1 : 0;
 }

@@ -51,7 +51,8 @@ static unsigned long page_up(unsigned long x)
 	return (x + SCN_PAGE - 1) & ~(SCN_PAGE - 1UL);
 }
 
-__attribute__((format(printf, 3, 4))) static void complain(struct run *r, const struct scn_stmt *s, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void complain(struct run *r, const struct scn_stmt *s, const char *format,
+							   ...)
 {
 	char text[400];
 	va_list ap;
@@ -139,7 +140,8 @@ static unsigned long plan_place(struct run *r, size_t len, bool growsdown)
 /* ---- statements -------------------------------------------------------------------------------------------------- */
 
 /* => false: the scenario can't go on */
-static bool perform(struct run *r, const struct scn_stmt *s, unsigned process, const struct scn_op *op, struct scn_outcome *out)
+static bool perform(struct run *r, const struct scn_stmt *s, unsigned process, const struct scn_op *op,
+		    struct scn_outcome *out)
 {
 	const char *why = r->m->unsupported(r->p->ctx, op);
 	struct process *p = &r->processes[process];
@@ -163,9 +165,18 @@ static bool perform(struct run *r, const struct scn_stmt *s, unsigned process, c
 static void op_fill(struct scn_op *op, const struct scn_stmt *s, const struct area *a)
 {
 	*op = (struct scn_op){
-		.verb = s->verb, .addr = a ? a->base + (unsigned long)s->off : 0, .len = (size_t)s->len, .new_len = (size_t)s->new_len,
-		.to = s->at, .prot = s->prot, .flags = s->flags | (a && a->shared ? SCN_SHARED : 0), .value = s->value, .advice = s->advice,
-		.file = a ? a->file : "", .file_off = a ? a->file_off + s->off : 0, .plain = a && a->plain,
+		.verb = s->verb,
+		.addr = a ? a->base + (unsigned long)s->off : 0,
+		.len = (size_t)s->len,
+		.new_len = (size_t)s->new_len,
+		.to = s->at,
+		.prot = s->prot,
+		.flags = s->flags | (a && a->shared ? SCN_SHARED : 0),
+		.value = s->value,
+		.advice = s->advice,
+		.file = a ? a->file : "",
+		.file_off = a ? a->file_off + s->off : 0,
+		.plain = a && a->plain,
 	};
 }
 
@@ -194,8 +205,10 @@ static bool do_mmap(struct run *r, const struct scn_stmt *s, unsigned process, s
 	return true;
 }
 
-/* In place first; where that is impossible, to the next place of the plan: a kernel's own choice could not be foreseen. */
-static bool do_mremap(struct run *r, const struct scn_stmt *s, unsigned process, struct area *a, struct scn_outcome *out)
+/* In place first; where that is impossible, to the next place of the plan: a kernel's own choice could not be foreseen.
+ */
+static bool do_mremap(struct run *r, const struct scn_stmt *s, unsigned process, struct area *a,
+		      struct scn_outcome *out)
 {
 	struct scn_op op;
 
@@ -229,7 +242,9 @@ static bool do_brk(struct run *r, const struct scn_stmt *s, unsigned process, st
 	op.addr = p->brk + (unsigned long)s->off;
 	op.plain = true;
 	if (op.addr < p->heap) {
-		*out = (struct scn_outcome){ .error = ENOMEM }; /* below it is the heap of malloc, whose end a kernel would move */
+		*out = (struct scn_outcome){
+			.error = ENOMEM
+		}; /* below it is the heap of malloc, whose end a kernel would move */
 		return true;
 	}
 	if (!perform(r, s, process, &op, out) || out->error)
@@ -248,7 +263,9 @@ static bool do_fork(struct run *r, const struct scn_stmt *s, unsigned process, s
 	struct scn_op op;
 
 	if (r->nr_processes == SCN_MAX_PROCESSES || find_process(r, s->name) >= 0) {
-		fail(r, s, r->nr_processes == SCN_MAX_PROCESSES ? "more than 64 processes" : "a process of this name is running");
+		fail(r, s,
+		     r->nr_processes == SCN_MAX_PROCESSES ? "more than 64 processes"
+							  : "a process of this name is running");
 		return false;
 	}
 	op_fill(&op, s, NULL);
@@ -489,7 +506,8 @@ enum scn_verdict scn_run(const struct scn *scn, const struct scn_run_params *par
 	} else {
 		unsigned long heap = r->m->heap(params->ctx, 0);
 
-		note_range(r, heap, 1); /* the heap's mapping belongs to the areas from the start: others may use it before */
+		note_range(r, heap,
+			   1); /* the heap's mapping belongs to the areas from the start: others may use it before */
 		mark(r);
 		all(r, scn);
 	}

@@ -4,9 +4,11 @@
  *
  * What is common to all machines lives here, so that a scenario means the same everywhere:
  *
- *   - The plan of addresses. An area without `at` stands at the next multiple of 2 MiB from 1 GiB on, at least 1 MiB behind the one before (a growsdown
- *     area: 16 MiB), in every process and on every machine. So mappings merge, grow and collide alike.
- *   - Names: areas belong to a process and are copied by fork. After `mremap A OFF ..` that moved, OFF of A is the first byte of what moved.
+ *   - The plan of addresses. An area without `at` stands at the next multiple of 2 MiB from 1 GiB on, at least 1 MiB
+ *     behind the one before (a growsdown area: 16 MiB), in every process and on every machine. So mappings merge, grow
+ *     and collide alike.
+ *   - Names: areas belong to a process and are copied by fork. After `mremap A OFF ..` that moved, OFF of A is the
+ *     first byte of what moved.
  *   - Counters: the faults of a statement are added to the process that it ran in; `mark` sets all of them to zero.
  *
  * A machine does single operations in numbered processes (0: main) and knows nothing of names.
@@ -31,14 +33,14 @@ struct scn_op {
 	enum scn_advice advice;
 	const char *file;     /* mmap, file, warm, cold, truncate; "" for anonymous memory */
 	int64_t file_off;
-	bool plain;           /* the area is ordinary private anonymous memory: not shared, no file, not growsdown, not executable */
+	bool plain;           /* ordinary private anonymous memory: not growsdown, not executable */
 	unsigned child;       /* fork, exit: the process */
 };
 
 struct scn_outcome {
 	int error;              /* a call: 0 or an errno value */
 	enum scn_signal signal; /* an access */
-	unsigned long at;       /* the address that the signal reported; to scn_watch: counted from the first byte of the access */
+	unsigned long at;       /* the address that the signal reported; to scn_watch: from the access's first byte on */
 	uint64_t min_flt, maj_flt;
 	uint64_t sum;           /* a hash of the bytes read */
 	unsigned long result;   /* mremap: where it stands now */
@@ -57,9 +59,11 @@ struct scn_machine {
 	const char *(*unsupported)(void *ctx, const struct scn_op *op);
 	/* => 0: *out tells what happened; -errno: the machine itself failed, and message() says how */
 	int (*run)(void *ctx, unsigned process, const struct scn_op *op, struct scn_outcome *out);
-	/* The byte at addr, without a fault that counts. `area` tells what is behind it (file, file_off of addr). => 0, -EFAULT nothing is mapped there */
+	/* The byte at addr, without a fault that counts. `area` tells what is behind it (file, file_off of addr). => 0,
+	 * -EFAULT nothing is mapped there */
 	int (*peek)(void *ctx, unsigned process, const struct scn_op *area, uint8_t *value);
-	/* Resident pages of the process in mappings that touch one of the ranges; zero pages don't count. => < 0: -errno */
+	/* Resident pages of the process in mappings that touch one of the ranges; zero pages don't count. => < 0:
+	 * -errno */
 	long (*rss)(void *ctx, unsigned process, const struct scn_range *ranges, size_t nr);
 	/* The initial break, page aligned. */
 	unsigned long (*heap)(void *ctx, unsigned process);
@@ -86,7 +90,8 @@ struct scn_run_params {
 	void *arg;
 };
 
-/* Starts the machine, runs the scenario, finishes the machine. SCN_SKIPPED and SCN_BROKEN have told why through complain(). */
+/* Starts the machine, runs the scenario, finishes the machine. SCN_SKIPPED and SCN_BROKEN have told why through
+ * complain(). */
 enum scn_verdict scn_run(const struct scn *scn, const struct scn_run_params *params);
 
 /* ---- a program around it ----------------------------------------------------------------------------------------- */
@@ -97,7 +102,8 @@ struct scn_main_params {
 	void *ctx;
 };
 
-/* FILE or directory (all its *.scn, sorted) arguments, of which argv[first] is the first; --tap, --strict, --no-counts and -v may stand before.
+/* FILE or directory (all its *.scn, sorted) arguments, of which argv[first] is the first; --tap, --strict, --no-counts
+ * and -v may stand before.
  * => exit status: 0 all passed (or some skipped), 1 one failed, 2 usage or syntax, 77 all skipped */
 int scn_main(const struct scn_main_params *params, int argc, char **argv, int first);
 

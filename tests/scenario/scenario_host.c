@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * scenario-host - scenarios as real system calls: the kernel of this host, or, under `minflt run`, the engine through userfaultfd.
+ * scenario-host - scenarios as real system calls: the kernel of this host, or, under `minflt run`, the engine through
+ * userfaultfd.
  */
 #include <stdio.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * scenario-soft - scenarios on the engine over the software MMU: every geometry, any number of frames, hardware with and without young and dirty bits.
+ * scenario-soft - scenarios on the engine over the software MMU: every geometry, any number of frames, hardware with
+ * and without young and dirty bits.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,8 @@ static const struct {
 	const char *word;
 	unsigned caps;
 } caps[] = {
-	{ "young", MACHINE_YOUNG }, { "dirty", MACHINE_DIRTY }, { "readonly", MACHINE_READONLY }, { "alias", MACHINE_ALIAS },
-	{ "zero-page", MACHINE_ZERO_PAGE },
+	{ "young", MACHINE_YOUNG }, { "dirty", MACHINE_DIRTY },         { "readonly", MACHINE_READONLY },
+	{ "alias", MACHINE_ALIAS }, { "zero-page", MACHINE_ZERO_PAGE },
 };
 
 /* "young,dirty,..." => false: an unknown word */
@@ -38,7 +39,8 @@ static bool parse_caps(char *list, unsigned *out)
 static int usage(void)
 {
 	fprintf(stderr, "usage: scenario-soft [--arch i386|arm|x86_64|x86_64-5|sv39|sv48] [--frames N]\n"
-			"                     [--caps young,dirty,readonly,alias,zero-page] [--tap] [--strict] [--no-counts] [-v]\n"
+			"                     [--caps young,dirty,readonly,alias,zero-page] [--tap] [--strict] "
+			"[--no-counts] [-v]\n"
 			"                     FILE|DIRECTORY...\n");
 	return 2;
 }

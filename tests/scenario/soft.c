@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * soft.c - processes as address spaces of the engine; every equation of its invariants holds after every step. See soft.h.
+ * soft.c - processes as address spaces of the engine; every equation of its invariants holds after every step. See
+ * soft.h.
  */
 #include "tests/scenario/soft.h"
 
@@ -99,8 +100,13 @@ static int start(void *ctx)
 {
 	struct soft *s = ctx;
 	const struct mm_params params = {
-		.geometry = mm_geometry_find(s->params.arch), .nr_frames = s->params.nr_frames, .nr_swap_slots = s->params.nr_slots,
-		.swap = &slot_ops, .swap_ctx = s, .anon_around = 1, .swapin_around = 1,
+		.geometry = mm_geometry_find(s->params.arch),
+		.nr_frames = s->params.nr_frames,
+		.nr_swap_slots = s->params.nr_slots,
+		.swap = &slot_ops,
+		.swap_ctx = s,
+		.anon_around = 1,
+		.swapin_around = 1,
 	};
 	int err;
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * soft.h - the machine that is the engine over the software MMU, in this process: an mm_struct a process, swap in ordinary memory.
+ * soft.h - the machine that is the engine over the software MMU, in this process: an mm_struct a process, swap in
+ * ordinary memory.
  *
- * The engine's calls expect that somebody has judged the arguments before, as the host does for it elsewhere: here that is soft_calls.c,
- * by the rules of Linux.
+ * The engine's calls expect that somebody has judged the arguments before, as the host does for it elsewhere: here that
+ * is soft_calls.c, by the rules of Linux.
  */
 #ifndef MF_SCENARIO_SOFT_H
 #define MF_SCENARIO_SOFT_H
@@ -27,7 +28,8 @@ void soft_destroy(struct soft *soft);
 extern const struct scn_machine soft_machine;               /* ctx: what soft_create() gave */
 
 /* soft_calls.c: a system call on `mm`. => 0 or an errno value; *result as in struct scn_outcome */
-int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap, unsigned long *result);
+int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap,
+	      unsigned long *result);
 /* read and write */
 void soft_access(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out);
 

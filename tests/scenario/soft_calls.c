@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * soft_calls.c - mmap, munmap, mprotect, mremap, madvise, mlock, brk on an mm_struct: which arguments are refused, and what has been done
- * by then.
+ * soft_calls.c - mmap, munmap, mprotect, mremap, madvise, mlock, brk on an mm_struct: which arguments are refused, and
+ * what has been done by then.
  *
  *   call       a hole in the range                      then
  *   munmap     is passed over                           0
@@ -18,8 +18,8 @@
 
 #define MAY_FLAGS (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC)
 
-/* Memory that the kernel has promised (overcommit accounting). The engine promises nothing, but mappings that differ in this flag don't merge, and what has
- * merged decides what fork copies and what mremap refuses. */
+/* Memory that the kernel has promised (overcommit accounting). The engine promises nothing, but mappings that differ in
+ * this flag don't merge, and what has merged decides what fork copies and what mremap refuses. */
 #define VM_ACCOUNT 0x00100000UL
 
 static unsigned long page_up(unsigned long x)
@@ -116,7 +116,8 @@ static int call_mmap(struct mm_struct *mm, const struct scn_op *op)
 		err = -EEXIST;
 	else
 		err = mmap_region(mm, op->addr, len,
-				  accounted(vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
+				  accounted(vm_prot(op->prot) | MAY_FLAGS |
+					    (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
 					    (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0)));
 	mmap_write_unlock(mm);
 	if (!err && op->flags & SCN_POPULATE)
@@ -136,8 +137,8 @@ static int call_munmap(struct mm_struct *mm, const struct scn_op *op)
 	return -err;
 }
 
-/* mmap_lock held for writing; [addr, addr+len) lies in one vma. => 0 or -errno; *locked: these pages are to be made writable now, because what is
- * locked shall not fault later */
+/* mmap_lock held for writing; [addr, addr+len) lies in one vma. => 0 or -errno; *locked: these pages are to be made
+ * writable now, because what is locked shall not fault later */
 static int protect_vma(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long set, bool *locked)
 {
 	const struct vm_area_struct *v = find_vma(mm, addr);
@@ -271,7 +272,8 @@ static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned l
 /* ---- madvise ----------------------------------------------------------------------------------------------------- */
 
 /* mmap_lock held for writing; [addr, end) lies in one vma with these flags. => 0 or -errno */
-static int advise_vma(struct mm_struct *mm, unsigned long addr, unsigned long end, unsigned long flags, enum scn_advice advice)
+static int advise_vma(struct mm_struct *mm, unsigned long addr, unsigned long end, unsigned long flags,
+		      enum scn_advice advice)
 {
 	size_t len = end - addr;
 
@@ -386,7 +388,9 @@ static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, 
 	if (end < from)
 		err = do_munmap(mm, end, from - end);
 	else if (end > from)
-		err = is_free(mm, from, end) ? mmap_region(mm, from, end - from, accounted(VM_READ | VM_WRITE | MAY_FLAGS)) : -ENOMEM;
+		err = is_free(mm, from, end)
+			      ? mmap_region(mm, from, end - from, accounted(VM_READ | VM_WRITE | MAY_FLAGS))
+			      : -ENOMEM;
 	mmap_write_unlock(mm);
 	if (!err)
 		*brk = to;
@@ -395,7 +399,8 @@ static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, 
 
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
-int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap, unsigned long *result)
+int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap,
+	      unsigned long *result)
 {
 	switch (op->verb) {
 	case SCN_MMAP: return call_mmap(mm, op);
