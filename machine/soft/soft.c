@@ -48,6 +48,7 @@ static struct {
 	struct tlb_entry tlb[NR_TLB];
 	pthread_mutex_t tlb_fill; /* entries are written by those who hold tlb_lock for reading only */
 	struct { struct mm_struct *mm; unsigned long start, end; } pin[16];
+	struct { struct mm_struct *mm; unsigned long addr; } lost;
 } soft;
 
 static const uint8_t zero_page[MACHINE_PAGE_SIZE];
@@ -238,6 +239,12 @@ void soft_pin(struct mm_struct *mm, unsigned long addr, unsigned long len, bool 
 	machine_bug(__FILE__, __LINE__, on ? "soft_pin(): more than 16 ranges" : "soft_pin(): this range was not pinned");
 }
 
+void soft_lose(struct mm_struct *mm, unsigned long addr)
+{
+	soft.lost.mm = mm;
+	soft.lost.addr = addr;
+}
+
 int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
 	if (how & MACHINE_MAP_ZERO)
@@ -253,9 +260,14 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
 void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone)
 {
 	tlb_flush(mm, addr, nr);
+	*stuck = *gone = 0;
 	for (unsigned i = 0; i < nr; i++)
-		if (pinned(mm, addr + i * PAGE_SIZE))
+		if (pinned(mm, addr + i * PAGE_SIZE)) {
 			*stuck |= 1ull << i;
+		} else if (soft.lost.mm == mm && soft.lost.addr == addr + i * PAGE_SIZE) {
+			*gone |= 1ull << i;
+			soft.lost.mm = NULL;
+		}
 }
 
 void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)

@@ -30,5 +30,7 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value);
 void soft_fail_alloc(unsigned long nth);
 /* Pages of [addr, addr+len) behave as pinned for I/O: machine_unmap reports them stuck. */
 void soft_pin(struct mm_struct *mm, unsigned long addr, unsigned long len, bool on);
+/* The page at addr was dropped behind the engine's back: the next machine_unmap() of it reports it gone. One at a time. */
+void soft_lose(struct mm_struct *mm, unsigned long addr);
 
 #endif
