@@ -30,7 +30,9 @@ def results(build):
         for line in f:
             test = json.loads(line)
             name = f"{build}: {test['name'].split(' / ')[-1]}"
-            if test["result"] in ("OK", "EXPECTEDFAIL"):
+            if test["result"] == "EXPECTEDFAIL":
+                yield "SKIP", name, "known to fail: an open fault, kept as a test"
+            elif test["result"] == "OK":
                 yield "PASS", name, ""
                 # A test of many cases says of each that it left out.
                 for said in test.get("stdout", "").splitlines():

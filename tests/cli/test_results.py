@@ -27,12 +27,13 @@ class Results(Case):
                  {"name": "slow", "result": "TIMEOUT"}, {"name": "lost", "result": "ERROR"},
                  {"name": "surprise", "result": "UNEXPECTEDPASS"}, {"name": "interrupted", "result": "INTERRUPT"},
                  {"name": "later", "result": "SKIP", "stdout": "starting\nSKIP: kernel too old\n"},
-                 {"name": "mute", "result": "SKIP"})
+                 {"name": "mute", "result": "SKIP"}, {"name": "open", "result": "EXPECTEDFAIL"})
         p = self.call("b")
         self.assertEqual(p.stdout.splitlines(), [
             "PASS\tb: good\t", "PASS\tb: partly\t", "SKIP\tb: partly\tCase.one: no root", "FAIL\tb: bad\tfail: it broke",
             "FAIL\tb: slow\ttimeout: ", "FAIL\tb: lost\terror: ", "FAIL\tb: surprise\tunexpectedpass: ",
-            "FAIL\tb: interrupted\tinterrupt: ", "SKIP\tb: later\tkernel too old", "SKIP\tb: mute\tno reason given"])
+            "FAIL\tb: interrupted\tinterrupt: ", "SKIP\tb: later\tkernel too old", "SKIP\tb: mute\tno reason given",
+            "SKIP\tb: open\tknown to fail: an open fault, kept as a test"])
 
     def test_no_log(self):
         self.assertEqual(self.call("b").stdout, "")
