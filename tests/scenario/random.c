@@ -4,6 +4,8 @@
  * host, side by side.
  *
  *   scenario-random N SEED     sequence i has the seed SEED + i; a failing one is repeated by scenario-random 1 SEED+i
+ *   scenario-random emit SEED  prints the sequence with what this host's kernel made of it as expectations: bytes,
+ *                              signals and errors, for machines that run in a process of their own (`uffd`)
  *
  * After each statement these must be equal: the error of a call; the signal, its code and address; the bytes read; the
  * faults. Half of the sequences let the engine evict pages as well (`only 5 reclaim`), some of them on hardware without
@@ -241,7 +243,7 @@ static void step(struct sequence *q)
 	} else if (what < 94 || !q->with_swap) {
 		fork_or_exit(q, p);
 	} else {
-		emit(q, NULL, "only 5");
+		emit(q, NULL, "only 5 uffd");
 		if (below(q, 2))
 			emit(q, NULL, "reclaim %u", 1 + below(q, 200));
 		else
@@ -469,13 +471,65 @@ static void one_sequence(struct session *s, uint64_t seed)
 		printf("# seed %llu: could not be run: %s %s\n", (unsigned long long)seed, how, s->host_did.complaint);
 }
 
+/* The statement, then what came of it. A read of one page is known byte for byte by its sum (see child.c). */
+static void print_expecting(const char *text, const struct scn_stmt *s, const struct scn_outcome *o)
+{
+	printf("%s\n", text);
+	if (o->error)
+		printf("expect error %s\n", scn_errno_name(o->error));
+	if (s->verb != SCN_READ && s->verb != SCN_WRITE)
+		return;
+	if (o->signal)
+		printf("expect signal %s\n", scn_signal_name(o->signal));
+	else
+		printf("expect ok\n");
+	if (s->verb == SCN_READ && !o->signal && s->len == 1)
+		printf("in %s: expect byte %s %lld %u\n", s->process, s->name, (long long)s->off, (unsigned)(o->sum - 1));
+}
+
+/* => exit status */
+static int emit_sequence(struct session *s, uint64_t seed)
+{
+	static struct sequence q;
+	struct scn_run_params run = {
+		.machine = &host_machine, .ctx = s->host, .ignore_expect = true, .watch = note, .complain = complain,
+		.arg = &s->host_did,
+	};
+	bool keep[MAX_LINES];
+	struct scn_error err;
+	struct scn scn;
+	unsigned at = 0;
+	size_t stmt = 0;
+	char *text;
+
+	generate(&q, seed);
+	memset(keep, true, sizeof(keep));
+	for (unsigned i = 0; i < q.nr; i++)
+		if (strstr(q.lines[i], " pageout")) /* could fail, and nobody here knows how */
+			strcpy(q.lines[i], "reclaim 50");
+	text = text_of(&q, keep);
+	if (scn_parse(text, strlen(text), &scn, &err) || scn_run(&scn, &run) != SCN_PASSED)
+		return 1;
+	for (unsigned line = 1; line <= q.nr; line++) {
+		while (stmt < scn.nr && scn.stmts[stmt].line < line)
+			stmt++;
+		if (at < s->host_did.nr && s->host_did.at[at].line == line)
+			print_expecting(q.lines[line - 1], &scn.stmts[stmt], &s->host_did.at[at++].outcome);
+		else
+			printf("%s\n", q.lines[line - 1]);
+	}
+	scn_free(&scn);
+	free(text);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct session s;
 	uint64_t nr, seed;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: scenario-random SEQUENCES SEED\n");
+		fprintf(stderr, "usage: scenario-random SEQUENCES SEED | scenario-random emit SEED\n");
 		return 2;
 	}
 	nr = strtoull(argv[1], NULL, 0);
@@ -486,6 +540,8 @@ int main(int argc, char **argv)
 				"`minflt run`\n");
 		return 1;
 	}
+	if (!strcmp(argv[1], "emit"))
+		return emit_sequence(&s, seed);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (uint64_t i = 0; i < nr; i++)
 		one_sequence(&s, seed + i);

@@ -11,4 +11,4 @@ if ! out=$("$minflt" run --memory 64M -- true 2>&1); then
 	echo "1..0 # SKIP minflt run does not work here: $(printf %s "$out" | head -n 1)"
 	exit 0
 fi
-exec "$minflt" run "$@" -- "$runner" --tap --strict "$cases"
+exec "$minflt" run "$@" -- "$runner" --tap --strict $SCENARIO_OPTIONS "$cases"
