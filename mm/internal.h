@@ -204,6 +204,12 @@ void swap_free(swp_entry_t entry);
 int swap_count(swp_entry_t entry);
 /* Swap cache. add_to_swap: => true: the page (locked) has a slot now. */
 bool add_to_swap(struct page *page);
+/* Slots for pages that leave: all of them have a slot and swap cache afterwards, and its count has risen by one. One turn of the lock.
+ * => how many of the first ones; the slots ran out if less. Pages locked. */
+unsigned add_to_swap_for_unmap(struct page *const *pages, unsigned nr);
+/* The end of an eviction: entries still name the slots. Drops the cache's references, which are not the
+ * last ones. Pages locked. */
+void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr);
 bool add_to_swap_cache(struct page *page, swp_entry_t entry); /* false: the entry is gone or has a page already */
 void delete_from_swap_cache(struct page *page);               /* page locked; drops the cache's reference */
 struct page *lookup_swap_cache(swp_entry_t entry);            /* with a reference */

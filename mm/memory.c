@@ -473,6 +473,22 @@ void forget_page(struct mm_struct *mm, unsigned long addr)
 	spin_unlock(&table->ptl);
 }
 
+void mark_range_used(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	for (unsigned long at = addr & PAGE_MASK; at < addr + len; at += PAGE_SIZE) {
+		struct ptdesc *table = pte_table(mm, at);
+		pte_t *ptep;
+
+		if (!table)
+			continue;
+		spin_lock(&table->ptl);
+		ptep = pte_offset(table, at);
+		if (pte_present(ptep_get(ptep)))
+			__atomic_fetch_and(&ptep->val, ~_PAGE_AROUND, __ATOMIC_ACQ_REL);
+		spin_unlock(&table->ptl);
+	}
+}
+
 enum mm_residency mm_residency(struct mm_struct *mm, unsigned long addr)
 {
 	struct ptdesc *table = pte_table(mm, addr);

@@ -114,6 +114,8 @@ enum mm_residency {
 	MM_SWAPPED,   /* in swap (or only in the swap cache) */
 };
 enum mm_residency mm_residency(struct mm_struct *mm, unsigned long addr);
+/* The program has asked for every page of the range (populate, mlock): MM_AROUND becomes MM_PRESENT. Locked: mmap_lock. */
+void mark_range_used(struct mm_struct *mm, unsigned long addr, size_t len);
 
 /* fork on machines where the engine copies: dup_mmap + copy_page_range by the 5.x rules. src: locked for writing. */
 struct mm_struct *dup_mm(struct mm_struct *src);

@@ -151,6 +151,47 @@ bool add_to_swap(struct page *page)
 	return entry.val;
 }
 
+unsigned add_to_swap_for_unmap(struct page *const *pages, unsigned nr)
+{
+	unsigned i;
+
+	spin_lock(&swap_lock);
+	for (i = 0; i < nr; i++) {
+		struct swap_slot *slot;
+
+		if (!page_in_swap_cache(pages[i])) {
+			swp_entry_t entry = take_slot();
+
+			if (!entry.val)
+				break;
+			cache_insert(pages[i], entry);
+			set_page_flags(pages[i], PG_dirty);
+		}
+		slot = slot_of(page_swap_entry(pages[i]));
+		__atomic_store_n(&slot->count, slot->count + 1, __ATOMIC_RELAXED);
+	}
+	spin_unlock(&swap_lock);
+	trace(add_to_swap, page_to_pfn(pages[0]), nr, i);
+	return i;
+}
+
+void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr)
+{
+	spin_lock(&swap_lock);
+	for (unsigned i = 0; i < nr; i++) {
+		struct swap_slot *slot = slot_of(page_swap_entry(pages[i]));
+
+		MM_DEBUG_ON(!slot->count || slot->cache != page_to_pfn(pages[i]) + 1);
+		slot->cache = 0;
+		clear_page_flags(pages[i], PG_swapcache | PG_writeback);
+		pages[i]->private = 0;
+	}
+	spin_unlock(&swap_lock);
+	/* Not the last ones: whoever isolated the pages has another. */
+	for (unsigned i = 0; i < nr; i++)
+		atomic_fetch_sub_explicit(&pages[i]->_refcount, 1, memory_order_release);
+}
+
 bool add_to_swap_cache(struct page *page, swp_entry_t entry)
 {
 	struct swap_slot *slot = slot_of(entry);

@@ -283,20 +283,21 @@ static void keep_page(struct page *page, unsigned flags)
 	lru_putback(page);
 }
 
-/* Slot and swap cache for all; who gets none stays. => pte lock held */
+/* Slot, swap cache and the entry's count for all; who gets none stays. => pte lock held */
 static void give_slots(struct cluster *c)
 {
-	unsigned kept = 0;
+	struct page *pages[MAX_AROUND];
+	unsigned got = 0;
 
-	for (unsigned i = 0; i < c->nr; i++) {
-		struct victim v = c->v[i];
-
-		if (page_in_swap_cache(v.page) || add_to_swap(v.page) || (__swap_cache_shrink(RECLAIM_CLUSTER) && add_to_swap(v.page)))
-			c->v[kept++] = v;
-		else
-			keep_page(v.page, 0);
-	}
-	c->nr = kept;
+	for (unsigned i = 0; i < c->nr; i++)
+		pages[i] = c->v[i].page;
+	do {
+		if (got < c->nr)
+			got += add_to_swap_for_unmap(pages + got, c->nr - got);
+	} while (got < c->nr && __swap_cache_shrink(RECLAIM_CLUSTER));
+	for (unsigned i = got; i < c->nr; i++)
+		keep_page(c->v[i].page, 0);
+	c->nr = got;
 }
 
 /* Entry -> swap entry. => pte lock held; machine_unmap() follows */
@@ -308,7 +309,6 @@ static void unmap_entry(struct cluster *c, struct victim *v)
 
 	if (page_flags(v->page) & PG_anon_exclusive)
 		swp = pte_set(swp, _PAGE_EXCLUSIVE);
-	swap_duplicate(entry, 1);
 	set_page_flags(v->page, PG_writeback);
 	v->old = (pte_t){ __atomic_exchange_n(&ptep->val, swp.val, __ATOMIC_ACQ_REL) };
 	if (pte_dirty(v->old))
@@ -442,6 +442,7 @@ static void map_back(struct cluster *c)
 /* => no lock held but the pages'. Frames freed */
 static unsigned store_cluster(struct cluster *c)
 {
+	struct page *pages[MAX_AROUND];
 	struct page_batch batch;
 	unsigned freed = 0;
 
@@ -457,16 +458,13 @@ static unsigned store_cluster(struct cluster *c)
 			machine_release(c->mm, c->v[i].addr, n, page_to_pfn(c->v[i].page));
 	}
 	map_back(c);
-	for (unsigned i = 0; i < c->nr; i++) {
-		struct page *page = c->v[i].page;
-
-		if (c->v[i].state != V_STORED)
-			continue;
-		clear_page_flags(page, PG_writeback);
-		delete_from_swap_cache(page);
-		unlock_page(page);
-		page_batch_add(&batch, page_to_pfn(page));
-		freed++;
+	for (unsigned i = 0; i < c->nr; i++)
+		if (c->v[i].state == V_STORED)
+			pages[freed++] = c->v[i].page;
+	delete_evicted_from_swap_cache(pages, freed);
+	for (unsigned i = 0; i < freed; i++) {
+		unlock_page(pages[i]);
+		page_batch_add(&batch, page_to_pfn(pages[i]));
 	}
 	put_page_batch(&batch);
 	count(evicted, freed);

@@ -420,7 +420,7 @@ static int swapin_install(struct vm_fault *vmf, struct swapin_run *run)
 	return fault_err;
 }
 
-/* Reverse map, counters, LRU; the slot's count falls. => page and pte lock held; both ours afterwards */
+/* Reverse map and LRU; the slot's count falls. => page and pte lock held; both ours afterwards */
 static void swapin_finish(struct vm_fault *vmf, struct swapin *s, bool fresh)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -428,8 +428,6 @@ static void swapin_finish(struct vm_fault *vmf, struct swapin *s, bool fresh)
 
 	page_add_anon_rmap(s->page, vma, s->addr);
 	get_page(s->page);
-	add_mm_counter(vma->vm_mm, MM_ANONPAGES, 1);
-	add_mm_counter(vma->vm_mm, MM_SWAPENTS, -1);
 	clear_page_flags(s->page, PG_dirty);
 	if (s->orig.val & _PAGE_EXCLUSIVE || pte_write(s->pte))
 		set_page_flags(s->page, PG_anon_exclusive);
@@ -438,6 +436,12 @@ static void swapin_finish(struct vm_fault *vmf, struct swapin *s, bool fresh)
 		delete_from_swap_cache(s->page);
 	if (fresh)
 		lru_cache_add_inactive_or_unevictable(s->page, vma);
+}
+
+static void swapin_account(struct mm_struct *mm, long n)
+{
+	add_mm_counter(mm, MM_ANONPAGES, n);
+	add_mm_counter(mm, MM_SWAPENTS, -n);
 }
 
 /* The page was already in the cache: shared with another entry, or on its way out or in by another thread. */
@@ -467,8 +471,10 @@ static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *
 			run.s[0] = (struct swapin){ .addr = vmf->address, .orig = vmf->orig_pte, .page = page };
 			swapin_mk_pte(vmf, &run.s[0], vmf->flags & FAULT_FLAG_WRITE);
 			err = swapin_install(vmf, &run);
-			if (!err)
+			if (!err) {
 				swapin_finish(vmf, &run.s[0], false);
+				swapin_account(mm, 1);
+			}
 		}
 		vmf_unlock_pte(vmf);
 		if (page_in_swap_cache(page) && page_mapcount(page) == 0)
@@ -483,6 +489,7 @@ static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *
 static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 {
 	vm_fault_t ret = VM_FAULT_MAJOR;
+	unsigned in = 0, around = 0;
 	int err = 0;
 
 	vmf_lock_pte(vmf);
@@ -510,11 +517,14 @@ static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 		swapin_finish(vmf, s, true);
 		unlock_page(s->page);
 		put_page(s->page);
-		count(swapped_in, 1);
-		if (s->addr != vmf->address)
-			count(swapin_around_pages, 1);
+		in++;
+		around += s->addr != vmf->address;
 	}
+	swapin_account(vmf->vma->vm_mm, in);
 	vmf_unlock_pte(vmf);
+	count(swapped_in, in);
+	if (around)
+		count(swapin_around_pages, around);
 	return err ? map_error(err) : ret;
 }
 
