@@ -6,7 +6,8 @@
  *                               grows as pages go out       limit = what is left, >= floor
  *
  * An evicted page of ratio r frees 4096 bytes and takes 4096/r, so the frames that are left shrink by the pool's growth alone. At the floor
- * (a sixteenth of the budget) the pool is full: a program with fewer frames would do nothing but fault.
+ * (a sixteenth of the budget) the pool is full: a program with fewer frames would do nothing but fault. A part that was given by hand stays as it is, and the
+ * other one takes what is left; without --memory there is nothing to balance.
  */
 #include "lib/budget.h"
 
@@ -20,11 +21,13 @@
 #define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata */
 
 static struct {
-	uint64_t memory;            /* 0: both parts are fixed */
+	uint64_t memory;            /* 0: not given */
+	bool fixed_frames, fixed_pool;
 	unsigned long max_frames, floor;
 	unsigned long limit;        /* of frames, now */
 	unsigned long low;          /* keep so many frames free */
 	struct swap_pool *pool;
+	uint64_t pool_limit;        /* when fixed */
 	unsigned calls;
 } b;
 
@@ -32,12 +35,17 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 {
 	unsigned long frames;
 
-	b.memory = request->resident ? 0 : request->memory;
+	b.memory = request->memory;
+	b.fixed_frames = request->resident != 0;
+	b.fixed_pool = request->pool != 0;
+	b.pool_limit = request->pool;
 	frames = (request->resident ? request->resident : request->memory) / PAGE;
 	if (frames < PAGER_MIN_FRAMES)
 		return -EINVAL;
 	b.max_frames = b.limit = frames;
 	b.floor = frames / 16 > PAGER_MIN_FRAMES ? frames / 16 : PAGER_MIN_FRAMES;
+	if (b.fixed_frames)
+		b.floor = frames;
 	b.low = frames / 32 > RECLAIM_BATCH ? RECLAIM_BATCH : frames / 32;
 	/* The engine may go over the limit for a moment when nothing may be evicted (fork). */
 	*nr_frames = frames + frames / 16 + 256;
@@ -47,6 +55,11 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 void budget_attach(struct swap_pool *pool)
 {
 	b.pool = pool;
+}
+
+unsigned long budget_frame_limit(void)
+{
+	return b.limit;
 }
 
 static void set_limit(unsigned long frames)
@@ -71,8 +84,11 @@ static void fit(void)
 		return;
 	swap_pool_stats(b.pool, &s);
 	other = s.bytes_meta + uffd_meta_bytes(b.calls++ % EXACT_EVERY == 0);
-	swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
-	other += s.bytes_pool;
+	if (!b.fixed_pool)
+		swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
+	if (b.fixed_frames)
+		return;
+	other += b.fixed_pool ? b.pool_limit : s.bytes_pool;
 	set_limit(b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0);
 }
 

@@ -107,7 +107,7 @@ void pager_count_managed(uint64_t bytes)
 void pager_publish(void)
 {
 	struct mf_counters *c = pg.counters;
-	uint64_t total;
+	uint64_t total, touched;
 
 	if (!c)
 		return;
@@ -116,6 +116,10 @@ void pager_publish(void)
 	c->metadata_bytes = uffd_meta_bytes(false) + c->swap.bytes_meta;
 	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
 	c->total_bytes = total;
+	touched = (c->mm.frames_used + c->mm.swap_slots_used - c->mm.swap_cached) * PAGE;
+	if (touched > c->touched_peak && (int64_t)touched > 0)
+		c->touched_peak = touched;
+	c->frame_limit = budget_frame_limit();
 	if (total > c->total_peak)
 		c->total_peak = total;
 	c->move_in = uffd_stats.move_in;
@@ -235,9 +239,13 @@ static void follow(const struct uffd_msg *msg)
 
 static void balance(void)
 {
+	static uint32_t faults;
+
 	mmap_read_lock(pager_mm);
 	budget_balance();
 	mmap_read_unlock(pager_mm);
+	if (pg.request.check_every && ++faults % pg.request.check_every == 0)
+		mm_check_invariants();
 }
 
 /* While a thread forks, others wait. => true: the message was put aside. */

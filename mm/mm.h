@@ -198,6 +198,7 @@ struct mm_stats {
 	uint64_t cow_reuse, cow_copy;
 	uint64_t evicted, stuck, gone;
 	uint64_t swap_slots_used;           /* gauge */
+	uint64_t swap_cached;               /* gauge: slots whose page is in a frame as well */
 	uint64_t page_tables;               /* gauge: page-table pages */
 	uint64_t frames_used, frames_peak;  /* gauge, peak */
 	uint64_t invariant_checks;

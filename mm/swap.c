@@ -134,6 +134,7 @@ static void cache_insert(struct page *page, swp_entry_t entry)
 	page->private = entry.val;
 	slot_of(entry)->cache = page_to_pfn(page) + 1;
 	set_page_flags(page, PG_swapcache);
+	count(swap_cached, 1);
 }
 
 bool add_to_swap(struct page *page)
@@ -186,6 +187,7 @@ void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr)
 		clear_page_flags(pages[i], PG_swapcache | PG_writeback);
 		pages[i]->private = 0;
 	}
+	count(swap_cached, -(uint64_t)nr);
 	spin_unlock(&swap_lock);
 	/* Not the last ones: whoever isolated the pages has another. */
 	for (unsigned i = 0; i < nr; i++)
@@ -214,6 +216,7 @@ void delete_from_swap_cache(struct page *page)
 	clear_page_flags(page, PG_swapcache);
 	page->private = 0;
 	slot_of(entry)->cache = 0;
+	count(swap_cached, -(uint64_t)1);
 	release_slot(entry);
 	spin_unlock(&swap_lock);
 	set_page_flags(page, PG_dirty);

@@ -37,6 +37,7 @@
 #endif
 #define ADV_DONTNEED_LOCKED 24
 #define ADV_GUARD_INSTALL   102
+#define EVERYTHING          ((1UL << 47) - PAGE)
 
 atomic_bool rt_active;
 static atomic_bool lock_future; /* mlockall(MCL_FUTURE) */
@@ -125,8 +126,35 @@ void rt_unmanage(unsigned long addr, size_t len)
 
 static void modify(unsigned long addr, size_t len, unsigned long set, unsigned long clear)
 {
-	if (vma_modify_flags(pager_mm, addr, len, set, clear))
+	if (len && addr + len > addr && vma_modify_flags(pager_mm, addr, len, set, clear))
 		machine_bug(__FILE__, __LINE__, "no memory left to split a mapping");
+}
+
+/* Locked pages never leave: a quarter of the frames stays for the others. */
+static bool may_lock(size_t bytes)
+{
+	unsigned long frames = nr_free_frames() + nr_used_frames();
+
+	return nr_unevictable() + bytes / PAGE <= frames - frames / 4;
+}
+
+/* Faults in what an madvise(MADV_POPULATE_*) or mlock does, by the calling thread and without a lock. Pages that a neighbour's fault
+ * has brought before count from now on as asked for. */
+static long do_mark(struct rt_call *c)
+{
+	mmap_read_lock(pager_mm);
+	mark_range_used(pager_mm, (unsigned long)c->a[0], (size_t)c->a[1]);
+	mmap_read_unlock(pager_mm);
+	return 0;
+}
+
+static long populate(unsigned long addr, size_t len, int advice)
+{
+	long r = sys_madvise(addr, len, advice);
+
+	if (!r)
+		rt_run(do_mark, RT_HERE, RT_ARGS((long)addr, (long)len), NULL);
+	return r;
 }
 
 /* ---- mmap, munmap ------------------------------------------------------------------------------------------------ */
@@ -148,15 +176,21 @@ static long do_mmap(struct rt_call *c)
 
 	if (atomic_load(&lock_future))
 		vm_flags |= VM_LOCKED;
+	if (flags & MAP_LOCKED)
+		vm_flags |= VM_LOCKED;
 	mmap_write_lock(pager_mm);
-	p = sys_mmap((unsigned long)c->a[0], (size_t)c->a[1], prot, ours ? flags & ~(MAP_POPULATE | MAP_LOCKED) : flags,
-		     (int)c->a[4], c->a[5]);
+	if (ours && vm_flags & VM_LOCKED && !may_lock(len)) {
+		mmap_write_unlock(pager_mm);
+		return -EAGAIN;
+	}
+	/* MAP_LOCKED populates at once, before the new mapping is armed; those pages are adopted. */
+	p = sys_mmap((unsigned long)c->a[0], (size_t)c->a[1], prot, ours ? flags & ~MAP_POPULATE : flags, (int)c->a[4], c->a[5]);
 	if (sys_is_err(p)) {
 		mmap_write_unlock(pager_mm);
 		return p;
 	}
 	if (ours) {
-		err = rt_manage((unsigned long)p, len, vm_flags, false);
+		err = rt_manage((unsigned long)p, len, vm_flags, vm_flags & VM_LOCKED);
 		if (err) {
 			sys_munmap((unsigned long)p, len);
 			rt_unmanage((unsigned long)p, len);
@@ -166,7 +200,7 @@ static long do_mmap(struct rt_call *c)
 		rt_unmanage((unsigned long)p, len);
 	}
 	mmap_write_unlock(pager_mm);
-	if (ours && !sys_is_err(p) && (flags & (MAP_POPULATE | MAP_LOCKED) || vm_flags & VM_LOCKED) && prot & (PROT_READ | PROT_WRITE))
+	if (ours && !sys_is_err(p) && (flags & MAP_POPULATE || vm_flags & VM_LOCKED) && prot & (PROT_READ | PROT_WRITE))
 		c->advice = prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
 	return p;
 }
@@ -186,19 +220,16 @@ EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off
 	}
 	if (!is_ours(prot, flags) && !(flags & MAP_FIXED))
 		return (void *)rt_errno(sys_mmap((unsigned long)addr, len, prot, flags, fd, off));
+	if (flags & MAP_LOCKED && is_ours(prot, flags)) {
+		/* The handler may have rights that this thread has given up: whether it may lock so much is asked here. */
+		p = sys_mmap(0, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+		if (sys_is_err(p))
+			return (void *)rt_errno(p);
+		sys_munmap((unsigned long)p, len);
+	}
 	p = rt_run(do_mmap, is_ours(prot, flags) ? RT_REMOTE : RT_HERE, RT_ARGS((long)addr, (long)len, prot, flags, fd, off), &out);
 	if (!sys_is_err(p) && out.advice)
-		sys_madvise((unsigned long)p, page_up(len), out.advice);
-	if (!sys_is_err(p) && flags & MAP_LOCKED && is_ours(prot, flags)) {
-		int before = errno;
-
-		if (mlock((void *)p, len)) {
-			munmap((void *)p, len);
-			errno = EAGAIN;
-			return MAP_FAILED;
-		}
-		errno = before;
-	}
+		populate((unsigned long)p, page_up(len), out.advice);
 	return (void *)rt_errno(p);
 }
 
@@ -315,7 +346,7 @@ EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
 	}
 	p = rt_run(do_mremap, RT_REMOTE, RT_ARGS((long)addr, (long)old_len, (long)new_len, flags, (long)to), &out);
 	if (!sys_is_err(p) && out.advice)
-		sys_madvise((unsigned long)p, page_up(new_len), out.advice);
+		populate((unsigned long)p, page_up(new_len), out.advice);
 	return (void *)rt_errno(p);
 }
 
@@ -495,9 +526,10 @@ EXPORT int madvise(void *addr, size_t len, int advice)
 {
 	enum rt_where where = advice == MADV_PAGEOUT || advice == MADV_WILLNEED ? RT_REMOTE : RT_HERE;
 
-	if (!atomic_load_explicit(&rt_active, memory_order_relaxed) || advice == MADV_POPULATE_READ ||
-	    advice == MADV_POPULATE_WRITE)
+	if (!atomic_load_explicit(&rt_active, memory_order_relaxed))
 		return (int)rt_errno(sys_madvise((unsigned long)addr, len, advice));
+	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
+		return (int)rt_errno(populate((unsigned long)addr, len, advice));
 	return (int)rt_errno(rt_run(do_madvise, where, RT_ARGS((long)addr, (long)len, advice), NULL));
 }
 
@@ -513,13 +545,6 @@ EXPORT int posix_madvise(void *addr, size_t len, int advice)
 }
 
 /* ---- mlock ------------------------------------------------------------------------------------------------------- */
-
-static bool may_lock(size_t bytes)
-{
-	unsigned long frames = nr_free_frames() + nr_used_frames();
-
-	return nr_unevictable() + bytes / PAGE <= frames - frames / 4;
-}
 
 /* mmap_lock held. From addr on without a hole, at most len. */
 static size_t without_hole(unsigned long addr, size_t len)
@@ -562,6 +587,8 @@ static int lock_range(const void *addr, size_t len, int flags)
 	r = rt_run(do_mlock, RT_HERE, RT_ARGS((long)addr, (long)len), NULL);
 	if (!r && !(flags & MLOCK_ONFAULT))
 		r = sys_call2(SYS_mlock, (long)addr, (long)len); /* faults everything in: no lock is held */
+	if (!r && !(flags & MLOCK_ONFAULT) && len)
+		rt_run(do_mark, RT_HERE, RT_ARGS((long)page_down((unsigned long)addr), (long)page_up(len)), NULL);
 	return (int)rt_errno(r);
 }
 
@@ -609,7 +636,7 @@ static long do_mlockall(struct rt_call *c)
 	if (!r) {
 		atomic_store(&lock_future, (flags & MCL_FUTURE) != 0);
 		if (flags & MCL_CURRENT)
-			modify(0, ~0UL & ~(PAGE - 1), VM_LOCKED, 0);
+			modify(0, EVERYTHING, VM_LOCKED, 0);
 	}
 	mmap_write_unlock(pager_mm);
 	return r;
@@ -623,7 +650,7 @@ static long do_munlockall(struct rt_call *c)
 	r = sys_call0(SYS_munlockall);
 	if (!r) {
 		atomic_store(&lock_future, false);
-		modify(0, ~0UL & ~(PAGE - 1), 0, VM_LOCKED);
+		modify(0, EVERYTHING, 0, VM_LOCKED);
 	}
 	mmap_write_unlock(pager_mm);
 	return r;
@@ -659,7 +686,7 @@ EXPORT int mlockall(int flags)
 	do {
 		rt_run(next_range, RT_HERE, RT_ARGS((long)(out.addr + out.len)), &out);
 		if (out.len)
-			sys_madvise(out.addr, out.len, out.advice);
+			populate(out.addr, out.len, out.advice);
 	} while (out.len);
 	return 0;
 }

@@ -110,6 +110,18 @@ int read_protected(unsigned long addr, void *to)
 	return r == (long)PAGE ? 0 : -EIO;
 }
 
+bool in_host_swap(unsigned long addr)
+{
+	long fd = sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (fd < 0)
+		return false;
+	sys_pread((int)fd, &entry, sizeof(entry), addr / PAGE * sizeof(entry));
+	sys_close((int)fd);
+	return entry >> 62 & 1;
+}
+
 /* ---- waiting and dying ------------------------------------------------------------------------------------------- */
 
 void machine_wait(atomic_uint *word, unsigned val)
@@ -135,6 +147,7 @@ static size_t append(char *to, size_t at, size_t size, const char *s)
 	return at;
 }
 
+void uffd_last_words(const char *text);
 __attribute__((weak)) void uffd_last_words(const char *text)
 {
 	size_t n = 0;

@@ -215,6 +215,20 @@ static void make_exclusive(unsigned long addr)
 	__atomic_fetch_or((unsigned *)addr, 0u, __ATOMIC_RELAXED);
 }
 
+/* How many pages from addr on the host still has; those that its own swap has taken count, and are touched, which brings them back. Reading a
+ * missing page would be a fault of the handler itself. */
+static unsigned still_here(unsigned long addr, unsigned nr)
+{
+	unsigned char vec[64];
+	unsigned n = 0;
+
+	if (sys_mincore(addr, nr * PAGE, vec))
+		return 0;
+	while (n < nr && (vec[n] & 1 || in_host_swap(addr + n * PAGE)))
+		n++;
+	return n;
+}
+
 /* Freeze [addr, addr+nr): nobody can change the bytes, and they can be read. => pages frozen from the start, or -errno. */
 static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
 {
@@ -234,6 +248,9 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 		if (r)
 			return r;
 	}
+	nr = still_here(addr, nr);
+	if (!nr)
+		return -ENOENT;
 	for (unsigned i = 0; i < nr; i++) {
 		if (flags & VM_READ) {
 			uffd.at[pfn + i] = addr + i * PAGE;
