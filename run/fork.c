@@ -167,7 +167,7 @@ static int begin(void *arg)
 
 	take_over();
 	sys_call4(SYS_rt_sigprocmask, 2, (long)&s.mask, 0, 8);
-	return s.fn(s.arg);
+	sys_exit_group(s.fn(s.arg)); /* libc would end this thread alone, and the handler would keep the process */
 }
 
 EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)

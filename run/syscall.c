@@ -64,11 +64,31 @@ static long by_name(long nr, const long a[6], bool *known)
 	}
 }
 
+/* The process lives as long as one of its threads, the handler among them: the last one of the program to end ends it. */
+static bool last_thread(void)
+{
+	char text[1024];
+	long fd = sys_open("/proc/self/stat", 0), n, at = 0;
+	int field = 0;
+
+	if (fd < 0)
+		return false;
+	n = sys_read((int)fd, text, sizeof(text) - 1);
+	sys_close((int)fd);
+	for (long i = 0; i < n; i++)
+		at = text[i] == ')' ? i : at;
+	for (; at < n && field < 18; at++)
+		field += text[at] == ' ';
+	return at + 1 < n && text[at] == '2' && text[at + 1] == ' ';
+}
+
 HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 {
 	bool known;
 	long r;
 
+	if (nr == SYS_exit && atomic_load(&rt_active) && last_thread())
+		sys_exit_group((int)a);
 	if (is_fork(nr, a))
 		return rt_errno(rt_fork_call(nr, RT_ARGS(a, b, c, d, e)));
 	r = by_name(nr, RT_ARGS(a, b, c, d, e, f), &known);
@@ -76,9 +96,9 @@ HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 }
 
 #if defined(__x86_64__)
-/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57;
+/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, exit 60;
  * above: mlock..munlockall 149-152, mlock2 325, pkey_mprotect 329, clone3 435. */
-_Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
+_Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
 	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
@@ -87,7 +107,7 @@ __asm__(".text\n"
 	"	.cfi_startproc\n"
 	"	cmp $63, %rdi\n"
 	"	ja 1f\n"
-	"	movabs $0x030000001a001e00, %rax\n"
+	"	movabs $0x130000001a001e00, %rax\n"
 	"	bt %rdi, %rax\n"
 	"	jc 3f\n"
 	"	jmp 2f\n"

@@ -22,7 +22,7 @@ ROOMY_POOL = ['--pool', '512M']
 # name: options of `minflt run`, and what its statistics have to show, or the run has tested nothing
 MODES = {
     'small': (['--resident', '4M'] + ROOMY_POOL, {}),
-    'memory': (['--memory', '24M'], {}),
+    'memory': (['--memory', '9M'], {}),
     'no-move': (['--no-move', '--resident', '4M'] + ROOMY_POOL, {'mode': 'copy'}),
     'none': (['--compress', 'none', '--resident', '4M'] + ROOMY_POOL, {}),
     'zstd': (['--compress', 'zstd', '--resident', '4M'] + ROOMY_POOL, {}),
