@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+# Of those that hold more at one time than the others.
+MEMORY = {'t_malloc': '24M', 't_bss': '24M'}
 ROOMY_POOL = ['--pool', '512M']
 # name: options of `minflt run`, and what its statistics have to show, or the run has tested nothing
 MODES = {
@@ -138,6 +140,8 @@ def main():
             print(f'skipped: {needed} has not been built')
             return 77
     options, wanted = MODES[args.mode]
+    if args.mode == 'memory':
+        options = ['--memory', MEMORY.get(os.path.basename(args.program[0]), options[1])]
     native = run(program, args.timeout)
     with tempfile.TemporaryDirectory() as folder:
         stats = os.path.join(folder, 'stats.json')

@@ -194,7 +194,7 @@ class Program:
 PROGRAMS = [
     Program('sort', 'sort', ['sort', '-S', '300M', '--parallel=1', '{data}/lines.txt'], make_sort),
     Program('sort-threads', 'sort', ['sort', '-S', '300M', '--parallel=4', '{data}/lines.txt'], make_sort,
-            budget=('--memory', '64M')),
+            budget=('--memory', '40M')),
     Program('python3', '/usr/bin/python3', ['/usr/bin/python3', '{data}/script.py'], make_python,
             budget=('--memory', '40M')),
     Program('sqlite3', 'sqlite3', ['sqlite3', ':memory:', '.read {data}/script.sql'], make_sqlite,
