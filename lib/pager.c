@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "lib/budget.h"
+#include "lib/pin.h"
 #include "lib/thread.h"
 #include "machine/sys.h"
 #include "machine/uffd/uffd.h"
@@ -52,10 +53,6 @@ static struct {
 	atomic_uint busy;                 /* the handler is at work on the engine */
 	atomic_uint nr_deferred;
 	struct uffd_msg deferred[MAX_DEFERRED];
-	/* the processor to be on */
-	long main_tid;
-	const volatile uint32_t *main_cpu; /* where the kernel tells the main thread's processor; NULL: unknown */
-	uint32_t cpu, away;
 } pg;
 
 /* ---- messages and death ------------------------------------------------------------------------------------------ */
@@ -216,27 +213,6 @@ static void serve(const struct uffd_msg *msg)
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* A wake-up on the same processor costs a fifth of one across (8 against 43 us): follow the main thread, but not at every step. */
-static void follow(const struct uffd_msg *msg)
-{
-	uint64_t mask[16] = { 0 };
-	uint32_t cpu;
-
-	if (!pg.main_cpu || msg->tid != (uint32_t)pg.main_tid)
-		return;
-	cpu = *pg.main_cpu;
-	if (cpu == pg.cpu || cpu >= 1024) {
-		pg.away = 0;
-		return;
-	}
-	if (++pg.away < 4)
-		return;
-	pg.away = 0;
-	mask[cpu / 64] = 1ULL << (cpu % 64);
-	if (sys_call3(SYS_sched_setaffinity, 0, sizeof(mask), (long)mask) == 0)
-		pg.cpu = cpu;
-}
-
 static void balance(void)
 {
 	static uint32_t faults;
@@ -310,7 +286,8 @@ static void handle(const struct uffd_msg *msg)
 		return;
 	atomic_store(&pg.busy, 1);
 	if (!defer(msg)) {
-		follow(msg);
+		if (!atomic_load(&pg.fork_tid))
+			pin_fault((long)msg->tid);
 		if (is_bell((unsigned long)msg->address))
 			knocked((unsigned long)msg->address);
 		else
@@ -387,20 +364,15 @@ static int start_handler(void)
 	return 0;
 }
 
-static void note_main_thread(void)
-{
-	pg.main_tid = sys_gettid();
-	pg.cpu = 0xffffffffu;
-}
-
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned __rseq_size __attribute__((weak));
 
-static void find_main_cpu(void)
+/* Where the kernel writes the processor that this thread runs on (rseq, registered by libc); NULL: nowhere. */
+static const volatile uint32_t *own_cpu(void)
 {
-	note_main_thread();
-	if (&__rseq_offset && &__rseq_size && __rseq_size)
-		pg.main_cpu = (const volatile uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
+	if (!&__rseq_offset || !&__rseq_size || !__rseq_size)
+		return NULL;
+	return (const volatile uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
 }
 
 /* dev: an open /dev/userfaultfd, or -1. On success it belongs to the handler. */
@@ -481,9 +453,9 @@ int pager_start(struct mf_control *control, const char **what)
 	err = open_uffd(dev < 0 ? -1 : high_fd(dev), what);
 	if (err)
 		return err;
-	find_main_cpu();
 	*what = "handler thread";
 	err = start_handler();
+	pin_start(sys_gettid(), own_cpu());
 	if (!err)
 		pager_publish();
 	return err;
@@ -548,6 +520,7 @@ int pager_fork_child(void)
 	const char *what;
 	int err;
 
+	pin_forget();
 	pg.own = *pg.counters;
 	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
 	pg.counters = &pg.own;
@@ -564,6 +537,6 @@ int pager_fork_child(void)
 	if (err)
 		return err;
 	mm_quiet(false);
-	find_main_cpu();
+	pin_start(sys_gettid(), own_cpu());
 	return start_handler();
 }

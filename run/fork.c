@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 #include "lib/pager.h"
+#include "lib/pin.h"
 #include "machine/sys.h"
 #include "run/runtime.h"
 
@@ -44,6 +45,7 @@ static void touch_files(void)
 
 static void quiet(void)
 {
+	pin_lift();
 	rt_gate_close();
 	pager_fork_prepare();
 }
@@ -185,6 +187,7 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	tls = va_arg(ap, void *);
 	ctid = va_arg(ap, pid_t *);
 	va_end(ap);
+	pin_lift();
 	if (!next)
 		next = (int (*)(int (*)(void *), void *, int, void *, ...))dlsym(RTLD_NEXT, "clone");
 	if (flags & CLONE_VM || !atomic_load(&rt_active) || !fn || !stack)

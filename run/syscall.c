@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include "lib/pin.h"
 #include "machine/sys.h"
 #include "run/runtime.h"
 
@@ -79,7 +80,8 @@ static bool last_thread(void)
 		at = text[i] == ')' ? i : at;
 	for (; at < n && field < 18; at++)
 		field += text[at] == ' ';
-	return at + 1 < n && text[at] == '2' && text[at + 1] == ' ';
+	/* one digit: with ten threads or more it is not the last */
+	return at + 1 < n && text[at] - '0' == (int)pin_own_threads() + 1 && text[at + 1] == ' ';
 }
 
 HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)

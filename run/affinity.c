@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * affinity.c - calls that would show the program, or hand on to a child, the narrow affinity that lib/pin.c gives its thread for a while: they lift it
+ * first. (fork, clone and their relatives do so in fork.c.)
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <threads.h>
+#include <unistd.h>
+
+#include "lib/pin.h"
+#include "run/runtime.h"
+
+#define NEXT(name) ((__typeof__(&name))next(#name))
+
+static void *next(const char *name)
+{
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
+		pin_lift();
+	return dlsym(RTLD_NEXT, name);
+}
+
+EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	return NEXT(sched_getaffinity)(pid, size, set);
+}
+
+EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
+{
+	return NEXT(sched_setaffinity)(pid, size, set);
+}
+
+EXPORT int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *set)
+{
+	return NEXT(pthread_getaffinity_np)(thread, size, set);
+}
+
+EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *set)
+{
+	return NEXT(pthread_setaffinity_np)(thread, size, set);
+}
+
+EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	return NEXT(pthread_create)(thread, attr, fn, arg);
+}
+
+EXPORT int thrd_create(thrd_t *thread, thrd_start_t fn, void *arg)
+{
+	return NEXT(thrd_create)(thread, fn, arg);
+}
+
+EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+		       char *const argv[], char *const envp[])
+{
+	return NEXT(posix_spawn)(pid, path, actions, attr, argv, envp);
+}
+
+EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+			char *const argv[], char *const envp[])
+{
+	return NEXT(posix_spawnp)(pid, file, actions, attr, argv, envp);
+}
+
+EXPORT int system(const char *command)
+{
+	return NEXT(system)(command);
+}
+
+EXPORT FILE *popen(const char *command, const char *mode)
+{
+	return NEXT(popen)(command, mode);
+}
+
+/* ---- exec: the mask is inherited ------------------------------------------------------------------------------------ */
+
+EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	return NEXT(execve)(path, argv, envp);
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	return NEXT(execv)(path, argv);
+}
+
+EXPORT int execvp(const char *file, char *const argv[])
+{
+	return NEXT(execvp)(file, argv);
+}
+
+EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	return NEXT(execvpe)(file, argv, envp);
+}
+
+EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	return NEXT(fexecve)(fd, argv, envp);
+}
+
+static int count_args(va_list ap)
+{
+	int n = 0;
+
+	while (va_arg(ap, char *))
+		n++;
+	return n;
+}
+
+/* Collects `first` (which ends nothing: it is never NULL) and the arguments after it into an array on the caller's stack. */
+#define COLLECT(argv, first, ap)                                                       \
+	va_start(ap, first);                                                           \
+	int nr = count_args(ap) + 1;                                                   \
+	va_end(ap);                                                                    \
+	char *argv[nr + 1];                                                            \
+	argv[0] = (char *)(uintptr_t)first;                                            \
+	va_start(ap, first);                                                           \
+	for (int i = 1; i <= nr; i++)                                                  \
+		argv[i] = va_arg(ap, char *)
+
+EXPORT int execl(const char *path, const char *arg, ...)
+{
+	va_list ap;
+
+	COLLECT(argv, arg, ap);
+	va_end(ap);
+	return execv(path, argv);
+}
+
+EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	va_list ap;
+
+	COLLECT(argv, arg, ap);
+	va_end(ap);
+	return execvp(file, argv);
+}
+
+EXPORT int execle(const char *path, const char *arg, ...)
+{
+	va_list ap;
+	char **envp;
+
+	COLLECT(argv, arg, ap);
+	envp = va_arg(ap, char **);
+	va_end(ap);
+	return execve(path, argv, envp);
+}
+
+/* vfork returns twice into the caller's frame: no frame of ours may be left on the stack. */
+HIDDEN void *rt_real_vfork(void);
+HIDDEN void *rt_real_vfork(void)
+{
+	return NEXT(vfork);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+	".globl vfork\n"
+	".type vfork,@function\n"
+	"vfork:\n"
+	"	sub $8, %rsp\n"
+	"	call rt_real_vfork\n"
+	"	add $8, %rsp\n"
+	"	jmp *%rax\n"
+	".size vfork,.-vfork\n");
+#endif
