@@ -74,8 +74,8 @@ static void init_mm_locks(struct mm_struct *mm)
 {
 	atomic_store(&mm->mmap_lock.state, 0);
 	spin_lock_init(&mm->page_table_lock, ORDER_PAGE_TABLE);
-	spin_lock_init(&mm->anon_streams.lock, ORDER_LEAF);
-	spin_lock_init(&mm->swap_streams.lock, ORDER_LEAF);
+	stream_table_init(&mm->anon_streams);
+	stream_table_init(&mm->swap_streams);
 }
 
 struct mm_struct *mm_alloc(void)

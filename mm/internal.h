@@ -250,8 +250,16 @@ struct window {
 	unsigned nr;   /* pages, the faulting one included */
 	int stride;    /* in pages, from the faulting one on */
 	bool stream;   /* a continued one */
+	unsigned walk; /* then: which */
 };
-struct window stream_window(struct stream_table *table, unsigned long addr, unsigned max, bool strided);
+enum stream_kind {
+	STREAM_DENSE,      /* page after page, up or down */
+	STREAM_STRIDED,    /* or every n-th page */
+	STREAM_SEQUENTIAL, /* dense, and whatever the first fault is, a walk begins there */
+};
+void stream_table_init(struct stream_table *table);
+struct window stream_window(struct stream_table *table, unsigned long addr, unsigned max, enum stream_kind kind);
+void stream_reach(struct stream_table *table, const struct window *w, unsigned long addr, unsigned long next);
 
 /* ---- memory.c ------------------------------------------------------------------------------------------------------ */
 

@@ -196,17 +196,19 @@ struct anon_vma_chain {
 
 /* ---- streams: who walks through memory page after page ------------------------------------------------------------- */
 
-/* A fault at `expect` continues the stream; it brings twice as many pages as the last one. All in pages. */
+/* One walk through memory; it brings twice as many pages each time. Page numbers modulo 2^32. */
 struct fault_stream {
-	unsigned long expect; /* page number of the next fault */
-	unsigned long last;   /* page number of the last one */
-	int stride;
-	unsigned window;      /* pages that the last fault was allowed */
+	uint32_t last;   /* page of the last fault */
+	int stride;      /* in pages */
+	unsigned window; /* pages that the last fault was allowed; 1: not confirmed; 0: none */
+	bool used;       /* continued since the hand came by */
 };
 #define NR_STREAMS 16
 struct stream_table {
 	spinlock_t lock;
-	unsigned latest, hand; /* most recently matched; next to be replaced */
+	unsigned latest, hand, young_hand; /* most recently matched; next to be replaced */
+	uint32_t young[NR_STREAMS];        /* isolated faults, of which some are the first of a walk */
+	uint32_t from[NR_STREAMS], reach[NR_STREAMS]; /* walk i goes on with a fault in [from, from + reach] */
 	struct fault_stream s[NR_STREAMS];
 };
 

@@ -64,6 +64,11 @@ static inline unsigned long pmd_addr_end(unsigned long addr, unsigned long end)
 	return next && next < end ? next : end;
 }
 
+static inline unsigned long pmd_addr_start(unsigned long addr)
+{
+	return addr & -(1UL << (pt.shift[PT_PTE] + pt.bits[PT_PTE]));
+}
+
 static inline struct ptdesc *desc_load(struct ptdesc *const *entry)
 {
 	return __atomic_load_n(entry, __ATOMIC_ACQUIRE);

@@ -85,6 +85,28 @@ static unsigned window_max(unsigned max)
 	return max;
 }
 
+/* Behind the end of window w of a dense walk stand pages that won't fault (each table of walks has its own kind of entry to wait for):
+ * the walk goes on behind them. Looks at one entry mostly, at 64 at most. */
+static void skip_standing(struct stream_table *streams, const struct vm_fault *vmf, const struct window *w, bool swapped)
+{
+	const struct vm_area_struct *vma = vmf->vma;
+	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
+	unsigned long floor = max_ul(vma->vm_start, pmd_addr_start(vmf->address));
+	unsigned long ceiling = pmd_addr_end(vmf->address, vma->vm_end);
+	unsigned long end = vmf->address + (long)w->nr * w->stride * (long)PAGE_SIZE, next = end;
+
+	if (w->stride != 1 && w->stride != -1)
+		return;
+	for (unsigned n = 0; n < MAX_AROUND && next >= floor && next < ceiling; n++, next += w->stride * (long)PAGE_SIZE) {
+		pte_t pte = ptep_get(pte_offset(table, next));
+
+		if (swapped ? is_swap_pte(pte) : pte_none(pte))
+			break;
+	}
+	if (next != end)
+		stream_reach(streams, w, vmf->address, next);
+}
+
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
 static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
@@ -105,55 +127,78 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 	return ret;
 }
 
-/* The pages [*first, *first + n) that this fault fills: the faulting one, and if it continues a stream those after it (or before it, if
- * the stream descends) up to the first that has an entry, the vma's or the table's end. Entries are read without a lock. */
-static unsigned anon_window(struct vm_fault *vmf, unsigned long *first, bool *stream)
+/* How many pages from the faulting one on, in direction *dir, this fault may fill: one; if it continues a stream, more, up to the
+ * vma's or the table's end. *want: how many of these have no entry. Entries are read without a lock. */
+static unsigned anon_window(struct vm_fault *vmf, int *dir, unsigned *want)
 {
 	const struct vm_area_struct *vma = vmf->vma;
-	struct window w = { .nr = 1, .stride = 1 };
-	unsigned n = 1;
-	struct ptdesc *table;
+	unsigned long room;
+	struct window w;
+	const pte_t *ptep;
 
-	*stream = false;
-	*first = vmf->address;
+	*dir = 1;
+	*want = 1;
 	if (mm_anon_around == 1 || vma->vm_flags & (VM_RAND_READ | VM_NOFAULTAROUND))
 		return 1;
-	w = stream_window(&vma->vm_mm->anon_streams, vmf->address, window_max(mm_anon_around), false);
-	*stream = w.stream;
-	if (w.nr == 1)
+	w = stream_window(&vma->vm_mm->anon_streams, vmf->address, window_max(mm_anon_around),
+			  vma->vm_flags & VM_SEQ_READ ? STREAM_SEQUENTIAL : STREAM_DENSE);
+	if (!w.stream)
 		return 1;
-	table = desc_load(&vmf->pmd->desc);
-	for (; n < w.nr; n++) {
-		unsigned long addr = vmf->address + (long)n * w.stride * (long)PAGE_SIZE;
-
-		if (addr < vma->vm_start || addr >= vma->vm_end || !pt_index(PT_PTE, w.stride > 0 ? addr : addr + PAGE_SIZE) ||
-		    !pte_none(ptep_get(pte_offset(table, addr))))
-			break;
-	}
-	if (w.stride < 0)
-		*first = vmf->address - (n - 1) * PAGE_SIZE;
-	trace(anon_window, vmf->address, n, *first);
-	return n;
+	skip_standing(&vma->vm_mm->anon_streams, vmf, &w, false);
+	*dir = w.stride;
+	if (w.stride > 0)
+		room = (pmd_addr_end(vmf->address, vma->vm_end) - vmf->address) >> PAGE_SHIFT;
+	else
+		room = ((vmf->address - max_ul(vma->vm_start, pmd_addr_start(vmf->address))) >> PAGE_SHIFT) + 1;
+	w.nr = min_ul(w.nr, room);
+	ptep = pte_offset(desc_load(&vmf->pmd->desc), vmf->address);
+	for (unsigned i = 1; i < w.nr; i++)
+		*want += pte_none(ptep_get(ptep + (int)i * w.stride));
+	trace(anon_window, vmf->address, w.nr, *want);
+	return w.nr;
 }
 
-/* A run of frames whose first contents are zeros; the machine sees to that (MACHINE_MAP_ZERO). */
-static struct page *alloc_zeroed_user_highpage_movable(struct vm_fault *vmf, unsigned want, bool stream, unsigned *got)
+/* Frames for one fault, in pieces of neighbours. */
+struct frames {
+	unsigned nr, pieces, used; /* frames; pieces; frames of piece[0] that are taken */
+	struct { uint32_t pfn, nr; } piece[MAX_AROUND];
+};
+
+/* Frames whose first contents are zeros; the machine sees to that (MACHINE_MAP_ZERO). When free memory is in small pieces the
+ * window is put together from several: each costs a machine call, which is less than a fault. => false: OOM */
+static bool alloc_zeroed_user_highpage_movable(struct vm_fault *vmf, unsigned want, struct frames *f)
 {
-	unsigned long pfn = alloc_run_fault(want, stream, got);
+	unsigned got;
+	unsigned long pfn = alloc_run_fault(want, want > 1, &got);
 
 	trace(alloc_zeroed_user_highpage_movable, vmf->address, want, pfn);
-	return pfn == -1UL ? NULL : pfn_to_page(pfn);
+	f->nr = f->pieces = f->used = 0;
+	while (pfn != -1UL) {
+		f->piece[f->pieces].pfn = pfn;
+		f->piece[f->pieces++].nr = got;
+		f->nr += got;
+		if (f->nr == want || !nr_free_frames())
+			break;
+		pfn = alloc_run(want - f->nr, &got);
+	}
+	return f->nr;
+}
+
+static void free_frames(struct frames *f, unsigned piece)
+{
+	for (; piece < f->pieces; piece++, f->used = 0)
+		free_run(f->piece[piece].pfn + f->used, f->piece[piece].nr - f->used);
 }
 
 /* Entries, reverse map, machine and LRU for n pages from addr on. => pte lock held; pages mapped (the rest is undone but not
  * freed), or -errno */
-static int install_anon_run(struct vm_fault *vmf, struct page *page, unsigned long addr, unsigned n)
+static int install_anon_run(struct vm_fault *vmf, unsigned long pfn, unsigned long addr, unsigned n)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct mm_struct *mm = vma->vm_mm;
-	unsigned long pfn = page_to_pfn(page);
+	struct page *page = pfn_to_page(pfn);
 	pte_t *ptep = vmf->pte + ((long)(addr - vmf->address) >> PAGE_SHIFT);
-	pte_t pte = mk_pte(vma, pfn, false), around = n > 1 ? mk_pte(vma, pfn, true) : pte;
+	pte_t pte = mk_pte(vma, pfn, false), around = n > 1 || addr != vmf->address ? mk_pte(vma, pfn, true) : pte;
 	int done;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -176,14 +221,50 @@ static int install_anon_run(struct vm_fault *vmf, struct page *page, unsigned lo
 	return done;
 }
 
+/* Fills the first of the `span` pages from the faulting one on that have no entry, as far as the frames go. Starts with the faulting
+ * one, and ends at the first that can't be mapped. => pte lock held; 0, or -errno of the faulting page. Frames that are left over are
+ * freed. */
+static int fill_window(struct vm_fault *vmf, struct frames *f, unsigned span, int dir)
+{
+	unsigned piece = 0, filled = 0;
+	int done = 0;
+
+	for (unsigned i = 0, n; i < span && piece < f->pieces; i += n) {
+		unsigned left = f->piece[piece].nr - f->used;
+		unsigned long addr;
+
+		for (n = 0; i + n < span && n < left && pte_none(ptep_get(vmf->pte + (int)(i + n) * dir)); n++)
+			;
+		if (!n) {
+			n = 1;
+			continue;
+		}
+		addr = vmf->address + (long)(dir > 0 ? (int)i : -(int)(i + n - 1)) * (long)PAGE_SIZE;
+		done = install_anon_run(vmf, f->piece[piece].pfn + f->used, addr, n);
+		filled += done > 0 ? done : 0;
+		f->used += done > 0 ? done : 0;
+		if (unlikely(done < (int)n))
+			break;
+		if (f->used == f->piece[piece].nr) {
+			f->used = 0;
+			piece++;
+		}
+	}
+	if (unlikely(piece < f->pieces))
+		free_frames(f, piece);
+	if (unlikely(pte_none(ptep_get(vmf->pte))))
+		return done < 0 ? done : -ENOENT;
+	if (filled > 1)
+		count(anon_around_pages, filled - 1);
+	return 0;
+}
+
 static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
-	unsigned long first;
-	unsigned want, got, n, before;
-	struct page *page;
-	bool stream;
-	int done;
+	struct frames frames;
+	unsigned span, want;
+	int dir, err;
 
 	trace(do_anonymous_page, vmf->address, vmf->flags, 0);
 	if (vma->vm_flags & VM_SHARED)
@@ -194,35 +275,19 @@ static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 		return do_zero_page(vmf);
 	if (anon_vma_prepare(vma))
 		return VM_FAULT_OOM;
-	want = anon_window(vmf, &first, &stream);
-	page = alloc_zeroed_user_highpage_movable(vmf, want, stream, &got);
-	if (!page)
+	span = anon_window(vmf, &dir, &want);
+	if (!alloc_zeroed_user_highpage_movable(vmf, want, &frames))
 		return VM_FAULT_OOM;
-	if (first != vmf->address) /* fewer than wanted: those next to the fault */
-		first = vmf->address - (got - 1) * PAGE_SIZE;
 
 	vmf_lock_pte(vmf);
 	if (!pte_none(ptep_get(vmf->pte))) { /* another thread was faster */
 		vmf_unlock_pte(vmf);
-		free_run(page_to_pfn(page), got);
+		free_frames(&frames, 0);
 		return 0;
 	}
-	before = (vmf->address - first) >> PAGE_SHIFT;
-	for (n = 1; n < got; n++) /* somebody may have filled a neighbour meanwhile */
-		if (!pte_none(ptep_get(before ? vmf->pte - n : vmf->pte + n)))
-			break;
-	if (before)
-		first = vmf->address - (n - 1) * PAGE_SIZE;
-	done = install_anon_run(vmf, page, first, n);
+	err = fill_window(vmf, &frames, span, dir);
 	vmf_unlock_pte(vmf);
-
-	if (unlikely(done < (int)got))
-		free_run(page_to_pfn(page) + (done < 0 ? 0 : done), got - (done < 0 ? 0 : done));
-	if (unlikely(done <= (long)((vmf->address - first) >> PAGE_SHIFT)))
-		return map_error(done);
-	if (done > 1)
-		count(anon_around_pages, done - 1);
-	return 0;
+	return likely(!err) ? 0 : map_error(err);
 }
 
 /* ---- do_swap_page -------------------------------------------------------------------------------------------------------- */
@@ -247,15 +312,15 @@ static void swapin_window(struct vm_fault *vmf, struct swapin_run *run)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned max = vma->vm_flags & VM_RAND_READ ? 1 : window_max(mm_swapin_around);
-	struct window w = stream_window(&vma->vm_mm->swap_streams, vmf->address, max, true);
-	unsigned long lo = vma->vm_start, hi = pmd_addr_end(vmf->address, vma->vm_end);
+	struct window w = stream_window(&vma->vm_mm->swap_streams, vmf->address, max,
+					vma->vm_flags & VM_SEQ_READ ? STREAM_SEQUENTIAL : STREAM_STRIDED);
+	unsigned long lo = max_ul(vma->vm_start, pmd_addr_start(vmf->address)), hi = pmd_addr_end(vmf->address, vma->vm_end);
 	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
 	unsigned long step = (unsigned long)w.stride << PAGE_SHIFT, addr = vmf->address;
 	unsigned n = 0;
 
-	lo = max_ul(lo, vmf->address - ((unsigned long)pt_index(PT_PTE, vmf->address) << PAGE_SHIFT));
-	if (!w.stream)
-		w.nr = 1;
+	if (w.stream)
+		skip_standing(&vma->vm_mm->swap_streams, vmf, &w, true);
 	for (unsigned i = 0; i < w.nr && addr >= lo && addr < hi; i++, addr += step) {
 		pte_t pte = i ? ptep_get(pte_offset(table, addr)) : vmf->orig_pte;
 
@@ -317,7 +382,7 @@ static bool swapin_alloc(struct swapin_run *run)
 	for (unsigned i = 0; i < got; i++)
 		run->s[from + i].page = pfn_to_page(pfn + i);
 	done = got;
-	while (done < run->nr && nr_free_frames() > nr_free_low() + run->nr) {
+	while (done < run->nr && nr_free_frames()) {
 		pfn = alloc_run(run->nr - done, &got);
 		if (pfn == -1UL)
 			break;

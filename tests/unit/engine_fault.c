@@ -323,6 +323,90 @@ static void test_no_around_where_told(void **state)
 	finish();
 }
 
+/* As a pager does: some frames are free before every fault. */
+static void touch_paged(unsigned page, bool write)
+{
+	while (nr_free_frames() < 64 && try_to_free_pages(64))
+		;
+	if (write)
+		put(mm, B + page * P, page);
+	else
+		assert_int_equal(get(mm, B + page * P), page & 255);
+}
+
+/* Random faults leave no two free frames side by side. A walk still gets whole windows, put together from pieces, both for pages in
+ * swap and for new ones, up and down. */
+static void test_streams_on_fragmented_frames(void **state)
+{
+	uint64_t f;
+	uint32_t x = 1;
+
+	start(CAPS_UFFD, 32, 512);
+	map(mm, B, 8192, RW);
+	for (unsigned i = 0; i < 2048; i++)
+		touch_paged(i, true);
+	for (int pass = 0; pass < 4; pass++) {
+		for (unsigned i = 0; i < 4096; i++)
+			touch_paged((x = x * 1103515245 + 12345) >> 11 & 2047, false);
+		faults();
+		for (unsigned i = 0; i < 2048; i++)
+			touch_paged(pass & 1 ? 2047 - i : pass & 2 ? 2048 + i : i, pass & 2);
+		f = faults();
+		assert_true((f & 0xffffffff) + (f >> 32) <= 2 * 2048 / 32);
+		if (pass == 2)
+			dontneed(mm, B + 2048 * P, 2048);
+	}
+	finish();
+}
+
+/* Pages that stand already cut no window, and a walk goes on behind them. */
+static void test_streams_over_standing_pages(void **state)
+{
+	start(CAPS_UFFD, 16, 0);
+	map(mm, B, 1024, RW);
+	for (unsigned i = 0; i < 512; i += 10)
+		put(mm, B + i * P, i);
+	for (unsigned i = 560; i < 600; i++) /* more than two windows */
+		put(mm, B + i * P, i);
+	faults();
+	for (unsigned i = 0; i < 1024; i++)
+		put(mm, B + i * P, i);
+	assert_true(faults() <= 6 + 1024 / 16);
+	pageout(mm, B, 1024);
+	for (unsigned i = 0; i < 512; i += 70)
+		assert_int_equal(get(mm, B + i * P), i & 255);
+	faults();
+	for (unsigned i = 0; i < 1024; i++)
+		assert_int_equal(get(mm, B + i * P), i & 255);
+	assert_true(faults() >> 32 <= 6 + 1024 / 16);
+	finish();
+}
+
+/* A walk goes on in the next mapping, and over the end of a page table. */
+static void test_streams_over_ends(void **state)
+{
+	start(CAPS_UFFD, 16, 0);
+	for (unsigned i = 0; i < 32; i++) /* 31 pages each, in turn of different rights */
+		map(mm, B + (500 + i * 31) * P, 31, i & 1 ? RW : RW | VM_EXEC);
+	for (unsigned i = 0; i < 31 * 32 - 1; i++)
+		put(mm, B + (500 + i) * P, i);
+	assert_true(faults() <= 6 + 31 * 32 / 16 + 32 + 2);
+	finish();
+}
+
+/* The program has said that it will walk: the first fault brings a window. */
+static void test_sequential_advice(void **state)
+{
+	start(CAPS_UFFD, 16, 0);
+	protect(mm, B, N, VM_SEQ_READ, 0);
+	write_all(mm, N, 1);
+	assert_int_equal(faults(), MINOR(N / 16));
+	pageout(mm, B, N);
+	read_all(mm, N, 1);
+	assert_int_equal(faults(), MAJOR(N / 16));
+	finish();
+}
+
 /* ---- fork ------------------------------------------------------------------------------------------------------------------------- */
 
 static void fork_rows(enum reuse_rule rule)
@@ -610,7 +694,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
 		T(test_clean_eviction), T(test_damaged), T(test_backend_full), T(test_no_slots), T(test_madv_free_and_willneed),
-		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_fork), T(test_fork_more), T(test_fork_swapped),
+		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
+		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
 	};
 
