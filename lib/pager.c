@@ -25,9 +25,12 @@
 
 #define PAGE          MACHINE_PAGE_SIZE
 #define HANDLER_STACK (128UL << 10)
-#define NR_SLOTS      (1UL << 26) /* swap slots: 256 GiB of evicted pages; their tables cost by what is touched */
-#define MAX_DEFERRED  1024
+/* Swap slots for 64 times the budget, 4 GiB at least, 256 GiB at most: address space, not memory. */
+#define SLOTS_PER_FRAME 64
+#define MIN_SLOTS       (1UL << 20)
+#define MAX_SLOTS       (1UL << 26)
 #define MAX_READ      16
+#define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define BELLS         32u /* knocks of one slot between two resets */
 #define BELL_PAGES    (PAGER_NR_SLOTS * BELLS + 1)
 
@@ -45,14 +48,14 @@ static struct {
 	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and one more that
 	 * ends a fork. */
 	unsigned long bell;
-	struct { void (*fn)(void *); void *arg; unsigned next; } call[PAGER_NR_SLOTS];
+	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[PAGER_NR_SLOTS];
 	unsigned long stack, tls;
 	atomic_uint ready;
+	int start_error;
 	/* fork: see pager_fork_prepare() */
 	atomic_long fork_tid;             /* the only thread that is served; 0: all */
 	atomic_uint busy;                 /* the handler is at work on the engine */
-	atomic_uint nr_deferred;
-	struct uffd_msg deferred[MAX_DEFERRED];
+	atomic_uint deferred;             /* somebody's message was dropped meanwhile */
 } pg;
 
 /* ---- messages and death ------------------------------------------------------------------------------------------ */
@@ -189,6 +192,24 @@ static bool still_there(unsigned long addr, uint64_t flags)
 	return false;
 }
 
+/* The host lets the program at this page, the engine does not. It may have been unmapped between the fault and now; if it goes on, somebody has changed
+ * the mapping by a system call that we did not see. */
+static void refused(unsigned long addr)
+{
+	static unsigned long last;
+	static unsigned times;
+	char text[256], *at = text;
+
+	times = addr == last ? times + 1 : 0;
+	last = addr;
+	if (times < 1000)
+		return;
+	at = str(at, "the program uses memory at ");
+	at = hex(at, addr);
+	str(at, " that it has mapped or protected by a system call of its own, outside of libc; it was ended\n");
+	pager_die(MF_STATE_BROKEN, text);
+}
+
 static void serve(const struct uffd_msg *msg)
 {
 	unsigned long addr = (unsigned long)msg->address & ~(PAGE - 1);
@@ -207,6 +228,8 @@ static void serve(const struct uffd_msg *msg)
 		full();
 	if (fault & VM_FAULT_HWPOISON)
 		damaged(addr);
+	else if (fault & VM_FAULT_ERROR)
+		refused(addr);
 	mmap_read_unlock(pager_mm);
 	uffd_wake(addr);
 }
@@ -224,30 +247,13 @@ static void balance(void)
 		mm_check_invariants();
 }
 
-/* While a thread forks, others wait. => true: the message was put aside. */
+/* While a thread forks, others wait: their messages are dropped, and at the end everybody is woken and faults anew. => true: dropped */
 static bool defer(const struct uffd_msg *msg)
 {
-	unsigned n;
-
 	if (!atomic_load(&pg.fork_tid) || (long)msg->tid == atomic_load(&pg.fork_tid))
 		return false;
-	n = atomic_load(&pg.nr_deferred);
-	if (n == MAX_DEFERRED)
-		machine_bug(__FILE__, __LINE__, "too many threads wait for a fork");
-	pg.deferred[n] = *msg;
-	atomic_store(&pg.nr_deferred, n + 1);
-	if (atomic_load(&pg.fork_tid))
-		return true;
-	atomic_store(&pg.nr_deferred, n); /* the fork ended in between, and nobody will knock */
-	return false;
-}
-
-static void serve_deferred(void)
-{
-	unsigned n = atomic_exchange(&pg.nr_deferred, 0);
-
-	for (unsigned i = 0; i < n; i++)
-		serve(&pg.deferred[i]);
+	atomic_store(&pg.deferred, 1);
+	return atomic_load(&pg.fork_tid) != 0; /* else the fork ended in between, and nobody will knock */
 }
 
 static bool is_bell(unsigned long addr)
@@ -259,11 +265,16 @@ static void knocked(unsigned long addr)
 {
 	struct uffd_zeropage z = { .range = { addr & ~(PAGE - 1), PAGE } };
 	unsigned slot = (unsigned)((addr - pg.bell) / PAGE / BELLS);
+	void (*fn)(void *);
 
-	if (slot < PAGER_NR_SLOTS)
-		pg.call[slot].fn(pg.call[slot].arg);
-	else
-		serve_deferred();
+	if (slot < PAGER_NR_SLOTS) {
+		/* A thread that was kicked out of its wait knocks twice; it is served once. */
+		fn = atomic_exchange(&pg.call[slot].fn, NULL);
+		if (fn)
+			fn(pg.call[slot].arg);
+	} else {
+		uffd_wake_all();
+	}
 	sys_ioctl(pg.uffd, UFFD_ZEROPAGE, &z);
 }
 
@@ -271,13 +282,22 @@ void pager_call(unsigned slot, void (*fn)(void *arg), void *arg)
 {
 	unsigned long mine = pg.bell + slot * BELLS * PAGE;
 
-	pg.call[slot].fn = fn;
 	pg.call[slot].arg = arg;
+	atomic_store(&pg.call[slot].fn, fn);
 	(void)*(volatile char *)(mine + pg.call[slot].next * PAGE);
+	if (atomic_load(&pg.call[slot].fn))
+		machine_bug(__FILE__, __LINE__, "a call did not reach the handler");
 	if (++pg.call[slot].next == BELLS) {
-		sys_madvise(mine, BELLS * PAGE, 4 /* MADV_DONTNEED */);
+		if (sys_madvise(mine, BELLS * PAGE, 4 /* MADV_DONTNEED */))
+			machine_bug(__FILE__, __LINE__, "the pages that reach the handler can't be reset");
 		pg.call[slot].next = 0;
 	}
+}
+
+void pager_bell_range(unsigned long *addr, size_t *len)
+{
+	*addr = pg.bell;
+	*len = BELL_PAGES * PAGE;
 }
 
 static void handle(const struct uffd_msg *msg)
@@ -296,20 +316,60 @@ static void handle(const struct uffd_msg *msg)
 			balance();
 	}
 	atomic_store(&pg.busy, 0);
-	sys_futex_wake(&pg.busy, 1);
+	if (atomic_load(&pg.fork_tid))
+		sys_futex_wake(&pg.busy, 1);
 }
 
-static void close_others(int keep, int too)
+/* All descriptors of this thread but one (-1: all). */
+static void close_others(int keep)
 {
-	int low = keep < too ? keep : too, high = keep < too ? too : keep;
+	if (keep > 0)
+		sys_call3(SYS_close_range, 0, keep - 1, 0);
+	sys_call3(SYS_close_range, keep + 1, 0xffffffffL, 0);
+}
 
-	if (low > 0)
-		sys_call3(SYS_close_range, 0, low - 1, 0);
-	if (low >= 0 && high > low + 1)
-		sys_call3(SYS_close_range, low + 1, high - 1, 0);
-	if (low < 0 && high > 0)
-		sys_call3(SYS_close_range, 0, high - 1, 0);
-	sys_call3(SYS_close_range, high + 1, 0xffffffffL, 0);
+/* Memory with a protection key is no secret to whom the kernel lets pass: pages are moved, or read in place before they go. */
+static void open_protection_keys(void)
+{
+#if defined(__x86_64__)
+	unsigned a = 7, b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (c & 1u << 4) /* OSPKE */
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0)); /* wrpkru */
+#endif
+}
+
+static int arm_all(void)
+{
+	for (struct vm_area_struct *vma = find_vma(pager_mm, 0); vma; vma = vma_next(pager_mm, vma)) {
+		int err = uffd_arm(vma_start(vma), vma_end(vma) - vma_start(vma));
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* In the handler's own descriptor table: the program's never sees a descriptor of ours. */
+static int open_uffd(void)
+{
+	bool move = false;
+	int err;
+
+	if (pg.dev < 0)
+		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
+	if (pg.uffd < 0 && pg.dev >= 0)
+		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
+	if (pg.uffd < 0)
+		return pg.uffd;
+	move = move && !pg.request.no_move;
+	pg.counters->uses_move = move;
+	err = uffd_machine_attach(pg.uffd, move);
+	if (!err)
+		err = uffd_arm(pg.bell, BELL_PAGES * PAGE);
+	return err ? err : arm_all();
 }
 
 static void handler(void)
@@ -317,32 +377,28 @@ static void handler(void)
 	struct uffd_msg msgs[MAX_READ];
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
-	close_others(pg.uffd, pg.dev);
+	open_protection_keys();
+	close_others(pg.dev);
+	pg.start_error = open_uffd();
 	atomic_store(&pg.ready, 1);
 	sys_futex_wake(&pg.ready, 1);
+	if (pg.start_error)
+		for (;;)
+			sys_call1(SYS_exit, 0);
 	for (;;) {
 		long n = sys_read(pg.uffd, msgs, sizeof(msgs));
 
 		if (n < 0 && n != -EINTR && n != -EAGAIN)
 			machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
-		for (long i = 0; i < n / (long)sizeof(msgs[0]); i++)
+		for (long i = 0; i < n / (long)sizeof(msgs[0]); i++) {
 			handle(&msgs[i]);
-		pg.counters->faults_read += n > 0 ? (uint64_t)n / sizeof(msgs[0]) : 0;
-		pager_publish();
+			if (++pg.counters->faults_read % PUBLISH_EVERY == 0)
+				pager_publish();
+		}
 	}
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
-
-static int high_fd(int fd)
-{
-	long high = sys_call3(SYS_fcntl, fd, 1030 /* F_DUPFD_CLOEXEC */, 100);
-
-	if (high < 0)
-		return fd;
-	sys_close(fd);
-	return (int)high;
-}
 
 static int start_handler(void)
 {
@@ -358,53 +414,35 @@ static int start_handler(void)
 	pg.handler_tid = tid;
 	while (!atomic_load(&pg.ready))
 		sys_futex_wait(&pg.ready, 0);
-	sys_close(pg.uffd); /* the handler has its own */
-	if (pg.dev >= 0)
-		sys_close(pg.dev);
-	return 0;
+	return pg.start_error;
 }
 
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned __rseq_size __attribute__((weak));
 
-/* Where the kernel writes the processor that this thread runs on (rseq, registered by libc); NULL: nowhere. */
+/* Where the kernel writes the processor that this thread runs on (rseq, registered by libc). NULL: nowhere, or in managed memory (a thread on a
+ * stack from malloc), which the handler must not read. */
 static const volatile uint32_t *own_cpu(void)
 {
+	unsigned long at = (unsigned long)__builtin_thread_pointer();
+	struct vm_area_struct *vma;
+
 	if (!&__rseq_offset || !&__rseq_size || !__rseq_size)
 		return NULL;
-	return (const volatile uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
-}
-
-/* dev: an open /dev/userfaultfd, or -1. On success it belongs to the handler. */
-static int open_uffd(int dev, const char **what)
-{
-	bool move = false;
-	int err;
-
-	*what = "userfaultfd";
-	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
-	if (pg.uffd < 0 && dev >= 0)
-		pg.uffd = uffd_open(MF_UFFD_DEV, dev, &move);
-	if (pg.uffd < 0)
-		return pg.uffd;
-	pg.uffd = high_fd(pg.uffd);
-	pg.dev = dev;
-	move = move && !pg.request.no_move;
-	pg.counters->uses_move = move;
-	err = uffd_machine_attach(pg.uffd, move);
-	if (!err)
-		err = uffd_arm(pg.bell, BELL_PAGES * PAGE);
-	if (err)
-		sys_close(pg.uffd);
-	return err;
+	at += (unsigned long)__rseq_offset + 4;
+	vma = find_vma(pager_mm, at);
+	return vma && vma_start(vma) <= at ? NULL : (const volatile uint32_t *)at;
 }
 
 static int start_engine(unsigned long nr_frames, const char **what)
 {
 	const struct mf_request *q = &pg.request;
-	struct swap_pool_params sp = { .codec = (enum swap_codec)q->codec, .level = q->level, .nr_slots = NR_SLOTS,
+	unsigned long slots = nr_frames * SLOTS_PER_FRAME < MIN_SLOTS   ? MIN_SLOTS
+			      : nr_frames * SLOTS_PER_FRAME > MAX_SLOTS ? MAX_SLOTS
+									: nr_frames * SLOTS_PER_FRAME;
+	struct swap_pool_params sp = { .codec = (enum swap_codec)q->codec, .level = q->level, .nr_slots = slots,
 				       .limit = q->pool };
-	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = NR_SLOTS, .swap = &swap_pool_ops,
+	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
 				.check_every = q->check_every };
 	int err = 0;
@@ -427,7 +465,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 int pager_start(struct mf_control *control, const char **what)
 {
 	unsigned long nr_frames;
-	int err, dev;
+	int err;
 
 	pg.control = control;
 	pg.counters = &control->counters;
@@ -448,12 +486,8 @@ int pager_start(struct mf_control *control, const char **what)
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;
-	dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	pg.borrowed = -1;
-	err = open_uffd(dev < 0 ? -1 : high_fd(dev), what);
-	if (err)
-		return err;
-	*what = "handler thread";
+	pg.dev = pg.borrowed = -1;
+	*what = "userfaultfd and its handler";
 	err = start_handler();
 	pin_start(sys_gettid(), own_cpu());
 	if (!err)
@@ -477,8 +511,6 @@ static void borrow_dev(void)
 		return;
 	pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
 	sys_close((int)pidfd);
-	if (pg.borrowed >= 0)
-		pg.borrowed = high_fd(pg.borrowed);
 }
 
 void pager_fork_prepare(void)
@@ -498,26 +530,14 @@ void pager_fork_parent(void)
 		sys_close(pg.borrowed);
 	mm_quiet(false);
 	atomic_store(&pg.fork_tid, 0);
-	if (!atomic_load(&pg.nr_deferred))
+	if (!atomic_exchange(&pg.deferred, 0))
 		return;
 	(void)*(volatile char *)last;
 	sys_madvise(last, PAGE, 4 /* MADV_DONTNEED */);
 }
 
-static int arm_all(void)
-{
-	for (struct vm_area_struct *vma = find_vma(pager_mm, 0); vma; vma = vma_next(pager_mm, vma)) {
-		int err = uffd_arm(vma_start(vma), vma_end(vma) - vma_start(vma));
-
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
 int pager_fork_child(void)
 {
-	const char *what;
 	int err;
 
 	pin_forget();
@@ -526,17 +546,16 @@ int pager_fork_child(void)
 	pg.counters = &pg.own;
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
-	atomic_store(&pg.nr_deferred, 0);
+	atomic_store(&pg.deferred, 0);
 	err = uffd_machine_after_fork();
-	if (!err)
-		err = open_uffd(pg.borrowed >= 0 ? pg.borrowed : -1, &what);
 	if (err)
 		return err;
 	mm_after_host_fork(pager_mm);
-	err = arm_all();
-	if (err)
-		return err;
 	mm_quiet(false);
 	pin_start(sys_gettid(), own_cpu());
-	return start_handler();
+	pg.dev = pg.borrowed;
+	err = start_handler();
+	if (pg.borrowed >= 0)
+		sys_close(pg.borrowed);
+	return err;
 }

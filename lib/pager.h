@@ -12,6 +12,7 @@
 #define MF_LIB_PAGER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mm/mm.h"
@@ -35,6 +36,8 @@ int pager_fork_child(void);
  * the caller's alone until the return. Costs as much as a fault. The caller holds no lock. */
 #define PAGER_NR_SLOTS 64u
 void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
+/* The memory by which that works. */
+void pager_bell_range(unsigned long *addr, size_t *len);
 
 /* End the program: `text` goes to the user by the control page. Callable from any thread. */
 _Noreturn void pager_die(enum mf_state state, const char *text);

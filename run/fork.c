@@ -31,16 +31,21 @@ static pid_t (*next_Fork)(void);
 extern FILE *_IO_list_all __attribute__((weak));
 extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
 
+static uint64_t mask_before; /* signals, from prepare to the end; guarded by the gate, or by libc's own lock of fork */
+
+static bool have_files(void)
+{
+	return &_IO_list_all && _IO_list_lock && _IO_list_unlock && _IO_list_resetlock;
+}
+
+/* The list is locked. */
 static void touch_files(void)
 {
-	if (!&_IO_list_all || !_IO_list_lock || !_IO_list_unlock)
-		return;
-	_IO_list_lock();
 	for (FILE *f = _IO_list_all; f; f = f->_chain)
 		if (f->_lock)
 			(void)*(volatile char *)f->_lock;
-	_IO_list_unlock();
 }
 
 static void quiet(void)
@@ -56,33 +61,61 @@ static void go_on(void)
 	rt_gate_open();
 }
 
+static long child_side(struct rt_call *c)
+{
+	return pager_fork_child();
+}
+
+/* On a stack of the runtime: until the handler serves, a new page of the program's stack would be a page of zeros. */
 static void take_over(void)
 {
 	static const char text[] = "minflt: a forked child can't get a userfaultfd of its own; it was ended\n";
 
 	rt_gate_reset();
-	if (pager_fork_child()) {
+	if (rt_run(child_side, RT_HERE, RT_ARGS(0), NULL)) {
 		sys_write(2, text, sizeof(text) - 1);
 		sys_exit_group(125);
 	}
 }
 
+/* Locks in libc's order: the list of FILEs, then malloc. A thread that holds the list may wait for a page, so it must have gone on before only this thread
+ * is served. (libc's lock of the name-service database comes after all hooks and can't be taken here: a thread that faults while it holds
+ * that waits for the fork, and the fork for it.) No signal handler may run in the child before take_over(). */
 static void prepare(void)
 {
+	uint64_t all = ~0ULL, before = 0;
+
+	if (!atomic_load(&rt_active)) {
+		if (malloc_prepare)
+			malloc_prepare();
+		return;
+	}
+	sys_call4(SYS_rt_sigprocmask, 0, (long)&all, (long)&before, 8);
+	if (have_files())
+		_IO_list_lock();
 	if (malloc_prepare)
 		malloc_prepare();
-	if (!atomic_load(&rt_active))
-		return;
 	quiet();
-	touch_files();
+	mask_before = before;
+	if (have_files())
+		touch_files();
 }
 
 static void parent(void)
 {
-	if (atomic_load(&rt_active))
-		go_on();
+	uint64_t before = mask_before;
+
+	if (!atomic_load(&rt_active)) {
+		if (malloc_parent)
+			malloc_parent();
+		return;
+	}
+	go_on();
 	if (malloc_parent)
 		malloc_parent();
+	if (have_files())
+		_IO_list_unlock();
+	sys_call4(SYS_rt_sigprocmask, 2, (long)&before, 0, 8);
 }
 
 static void child(void)
@@ -91,6 +124,11 @@ static void child(void)
 		take_over();
 	if (malloc_child)
 		malloc_child();
+	if (!atomic_load(&rt_active))
+		return;
+	if (have_files())
+		_IO_list_resetlock();
+	sys_call4(SYS_rt_sigprocmask, 2, (long)&mask_before, 0, 8);
 }
 
 /* jemalloc's registration ends here (the linker wraps it): its hooks run inside ours, in the right order. */

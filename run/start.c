@@ -141,6 +141,13 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	atomic_store(&control->state, MF_STATE_RUNNING);
 }
 
+/* The last counters, when the program ends by itself. */
+__attribute__((destructor)) static void end(void)
+{
+	if (atomic_load(&rt_active))
+		pager_publish();
+}
+
 /* For tests that run under `minflt run` and want to look at their own engine. */
 EXPORT const struct mf_counters *mf_run_counters(void);
 EXPORT const struct mf_counters *mf_run_counters(void)

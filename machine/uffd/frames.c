@@ -141,6 +141,7 @@ void home_drop(unsigned long pfn, unsigned nr)
 void machine_frames_freed(unsigned long pfn, unsigned nr)
 {
 	unsigned long limit = atomic_load_explicit(&uffd.real_limit, memory_order_relaxed);
+	unsigned excess = 0, run = 0;
 
 	for (unsigned i = 0; i < nr; i++) {
 		unsigned long p = pfn + i;
@@ -152,8 +153,6 @@ void machine_frames_freed(unsigned long pfn, unsigned nr)
 			break;
 		case HOME:
 			uffd.state[p] = FREE_HOME;
-			if (uffd_stats.real_pages > limit)
-				home_drop(p, 1);
 			break;
 		case MAPPED:
 			uffd.state[p] = HOLE;
@@ -164,5 +163,14 @@ void machine_frames_freed(unsigned long pfn, unsigned nr)
 		default:
 			break;
 		}
+	}
+	if (uffd_stats.real_pages > limit)
+		excess = uffd_stats.real_pages - limit < nr ? (unsigned)(uffd_stats.real_pages - limit) : nr;
+	for (unsigned i = 0; excess && i < nr; i += run ? run : 1) {
+		for (run = 0; run < excess && i + run < nr && uffd.state[pfn + i + run] == FREE_HOME;)
+			run++;
+		if (run)
+			home_drop(pfn + i, run);
+		excess -= run;
 	}
 }

@@ -90,6 +90,13 @@ void uffd_wake(unsigned long addr)
 	sys_ioctl(uffd.fd, UFFD_WAKE, &r);
 }
 
+void uffd_wake_all(void)
+{
+	struct uffd_range r = { 1UL << 20, (1UL << 47) - (2UL << 20) };
+
+	sys_ioctl(uffd.fd, UFFD_WAKE, &r);
+}
+
 int uffd_poison(unsigned long addr)
 {
 	struct uffd_poison p = { .range = { addr & ~(PAGE - 1), PAGE } };

@@ -238,12 +238,12 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 	if (!vma || vma_start(vma) > addr)
 		return -ENOENT;
 	if (flags & VM_LOCKED)
-		return -EBUSY;
+		return -EPERM;
 	if (flags & VM_WRITE) {
 		int r;
 
 		if (uffd.move) /* MOVE has refused it, and it can be written: of a kind we can't take */
-			return -EBUSY;
+			return -EPERM;
 		r = write_protect(addr, nr, true);
 		if (r)
 			return r;
@@ -256,7 +256,7 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 			uffd.at[pfn + i] = addr + i * PAGE;
 		} else if (read_protected(addr + i * PAGE, (void *)stage_get(pfn + i))) {
 			stage_put(pfn + i);
-			return i ? (int)i : -EBUSY;
+			return i ? (int)i : -EPERM;
 		}
 		uffd.state[pfn + i] = FROZEN;
 	}
@@ -290,12 +290,11 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		int r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
 
 		if (r == -EBUSY && uffd.move) {
-			struct vm_area_struct *vma = find_vma(mm, addr + done * PAGE);
+			unsigned run = still_here(addr + done * PAGE, nr - done);
 
-			if (vma && (vma_flags(vma) & (VM_WRITE | VM_LOCKED)) == VM_WRITE) {
-				make_exclusive(addr + done * PAGE);
-				r = take_out(mm, addr + done * PAGE, 1, pfn + done);
-			}
+			for (unsigned i = 0; i < run; i++)
+				make_exclusive(addr + (done + i) * PAGE);
+			r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
 		}
 		if (r > 0) {
 			done += (unsigned)r;

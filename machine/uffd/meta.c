@@ -11,13 +11,14 @@
 #include "machine/sys.h"
 #include "machine/uffd/internal.h"
 
-#define META_RESERVE (32UL << 30) /* address space only; enough for the tables of 1 TiB */
+#define META_RESERVE (8UL << 30)  /* address space only: tables for 1 TiB touched densely, or 2 million pages anywhere */
+#define META_STEP    (64UL << 20) /* made accessible at a time: what is not, does not count for RLIMIT_DATA */
 #define NR_CLASSES   7            /* 64 .. 4096 */
 #define MAX_RUNS     64           /* freed ranges of more than a page that are remembered */
 
 static struct {
 	atomic_flag lock;
-	unsigned long base, next, end;
+	unsigned long base, next, open, end; /* [base, next) is handed out, [base, open) accessible */
 	void *free[NR_CLASSES]; /* first word: the next one */
 	struct { unsigned long addr; size_t len; } run[MAX_RUNS];
 	unsigned nr_runs;
@@ -41,12 +42,12 @@ static bool meta_reserve(void)
 	size_t len = META_RESERVE;
 
 	for (; len >= (64UL << 20); len /= 2) {
-		long p = sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		long p = sys_mmap(0, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		if (sys_is_err(p))
 			continue;
 		sys_madvise((unsigned long)p, len, MADV_NOHUGEPAGE);
-		meta.base = meta.next = (unsigned long)p;
+		meta.base = meta.next = meta.open = (unsigned long)p;
 		meta.end = meta.base + len;
 		return true;
 	}
@@ -62,6 +63,14 @@ static unsigned long cut(size_t len, size_t align)
 	at = (meta.next + align - 1) & ~(align - 1);
 	if (at + len > meta.end || at + len < at)
 		return 0;
+	if (at + len > meta.open) {
+		unsigned long open = (at + len + META_STEP - 1) & ~(META_STEP - 1);
+
+		open = open > meta.end ? meta.end : open;
+		if (sys_mprotect(meta.open, open - meta.open, PROT_READ | PROT_WRITE))
+			return 0;
+		meta.open = open;
+	}
 	meta.next = at + len;
 	return at;
 }
@@ -174,15 +183,16 @@ static size_t resident(unsigned long from, unsigned long to)
 /* The rough figure counts the lazily touched tables (frames, slots) by what was found at the last exact look. */
 size_t uffd_meta_bytes(bool exact)
 {
-	static size_t lazy_touched;
+	static size_t lazy_touched, staged;
 
 	if (exact) {
 		size_t all;
 
 		lock();
 		all = resident(meta.base, meta.next) * PAGE;
+		staged = resident(uffd.staging, uffd.staging + NR_STAGES * PAGE) * PAGE;
 		lazy_touched = all > meta.counted ? all - meta.counted : 0;
 		unlock();
 	}
-	return meta.counted + lazy_touched + NR_STAGES * PAGE;
+	return meta.counted + lazy_touched + staged;
 }

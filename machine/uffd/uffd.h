@@ -58,6 +58,7 @@ int uffd_arm(unsigned long addr, size_t len);
 int uffd_disarm(unsigned long addr, size_t len);
 /* Let the threads that wait for addr try again. */
 void uffd_wake(unsigned long addr);
+void uffd_wake_all(void);
 /* From now on an access to addr is a SIGBUS. => 0 or -errno (a kernel before 6.6). */
 int uffd_poison(unsigned long addr);
 /* Lift a write protection that eviction by copy left. */
