@@ -19,6 +19,7 @@
  */
 #undef _FILE_OFFSET_BITS /* mmap and mmap64 are both defined here, under their own names */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
@@ -106,13 +107,16 @@ int rt_manage(unsigned long addr, size_t len, unsigned long vm_flags, bool adopt
 {
 	int err;
 
+	/* Armed before anything else: until then another thread's touch gets a page that the engine knows nothing of. */
+	err = uffd_arm(addr, len);
+	if (err)
+		return err;
 	count_managed(-(long)managed_in(addr, len));
 	err = mmap_region(pager_mm, addr, len, vm_flags | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
 	if (err)
 		return err;
 	count_managed((long)len);
-	err = uffd_arm(addr, len);
-	if (!err && adopt)
+	if (adopt)
 		err = adopt_pages(addr, len);
 	return err;
 }
@@ -122,6 +126,32 @@ void rt_unmanage(unsigned long addr, size_t len)
 	count_managed(-(long)managed_in(addr, len));
 	if (do_munmap(pager_mm, addr, len))
 		machine_bug(__FILE__, __LINE__, "no memory left to split a mapping");
+}
+
+/* mmap_lock held for writing. A call failed, but the host may have unmapped [addr, addr+len) or a part of it before: MAP_FIXED and MREMAP_FIXED
+ * unmap first. What is gone there is forgotten, or the engine would take its pages out of whatever comes to stand there. */
+static void forget_gone(unsigned long addr, size_t len)
+{
+	static unsigned char vec[4096];
+	unsigned long at = page_down(addr), end = page_up(addr + len);
+	struct vm_area_struct *v;
+	size_t n = sizeof(vec);
+
+	while (at < end && (v = find_vma(pager_mm, at)) && vma_start(v) < end) {
+		unsigned long to = vma_end(v) < end ? vma_end(v) : end;
+
+		at = vma_start(v) > at ? vma_start(v) : at;
+		n = n < (to - at) / PAGE ? n : (to - at) / PAGE;
+		if (sys_mincore(at, n * PAGE, vec) != -ENOMEM) {
+			at += n * PAGE;
+			n = n * 2 < sizeof(vec) ? n * 2 : sizeof(vec);
+		} else if (n > 1) {
+			n /= 2;
+		} else {
+			rt_unmanage(at, PAGE);
+			at += PAGE;
+		}
+	}
 }
 
 static void modify(unsigned long addr, size_t len, unsigned long set, unsigned long clear)
@@ -157,6 +187,73 @@ static long populate(unsigned long addr, size_t len, int advice)
 	return r;
 }
 
+/* ---- the host's mappings, from /proc/self/maps --------------------------------------------------------------------- */
+
+struct host_maps {
+	int fd;
+	size_t have, at;              /* of maps_text: bytes read, bytes parsed */
+	unsigned long start, end;     /* of this mapping, clipped */
+	unsigned long rights;         /* VM_READ | VM_WRITE | VM_EXEC */
+};
+static char maps_text[16384]; /* mmap_lock is held for writing */
+
+static void maps_open(struct host_maps *m)
+{
+	*m = (struct host_maps){ .fd = (int)sys_open("/proc/self/maps", O_CLOEXEC) };
+}
+
+static void maps_close(struct host_maps *m)
+{
+	if (m->fd >= 0)
+		sys_close(m->fd);
+}
+
+/* => the length of the next line, which begins at m->at, with its end; 0: no more */
+static size_t maps_line(struct host_maps *m)
+{
+	size_t eol = m->at;
+
+	for (;;) {
+		long n;
+
+		for (; eol < m->have; eol++)
+			if (maps_text[eol] == '\n')
+				return eol + 1 - m->at;
+		for (size_t i = m->at; i < m->have; i++)
+			maps_text[i - m->at] = maps_text[i];
+		m->have -= m->at;
+		eol -= m->at;
+		m->at = 0;
+		n = m->fd < 0 ? 0 : sys_read(m->fd, maps_text + m->have, sizeof(maps_text) - m->have);
+		if (n <= 0)
+			return 0;
+		m->have += (size_t)n;
+	}
+}
+
+/* The next mapping that has a part in [from, to). */
+static bool maps_next(struct host_maps *m, unsigned long from, unsigned long to)
+{
+	size_t len;
+
+	while ((len = maps_line(m))) {
+		const char *c = maps_text + m->at;
+		unsigned long v[2] = { 0, 0 };
+
+		for (int i = 0; i < 2; i++, c++)
+			for (; *c != '-' && *c != ' '; c++)
+				v[i] = v[i] * 16 + (unsigned long)(*c <= '9' ? *c - '0' : *c - 'a' + 10);
+		m->at += len;
+		if (v[1] <= from || v[0] >= to)
+			continue;
+		m->start = v[0] > from ? v[0] : from;
+		m->end = v[1] < to ? v[1] : to;
+		m->rights = (c[0] == 'r' ? VM_READ : 0) | (c[1] == 'w' ? VM_WRITE : 0) | (c[2] == 'x' ? VM_EXEC : 0);
+		return true;
+	}
+	return false;
+}
+
 /* ---- mmap, munmap ------------------------------------------------------------------------------------------------ */
 
 static bool is_ours(int prot, int flags)
@@ -186,6 +283,8 @@ static long do_mmap(struct rt_call *c)
 	/* MAP_LOCKED populates at once, before the new mapping is armed; those pages are adopted. */
 	p = sys_mmap((unsigned long)c->a[0], (size_t)c->a[1], prot, ours ? flags & ~MAP_POPULATE : flags, (int)c->a[4], c->a[5]);
 	if (sys_is_err(p)) {
+		if (flags & MAP_FIXED && !(c->a[0] & (long)(PAGE - 1)) && len && (unsigned long)c->a[0] + len > len)
+			forget_gone((unsigned long)c->a[0], len);
 		mmap_write_unlock(pager_mm);
 		return p;
 	}
@@ -266,26 +365,95 @@ EXPORT int munmap(void *addr, size_t len)
 
 /* ---- mremap ------------------------------------------------------------------------------------------------------ */
 
-/* Armed mappings are refused when several are to move at once (Linux 6.17 allows that otherwise): one after the other.
- * => the new address or -errno, as mremap. */
+/* mmap_lock held for writing. The host has moved [from, from+len) to `to`, which is disarmed by that and armed again here, first of all. In between,
+ * a touch of the new place by another thread finds a page that is evicted missing, and gets a page of zeros from the host. With MREMAP_FIXED
+ * over memory in use that can happen: those pages are dropped again, so that the next touch brings the right bytes. (What the
+ * other thread read in that moment stays read, and a store of its own into such a page is lost: the host has no way to move an
+ * armed mapping.) */
+static void arm_moved(unsigned long from, size_t len, unsigned long to, size_t new_len, bool known_place)
+{
+	if (uffd_arm(to, new_len))
+		machine_bug(__FILE__, __LINE__, "a moved mapping can't be armed");
+	if (to == from || !known_place)
+		return;
+	for (unsigned long at = 0; at < len; at += 64 * PAGE) {
+		unsigned char vec[64];
+		size_t n = len - at < 64 * PAGE ? (len - at) / PAGE : 64;
+
+		if (sys_mincore(to + at, n * PAGE, vec))
+			continue;
+		for (size_t i = 0; i < n; i++)
+			if (vec[i] & 1 && mm_residency(pager_mm, from + at + i * PAGE) == MM_SWAPPED &&
+			    sys_madvise(to + at + i * PAGE, PAGE, MADV_DONTNEED)) /* locked */
+				sys_madvise(to + at + i * PAGE, PAGE, ADV_DONTNEED_LOCKED);
+	}
+}
+
+/* mmap_lock held for writing. The host has moved a piece that is managed. */
+static void follow_move(unsigned long from, size_t old_len, unsigned long to, size_t new_len, int flags)
+{
+	long before = (long)managed_in(from, old_len) + (to == from ? 0 : (long)managed_in(to, new_len));
+	long after = (long)new_len + (flags & MREMAP_DONTUNMAP ? (long)old_len : 0);
+
+	arm_moved(from, old_len < new_len ? old_len : new_len, to, new_len, flags & MREMAP_FIXED);
+	if (move_vma(pager_mm, from, old_len, to, new_len, flags & MREMAP_DONTUNMAP))
+		machine_bug(__FILE__, __LINE__, "no memory left to move a mapping");
+	count_managed(after - before);
+}
+
+/* Does this kernel move several mappings by one call (Linux 6.17)? */
+static bool host_moves_several(void)
+{
+	static int known; /* mmap_lock is held for writing */
+	long p;
+
+	if (known)
+		return known > 0;
+	p = sys_mmap(0, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sys_is_err(p))
+		return false;
+	sys_mprotect((unsigned long)p, PAGE, PROT_READ);
+	known = sys_is_err(sys_call5(SYS_mremap, p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + 2 * (long)PAGE)) ? -1 : 1;
+	sys_munmap((unsigned long)p, 4 * PAGE);
+	return known > 0;
+}
+
+/* Where the host moves several mappings by one call, it refuses when one of them is armed: then each is moved by a call of its own,
+ * with what lies between them left out, as the host does it. => the new address or -errno: then those before have moved, natively too. */
 static long move_pieces(unsigned long from, size_t len, int flags, unsigned long to)
 {
-	unsigned long at = from;
+	struct host_maps m;
+	long r = 0;
 
-	while (at < from + len) {
-		struct vm_area_struct *v = find_vma(pager_mm, at);
-		unsigned long end;
-		long r;
+	for (maps_open(&m); maps_next(&m, from, from + len);) {
+		size_t piece = m.end - m.start;
+		unsigned long place = to + (m.start - from);
+		size_t ours = managed_in(m.start, piece);
 
-		if (!v || vma_start(v) > at)
-			return -EFAULT;
-		end = vma_end(v) < from + len ? vma_end(v) : from + len;
-		r = sys_call5(SYS_mremap, (long)at, (long)(end - at), (long)(end - at), flags, (long)(to + (at - from)));
-		if (sys_is_err(r))
-			return r;
-		at = end;
+		r = sys_call5(SYS_mremap, (long)m.start, (long)piece, (long)piece, flags, (long)place);
+		if (sys_is_err(r)) {
+			forget_gone(place, piece);
+			break;
+		}
+		if (ours)
+			follow_move(m.start, piece, place, piece, flags);
+		else
+			rt_unmanage(place, piece);
 	}
-	return (long)to;
+	maps_close(&m);
+	return sys_is_err(r) ? r : (long)to;
+}
+
+/* The call may concern several mappings of the host, one of them managed. */
+static bool may_be_several(unsigned long from, size_t old_len, size_t new_len, int flags)
+{
+	struct vm_area_struct *v = find_vma(pager_mm, from);
+	unsigned char vec;
+
+	if (!(flags & MREMAP_FIXED) || old_len != new_len || !old_len || from & (PAGE - 1) || from + old_len < from)
+		return false;
+	return v && vma_start(v) < from + old_len && (vma_start(v) > from || vma_end(v) < from + old_len) &&
+	       !sys_mincore(from, PAGE, &vec);
 }
 
 /* a: addr, old_len, new_len, flags, new_addr */
@@ -295,28 +463,27 @@ static long do_mremap(struct rt_call *c)
 	size_t old_len = page_up((size_t)c->a[1]), new_len = page_up((size_t)c->a[2]);
 	int flags = (int)c->a[3];
 	struct vm_area_struct *v;
-	bool ours;
+	bool ours, several;
 	long to;
 
 	mmap_write_lock(pager_mm);
 	v = find_vma(pager_mm, from);
 	ours = v && vma_start(v) <= from && old_len;
+	several = may_be_several(from, old_len, new_len, flags);
 	to = sys_call5(SYS_mremap, (long)from, c->a[1], c->a[2], flags, c->a[4]);
-	if (sys_is_err(to) && ours && flags & MREMAP_FIXED && old_len == new_len && vma_end(v) < from + old_len &&
-	    managed_in(from, old_len) == old_len)
+	if (to == -EFAULT && several && host_moves_several()) {
 		to = move_pieces(from, old_len, flags, (unsigned long)c->a[4]);
-	if (!sys_is_err(to) && ours) {
-		long before = (long)managed_in(from, old_len) + (to == (long)from ? 0 : (long)managed_in((unsigned long)to, new_len));
-		long after = (long)new_len + (flags & MREMAP_DONTUNMAP ? (long)old_len : 0);
-
-		if (move_vma(pager_mm, from, old_len, (unsigned long)to, new_len, flags & MREMAP_DONTUNMAP))
-			machine_bug(__FILE__, __LINE__, "no memory left to move a mapping");
-		count_managed(after - before);
-		if (uffd_arm((unsigned long)to, new_len))
-			machine_bug(__FILE__, __LINE__, "a moved mapping can't be armed");
-		if (v && vma_flags(find_vma(pager_mm, (unsigned long)to)) & VM_LOCKED && new_len > old_len)
+	} else if (sys_is_err(to)) {
+		/* shrinking unmaps the tail first, MREMAP_FIXED what stands at the new place */
+		if (!(from & (PAGE - 1)) && from + old_len > from && new_len < old_len)
+			forget_gone(from, old_len);
+		if (flags & MREMAP_FIXED && !(c->a[4] & (long)(PAGE - 1)) && (unsigned long)c->a[4] + new_len > (unsigned long)c->a[4])
+			forget_gone((unsigned long)c->a[4], new_len);
+	} else if (ours) {
+		follow_move(from, old_len, (unsigned long)to, new_len, flags);
+		if (vma_flags(find_vma(pager_mm, (unsigned long)to)) & VM_LOCKED && new_len > old_len)
 			c->advice = MADV_POPULATE_WRITE;
-	} else if (!sys_is_err(to) && flags & MREMAP_FIXED) {
+	} else if (flags & MREMAP_FIXED) {
 		rt_unmanage((unsigned long)to, new_len);
 	}
 	mmap_write_unlock(pager_mm);
@@ -352,49 +519,15 @@ EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
 
 /* ---- mprotect ---------------------------------------------------------------------------------------------------- */
 
-/* The host did only a part: what it did ends where the mappings end (ENOMEM) or where one refused. The engine asks the host page by page of mappings what
- * the rights are now, from /proc/self/maps. Rare and slow. */
+/* The host did only a part: what it did ends where the mappings end (ENOMEM) or where one refused. The engine asks the host what the rights are
+ * now. Rare and slow. */
 static void resync_prot(unsigned long addr, size_t len)
 {
-	static char text[65536]; /* mmap_lock is held for writing */
-	long fd = sys_open("/proc/self/maps", 0), n;
-	size_t have = 0, at = 0;
+	struct host_maps m;
 
-	if (fd < 0)
-		return;
-	for (;;) {
-		n = sys_read((int)fd, text + have, sizeof(text) - have);
-		if (n > 0)
-			have += (size_t)n;
-		for (;;) {
-			size_t eol = at;
-			unsigned long v[2] = { 0, 0 };
-			unsigned long set;
-
-			while (eol < have && text[eol] != '\n')
-				eol++;
-			if (eol == have)
-				break;
-			for (int i = 0; i < 2; i++, at++)
-				for (; text[at] != '-' && text[at] != ' '; at++)
-					v[i] = v[i] * 16 + (unsigned long)(text[at] <= '9' ? text[at] - '0' : text[at] - 'a' + 10);
-			set = (text[at] == 'r' ? VM_READ : 0) | (text[at + 1] == 'w' ? VM_WRITE : 0) |
-			      (text[at + 2] == 'x' ? VM_EXEC : 0);
-			at = eol + 1;
-			if (v[1] <= addr || v[0] >= addr + len)
-				continue;
-			v[0] = v[0] < addr ? addr : v[0];
-			v[1] = v[1] > addr + len ? addr + len : v[1];
-			modify(v[0], v[1] - v[0], set, VM_ACCESS_FLAGS & ~set);
-		}
-		for (size_t i = at; i < have; i++)
-			text[i - at] = text[i];
-		have -= at;
-		at = 0;
-		if (n <= 0)
-			break;
-	}
-	sys_close((int)fd);
+	for (maps_open(&m); maps_next(&m, addr, addr + len);)
+		modify(m.start, m.end - m.start, m.rights, VM_ACCESS_FLAGS & ~m.rights);
+	maps_close(&m);
 }
 
 /* a: addr, len, prot, pkey (or -2: plain mprotect) */

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define NR 64UL
@@ -78,6 +79,33 @@ static void noreplace(void)
 	ADDR("unaligned", w, mmap(w + 1, PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0));
 	holds("below", w, 16 * PAGE, 2);
 	holds_at("above", w + 32 * PAGE, 32 * PAGE, 2, 32);
+	munmap(w, NR * PAGE);
+}
+
+/* A call that fails after it has unmapped what stood there: whatever is mapped there next, by a call that nobody sees, is not the
+ * old memory. */
+static void fails_after_unmapping(int evicted)
+{
+	char *w = window(NR * PAGE, RW), *p;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (fd < 0)
+		die("socket");
+	fill(w, NR * PAGE, 9);
+	if (evicted)
+		pressure();
+	ADDR("mmap of a socket", w, mmap(w + 16 * PAGE, 32 * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0));
+	close(fd);
+	say_rights("gone", w, NR);
+	p = mmap(w + 16 * PAGE, 32 * PAGE, RW, ANONFIXED | MAP_STACK, -1, 0);
+	if (p == MAP_FAILED)
+		die("mmap of a stack");
+	zeroed("stack", p, 32 * PAGE);
+	fill(p, 32 * PAGE, 10);
+	pressure();
+	holds("stack", p, 32 * PAGE, 10);
+	holds("below", w, 16 * PAGE, 9);
+	holds_at("above", w + 48 * PAGE, 16 * PAGE, 9, 48);
 	munmap(w, NR * PAGE);
 }
 
@@ -203,6 +231,8 @@ int main(void)
 	kinds(0);
 	kinds(1);
 	noreplace();
+	fails_after_unmapping(0);
+	fails_after_unmapping(1);
 	hints();
 	flags();
 	bad_arguments();

@@ -4,6 +4,9 @@
  */
 #include "common.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define NR 64UL
 
 static void grow_in_place(int evicted)
@@ -137,6 +140,102 @@ static void several_mappings(void)
 	munmap(w, NR * PAGE);
 }
 
+/* Linux 6.17 moves several mappings at once, with the holes between them; what stands at the new place of a hole stays. Kernels before refuse. */
+static void over_holes(int evicted)
+{
+	char *w = window(3 * NR * PAGE, RW);
+
+	fill(w, 3 * NR * PAGE, 10);
+	munmap(w + 8 * PAGE, 4 * PAGE);
+	mprotect(w + 16 * PAGE, 4 * PAGE, PROT_READ);
+	if (mmap(w + 20 * PAGE, 4 * PAGE, RW, ANONFIXED | MAP_STACK, -1, 0) == MAP_FAILED)
+		die("mmap");
+	fill_at(w + 20 * PAGE, 4 * PAGE, 10, 20);
+	munmap(w + 28 * PAGE, 4 * PAGE);
+	if (evicted)
+		pressure();
+	ADDR("with holes", w, mremap(w, 32 * PAGE, 32 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w + NR * PAGE));
+	say_rights("with holes", w, 128);
+	pressure();
+	for (size_t i = 0; i < 3 * NR; i++) {
+		char letter = right_of(w + i * PAGE);
+
+		if (letter == 'w' || letter == 'r')
+			say("page %zu: that of %s", i, intact(w + i * PAGE, PAGE, 10, i) ? "here" :
+			    i >= NR && intact(w + i * PAGE, PAGE, 10, i - NR) ? "there" : "nowhere");
+	}
+	munmap(w, 3 * NR * PAGE);
+
+	w = window(3 * NR * PAGE, RW);
+	fill(w, 3 * NR * PAGE, 11);
+	munmap(w, 4 * PAGE);
+	munmap(w + 8 * PAGE, 4 * PAGE);
+	ADDR("begins with a hole", w, mremap(w, 32 * PAGE, 32 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w + NR * PAGE));
+	say_rights("begins with a hole", w, 128);
+	ADDR("not fixed", w, mremap(w + 4 * PAGE, 32 * PAGE, 32 * PAGE, MREMAP_MAYMOVE));
+	ADDR("onto itself", w, mremap(w + 4 * PAGE, 16 * PAGE, 16 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w + 10 * PAGE));
+	say_rights("refused", w, 128);
+	munmap(w, 3 * NR * PAGE);
+}
+
+/* Refused after the new place was cleared. */
+static void fails_after_unmapping(void)
+{
+	char *w = window(2 * NR * PAGE, RW), *p;
+
+	fill(w, 2 * NR * PAGE, 12);
+	ADDR("too much at the old place", w,
+	     mremap(w, 1UL << 46, 32 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w + NR * PAGE));
+	munmap(w + 16 * PAGE, 4 * PAGE);
+	ADDR("grows over a hole", w, mremap(w + 8 * PAGE, 16 * PAGE, 32 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w + NR * PAGE));
+	say_rights("after", w, 128);
+	p = mmap(w + NR * PAGE, 32 * PAGE, RW, ANONFIXED | MAP_STACK, -1, 0);
+	if (p == MAP_FAILED)
+		die("mmap of a stack");
+	fill(p, 32 * PAGE, 13);
+	pressure();
+	holds("stack", p, 32 * PAGE, 13);
+	holds("source", w, 16 * PAGE, 12);
+	munmap(w, 2 * NR * PAGE);
+}
+
+static char *watched;
+static atomic_bool stop;
+
+static void *reads_it(void *arg)
+{
+	unsigned r = 1;
+
+	while (!atomic_load(&stop)) {
+		r = r * 1103515245 + 12345;
+		(void)*(volatile char *)(watched + (r >> 8) % 1024 * PAGE);
+	}
+	return arg;
+}
+
+/* Evicted memory takes the place of memory that another thread is reading: none of it may turn into zeros. */
+static void while_it_is_read(void)
+{
+	size_t len = 1024 * PAGE;
+	pthread_t reader;
+
+	watched = map(len);
+	fill(watched, len, 14);
+	pthread_create(&reader, NULL, reads_it, NULL);
+	for (unsigned round = 0; round < 8; round++) {
+		char *p = map(len);
+
+		fill(p, len, 20 + round);
+		pressure();
+		if (mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, watched) != watched)
+			die("mremap");
+		holds("over memory that is read", watched, len, 20 + round);
+	}
+	atomic_store(&stop, 1);
+	pthread_join(reader, NULL);
+	munmap(watched, len);
+}
+
 static void rights_move_along(void)
 {
 	char *w = window(NR * PAGE, RW);
@@ -163,6 +262,10 @@ int main(void)
 	}
 	walk();
 	several_mappings();
+	over_holes(0);
+	over_holes(1);
+	fails_after_unmapping();
 	rights_move_along();
+	while_it_is_read();
 	return done();
 }
