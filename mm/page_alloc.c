@@ -266,7 +266,8 @@ unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got)
 		used = nr_used_frames();
 		limit = current_limit();
 		trace(direct_reclaim, used, limit, want);
-		if (!try_to_free_pages(max_ul(32, used + want > limit ? used + want - limit : 0)) && !wait_for_evictions())
+		if (!try_to_free_pages(max_ul(32, used + want > limit ? used + want - limit : 0)) && !wait_for_evictions() &&
+		    !swap_cache_shrink(32)) /* the last resort: reclaim itself looks for copies to drop for a short while only */
 			return alloc_run(1, got); /* somebody else's reclaim may have been faster than ours */
 	}
 }

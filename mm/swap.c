@@ -12,7 +12,7 @@
  *           --zap, write-----> free            nobody needs it
  *
  * A page that came in keeps its slot: evicting it again unchanged stores nothing. Where the machine sets dirty bits, clean entries
- * tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short, swap_cache_shrink() drops such copies.
+ * tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short, __swap_cache_shrink() drops such copies.
  *
  * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
  */
@@ -288,13 +288,24 @@ bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl)
 	return true;
 }
 
-/* A slot must not be dropped while somebody else has the page locked; `hand` goes round all slots, so the oldest go first. */
-unsigned long __swap_cache_shrink(unsigned long nr)
+static unsigned long slots_ever_used(void)
+{
+	unsigned long n;
+
+	spin_lock(&swap_lock);
+	n = fresh_slot - 1;
+	spin_unlock(&swap_lock);
+	return n;
+}
+
+/* Drops up to nr copies among the next `most` slots; the hand goes round all slots, turn after turn. A slot must not be dropped while
+ * somebody else has the page locked. => dropped; *most: slots that were not looked at any more */
+static unsigned long shrink_turn(unsigned long nr, unsigned long *most)
 {
 	unsigned long dropped = 0;
 
 	spin_lock(&swap_lock);
-	for (unsigned long seen = 1; seen < fresh_slot && dropped < nr; seen++) {
+	for (; *most && dropped < nr && read_count(swap_cached); --*most) {
 		swp_entry_t entry = { shrink_hand };
 		struct swap_slot *slot = &swap_map[shrink_hand];
 		struct page *page;
@@ -318,18 +329,37 @@ unsigned long __swap_cache_shrink(unsigned long nr)
 		put_page(page);
 		spin_lock(&swap_lock);
 	}
+	if (!read_count(swap_cached))
+		*most = 0;
 	spin_unlock(&swap_lock);
+	return dropped;
+}
+
+/* A fault waits for this: 32768 slots are 256 KiB, some 20 microseconds. */
+#define SHRINK_TURN 32768
+
+unsigned long __swap_cache_shrink(unsigned long nr)
+{
+	unsigned long most = min_ul(SHRINK_TURN, slots_ever_used()), dropped = shrink_turn(nr, &most);
+
 	trace(swap_full, nr, dropped, 0);
 	return dropped;
 }
 
+/* All slots, if need be. */
 unsigned long swap_cache_shrink(unsigned long nr)
 {
-	unsigned long dropped;
+	unsigned long dropped = 0;
 
 	enter_reclaim();
-	dropped = __swap_cache_shrink(nr);
+	for (unsigned long left = slots_ever_used(), most, turn; left && dropped < nr; left -= turn - most) {
+		most = turn = min_ul(SHRINK_TURN, left);
+		dropped += shrink_turn(nr - dropped, &most);
+		if (most)
+			break; /* enough, or there are no more */
+	}
 	leave_reclaim();
+	trace(swap_full, nr, dropped, 0);
 	return dropped;
 }
 

@@ -186,6 +186,22 @@ struct cluster {
 	struct victim v[MAX_AROUND]; /* ascending addresses */
 };
 
+/* What one call of reclaim has seen so far. */
+struct scan {
+	unsigned long looked; /* pages */
+	bool full;            /* the last cluster had pages that the backend, or the slots, had no room for */
+	bool shrunk;          /* the swap cache had nothing to give: not asked again */
+};
+
+/* Room by dropping copies of resident pages. => false: there was nothing to drop */
+static bool make_room(struct scan *scan)
+{
+	if (!scan->shrunk && __swap_cache_shrink(2 * RECLAIM_CLUSTER))
+		return true;
+	scan->shrunk = true;
+	return false;
+}
+
 static void evictions_begin(unsigned n)
 {
 	atomic_fetch_add(&evicting, n);
@@ -284,7 +300,7 @@ static void keep_page(struct page *page, unsigned flags)
 }
 
 /* Slot, swap cache and the entry's count for all; who gets none stays. => pte lock held */
-static void give_slots(struct cluster *c)
+static void give_slots(struct cluster *c, struct scan *scan)
 {
 	struct page *pages[MAX_AROUND];
 	unsigned got = 0;
@@ -294,7 +310,8 @@ static void give_slots(struct cluster *c)
 	do {
 		if (got < c->nr)
 			got += add_to_swap_for_unmap(pages + got, c->nr - got);
-	} while (got < c->nr && __swap_cache_shrink(RECLAIM_CLUSTER));
+	} while (got < c->nr && make_room(scan));
+	scan->full |= got < c->nr;
 	for (unsigned i = got; i < c->nr; i++)
 		keep_page(c->v[i].page, 0);
 	c->nr = got;
@@ -392,7 +409,7 @@ static void unmap_cluster(struct cluster *c)
 }
 
 /* => 0, or -ENOSPC after the backend was helped once */
-static int store_page(struct page *page)
+static int store_page(struct page *page, struct scan *scan)
 {
 	int err;
 
@@ -401,10 +418,12 @@ static int store_page(struct page *page)
 		return 0;
 	}
 	err = swap_writepage(page);
-	if (err == -ENOSPC && __swap_cache_shrink(2 * RECLAIM_CLUSTER))
+	if (err == -ENOSPC && make_room(scan))
 		err = swap_writepage(page);
-	if (err < 0)
+	if (err < 0) {
+		scan->full = true;
 		return err;
+	}
 	if (err == 1)
 		count(clean_evictions, 1);
 	clear_page_flags(page, PG_dirty);
@@ -440,7 +459,7 @@ static void map_back(struct cluster *c)
 }
 
 /* => no lock held but the pages'. Frames freed */
-static unsigned store_cluster(struct cluster *c)
+static unsigned store_cluster(struct cluster *c, struct scan *scan)
 {
 	struct page *pages[MAX_AROUND];
 	struct page_batch batch;
@@ -450,7 +469,7 @@ static unsigned store_cluster(struct cluster *c)
 	for (unsigned i = 0; i < c->nr; i++) {
 		if (c->v[i].state != V_UNMAPPED)
 			continue;
-		c->v[i].state = store_page(c->v[i].page) ? V_BACK : V_STORED;
+		c->v[i].state = store_page(c->v[i].page, scan) ? V_BACK : V_STORED;
 	}
 	for (unsigned i = 0, n; i < c->nr; i += n) {
 		n = piece(c, i, c->v[i].state);
@@ -472,11 +491,12 @@ static unsigned store_cluster(struct cluster *c)
 }
 
 /* => pte lock held, released; anon_vma root lock may be held (`root`), released. Pages freed */
-static unsigned evict_cluster(struct cluster *c, struct anon_vma *root)
+static unsigned evict_cluster(struct cluster *c, struct anon_vma *root, struct scan *scan)
 {
 	unsigned n, freed = 0;
 
-	give_slots(c);
+	scan->looked += c->nr;
+	give_slots(c, scan);
 	n = c->nr;
 	evictions_begin(n);
 	unmap_cluster(c);
@@ -485,7 +505,7 @@ static unsigned evict_cluster(struct cluster *c, struct anon_vma *root)
 		page_unlock_anon_vma(root);
 	for (unsigned i = 0; i < n; i++)
 		freed += c->v[i].state == V_GONE;
-	freed += store_cluster(c);
+	freed += store_cluster(c, scan);
 	evictions_end(n);
 	return freed;
 }
@@ -532,17 +552,18 @@ static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, uns
 }
 
 /* => page isolated and locked; afterwards neither. Pages freed: 0 or 1 */
-static unsigned evict_shared(struct page *page)
+static unsigned evict_shared(struct page *page, struct scan *scan)
 {
 	struct anon_vma *root;
 	bool locked = false;
 
 	if (!page_in_swap_cache(page) && !add_to_swap(page)) {
+		scan->full = true;
 		keep_page(page, 0);
 		return 0;
 	}
 	evictions_begin(1);
-	if (store_page(page)) {
+	if (store_page(page, scan)) {
 		if (!swap_count(page_swap_entry(page)))
 			delete_from_swap_cache(page);
 	} else if ((root = page_lock_anon_vma(page))) {
@@ -593,7 +614,7 @@ static void cluster_bounds(const struct vm_area_struct *vma, unsigned long addr,
 }
 
 /* => page isolated and locked, mapped once; afterwards neither. Pages freed */
-static unsigned evict_around(struct page *page)
+static unsigned evict_around(struct page *page, struct scan *scan)
 {
 	struct found f = { .hit = false };
 	struct anon_vma *root = page_lock_anon_vma(page);
@@ -614,12 +635,13 @@ static unsigned evict_around(struct page *page)
 	c.table = container_of(f.ptl, struct ptdesc, ptl);
 	cluster_bounds(f.vma, f.addr, &lo, &hi);
 	collect(&c, page, lo, hi, 1u << LRU_INACTIVE_ANON);
-	return evict_cluster(&c, root);
+	return evict_cluster(&c, root, scan);
 }
 
 /* => page isolated; afterwards not. Pages freed */
-static unsigned shrink_page(struct page *page)
+static unsigned shrink_page(struct page *page, struct scan *scan)
 {
+	scan->looked++;
 	if (!trylock_page(page)) {
 		lru_putback(page);
 		return 0;
@@ -644,7 +666,7 @@ static unsigned shrink_page(struct page *page)
 		keep_page(page, 0);
 		return 0;
 	}
-	return page_mapcount(page) == 1 ? evict_around(page) : evict_shared(page);
+	return page_mapcount(page) == 1 ? evict_around(page, scan) : evict_shared(page, scan);
 }
 
 /* The last page of a list, isolated. => NULL: the list is empty */
@@ -678,21 +700,31 @@ static void shrink_active_list(unsigned nr)
 	}
 }
 
-/* Every page gets a few looks at most: with all of them stuck, in use or locked this ends. */
+#define BARREN_CLUSTERS 8
+
+/* Ends when every page has had four looks on the average, for all may be stuck, in use or locked; and after eight clusters in a row of
+ * which the full backend took nothing: each costs 16 attempts to store, and the others fare no better. These pages stand on the active
+ * list then, so that the next call tries others. */
 static unsigned long shrink_inactive_list(unsigned long nr)
 {
 	unsigned long freed = 0, budget = 4 * (lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON)) + 64;
+	struct scan scan = { .looked = 0 };
+	unsigned barren = 0;
 
 	trace(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
-	while (freed < nr && budget--) {
+	while (freed < nr && scan.looked < budget && barren < BARREN_CLUSTERS) {
 		struct page *page;
+		unsigned got;
 
 		if (policy_inactive_is_low(lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON)))
 			shrink_active_list(RECLAIM_CLUSTER);
 		page = isolate_tail(LRU_INACTIVE_ANON);
 		if (!page)
 			break;
-		freed += shrink_page(page);
+		scan.full = false;
+		got = shrink_page(page, &scan);
+		barren = got ? 0 : barren + scan.full;
+		freed += got;
 	}
 	return freed;
 }
@@ -735,7 +767,8 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 	return NULL;
 }
 
-static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi)
+static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi,
+				    struct scan *scan)
 {
 	struct cluster c;
 	unsigned long freed;
@@ -745,20 +778,21 @@ static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *t
 	c.table = table;
 	spin_lock(&table->ptl);
 	collect(&c, NULL, lo, hi, 1u << LRU_INACTIVE_ANON | 1u << LRU_ACTIVE_ANON);
-	freed = evict_cluster(&c, NULL);
+	freed = evict_cluster(&c, NULL, scan);
 	for (;;) {
 		spin_lock(&table->ptl);
 		page = isolate_shared(&c, &lo, hi);
 		spin_unlock(&table->ptl);
 		if (!page)
 			return freed;
-		freed += evict_shared(page);
+		freed += evict_shared(page, scan);
 	}
 }
 
 unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len)
 {
 	unsigned long freed = 0, end = addr + len;
+	struct scan scan = { .looked = 0 };
 
 	mmap_assert_locked(mm);
 	if (mm_is_quiet() || !nr_swap_slots)
@@ -773,7 +807,7 @@ unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len
 			unsigned long lo, hi;
 
 			cluster_bounds(vma, at, &lo, &hi);
-			freed += pageout_window(vma, table, max_ul(lo, at), min_ul(hi, stop));
+			freed += pageout_window(vma, table, max_ul(lo, at), min_ul(hi, stop), &scan);
 			at = min_ul(hi, stop);
 		}
 	}

@@ -232,6 +232,32 @@ static void test_backend_full(void **state)
 	finish();
 }
 
+/* A call that finds the backend full tries some clusters, not every page again and again; with copies to drop it goes on. */
+static void test_backend_full_ends_soon(void **state)
+{
+	unsigned long before;
+
+	start(CAPS_UFFD, 16, 0);
+	map(mm, B, 768, RW);
+	write_all(mm, 768, 1);
+	memswap.limit = 100;
+	while (try_to_free_pages(64))
+		;
+	assert_int_equal(nr_used_frames(), 668);
+	before = memswap.stores;
+	assert_int_equal(try_to_free_pages(64), 0);
+	assert_in_range(memswap.stores - before, 8, 8 * 16);
+	mm_check_invariants();
+	read_all(mm, 768, 1);
+	assert_int_equal(mm_stats()->swap_cached, 100);
+	assert_true(try_to_free_pages(64) >= 64); /* at the expense of the copies */
+	assert_true(mm_stats()->swap_cached <= 36);
+	memswap.limit = 0;
+	assert_true(try_to_free_pages(768) > 600);
+	read_all(mm, 768, 1);
+	finish();
+}
+
 static void test_no_slots(void **state)
 {
 	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 128, .slots = 8, .anon_around = 16, .swapin_around = 16 });
@@ -693,7 +719,7 @@ int main(void)
 #define T(f) cmocka_unit_test(f)
 	const struct CMUnitTest tests[] = {
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
-		T(test_clean_eviction), T(test_damaged), T(test_backend_full), T(test_no_slots), T(test_madv_free_and_willneed),
+		T(test_clean_eviction), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
