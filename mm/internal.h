@@ -279,6 +279,8 @@ static inline pteval_t vma_prot(const struct vm_area_struct *vma)
 /* machine_map() for present entries: contiguous frames, one call. => pages mapped, or -errno */
 int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
 
+bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how);
+
 /* ---- fault/ -------------------------------------------------------------------------------------------------------- */
 
 /* Which rule decides that a page may be written in place although it may have been shared (fault-paths.md 3.8). */

@@ -15,6 +15,25 @@ int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long
 	return n;
 }
 
+#define MAP_BACK_TRIES 1000
+
+/* A page whose only bytes are in its frame must stand at its address again. Only the host's word that there is no such mapping, or that
+ * something else stands there, means that nobody wants it; anything else passes, or is the end, for going on would turn the page
+ * into zeros. => false: not wanted. pte lock held, entry set */
+bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how)
+{
+	for (unsigned i = 0; i < MAP_BACK_TRIES; i++) {
+		int n = map_run(mm, addr, 1, pfn, how);
+
+		if (likely(n == 1))
+			return true;
+		if (n == -ENOENT || n == -EEXIST)
+			return false;
+		machine_relax();
+	}
+	machine_bug(__FILE__, __LINE__, "the host does not take a page back to its address (out of memory?): its content would be lost");
+}
+
 /* ---- zap ------------------------------------------------------------------------------------------------------------------ */
 
 /* Entries that are cleared but of which the machine hasn't heard; contiguous frames at contiguous addresses. */
@@ -462,7 +481,7 @@ void forget_page(struct mm_struct *mm, unsigned long addr)
 	if (pte_normal(pte) && pte_mapped(pte)) {
 		/* The caller has looked without the lock; the page may just have come. The machine knows. */
 		machine_unmap(mm, addr, 1, pte_pfn(pte), &stuck, &gone);
-		if (!stuck && !gone && map_run(mm, addr, 1, pte_pfn(pte), pte_how(pte)) != 1)
+		if (!stuck && !gone && !map_back(mm, addr, pte_pfn(pte), pte_how(pte)))
 			gone = 1;
 		if (gone) {
 			zap_present(&d, ptep, addr);

@@ -433,7 +433,7 @@ static int store_page(struct page *page, struct scan *scan)
 
 /* The backend is full: the pages stand at their addresses again. Nobody has touched the entries, for all who meet
  * them wait for the page lock. */
-static void map_back(struct cluster *c)
+static void cluster_back(struct cluster *c)
 {
 	for (unsigned i = 0; i < c->nr; i++) {
 		struct victim *v = &c->v[i];
@@ -442,7 +442,7 @@ static void map_back(struct cluster *c)
 			continue;
 		spin_lock(&c->table->ptl);
 		restore_entry(c, v);
-		if (pte_mapped(v->old) && map_run(c->mm, v->addr, 1, page_to_pfn(v->page), pte_how(v->old)) != 1) {
+		if (pte_mapped(v->old) && !map_back(c->mm, v->addr, page_to_pfn(v->page), pte_how(v->old))) {
 			set_pte(victim_pte(c, v), (pte_t){ 0 }); /* the host has no place for it any more */
 			add_mm_counter(c->mm, MM_ANONPAGES, -1);
 			page_remove_rmap(v->page);
@@ -476,7 +476,7 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old))
 			machine_release(c->mm, c->v[i].addr, n, page_to_pfn(c->v[i].page));
 	}
-	map_back(c);
+	cluster_back(c);
 	for (unsigned i = 0; i < c->nr; i++)
 		if (c->v[i].state == V_STORED)
 			pages[freed++] = c->v[i].page;

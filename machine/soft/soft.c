@@ -49,6 +49,7 @@ static struct {
 	pthread_mutex_t tlb_fill; /* entries are written by those who hold tlb_lock for reading only */
 	struct { struct mm_struct *mm; unsigned long start, end; } pin[16];
 	struct { struct mm_struct *mm; unsigned long addr; } lost;
+	struct { unsigned times; int err; } fail_map;
 } soft;
 
 static const uint8_t zero_page[MACHINE_PAGE_SIZE];
@@ -245,8 +246,18 @@ void soft_lose(struct mm_struct *mm, unsigned long addr)
 	soft.lost.addr = addr;
 }
 
+void soft_fail_map(unsigned times, int err)
+{
+	soft.fail_map.times = times;
+	soft.fail_map.err = err;
+}
+
 int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
+	if (soft.fail_map.times) {
+		soft.fail_map.times--;
+		return soft.fail_map.err;
+	}
 	if (how & MACHINE_MAP_ZERO)
 		memset(frame(pfn), 0, nr * MACHINE_PAGE_SIZE);
 	tlb_flush(mm, addr, nr);

@@ -28,6 +28,8 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value);
 
 /* Fault injection: machine_alloc() fails at the n-th call from now (0: never again). */
 void soft_fail_alloc(unsigned long nth);
+/* The next `times` calls of machine_map() return err (0: nothing mapped, no reason given). One thread. */
+void soft_fail_map(unsigned times, int err);
 /* Pages of [addr, addr+len) behave as pinned for I/O: machine_unmap reports them stuck. */
 void soft_pin(struct mm_struct *mm, unsigned long addr, unsigned long len, bool on);
 /* The page at addr was dropped behind the engine's back: the next machine_unmap() of it reports it gone. One at a time. */

@@ -772,7 +772,10 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 	page_add_new_anon_rmap(new, vma, vmf->address);
 	pte = pfn_pte(pfn, vma_prot(vma) | _PAGE_DIRTY | _PAGE_ACCESSED);
 	set_pte(vmf->pte, pte);
-	done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | (old ? 0 : MACHINE_MAP_ZERO));
+	if (old)
+		done = map_back(mm, vmf->address, pfn, pte_how(pte)) ? 1 : -ENOENT;
+	else
+		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
 	if (done == 1) {
 		lru_cache_add_inactive_or_unevictable(new, vma);
 	} else {

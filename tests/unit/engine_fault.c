@@ -5,6 +5,8 @@
 #include "tests/unit/engine.h"
 
 #include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define B (1UL << 24)
 #define N 64
@@ -587,6 +589,59 @@ static void test_gone(void **state)
 	finish();
 }
 
+static int status_of_child(void (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(1);
+		fn();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void evict_into_full(void)
+{
+	pageout(mm, B, 1);
+}
+
+/* A page that can't be stored goes back to its address. Only -ENOENT and -EEXIST say that it isn't wanted there any more. */
+static void test_map_back(void **state)
+{
+	static const int passes[] = { -ENOMEM, -EAGAIN, 0 }, gone[] = { -ENOENT, -EEXIST };
+
+	start(CAPS_UFFD, 1, 0);
+	memswap.limit = 1;
+	write_all(mm, 3, 7);
+	assert_int_equal(pageout(mm, B + 2 * P, 1), 1);
+	for (unsigned i = 0; i < 3; i++) {
+		soft_fail_map(20, passes[i]);
+		evict_into_full();
+		assert_int_equal(mm_stats()->gone, 0);
+		assert_int_equal(get(mm, B), 7);
+		/* The same where a fault suspects that the host has lost the page. */
+		soft_fail_map(20, passes[i]);
+		mmap_read_lock(mm);
+		forget_page(mm, B);
+		mmap_read_unlock(mm);
+		assert_int_equal(get(mm, B), 7);
+		soft_fail_map(1u << 31, passes[i]); /* for ever: rather stop than go on with zeros */
+		assert_true(WIFSIGNALED(status_of_child(evict_into_full)));
+		soft_fail_map(0, 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		soft_fail_map(1, gone[i]);
+		pageout(mm, B + i * P, 1);
+		assert_int_equal(mm_stats()->gone, i + 1);
+		assert_int_equal(residency(mm, B + i * P), MM_NONE);
+	}
+	finish();
+}
+
 static void test_locked(void **state)
 {
 	start(CAPS_UFFD, 16, 0);
@@ -722,7 +777,7 @@ int main(void)
 		T(test_clean_eviction), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
-		T(test_limit), T(test_stuck), T(test_gone), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
+		T(test_limit), T(test_stuck), T(test_gone), T(test_map_back), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
