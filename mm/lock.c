@@ -7,7 +7,11 @@
  *      bit 31   a writer holds it
  *      bit 30   a writer waits: no new readers (writers first)
  *      bit 29   readers wait
- *      0..28    readers that hold it
+ *      bit 28   the readers' turn: a writer has let go while readers waited; no writer until one reader has been in
+ *      0..27    readers that hold it
+ *
+ * So writers in a loop and readers in a loop take turns. The turn begins in up_write() and ends when the first reader leaves: those
+ * who come in until then share it, those who come later wait behind the writers.
  *
  * Every unlock that makes room while somebody waits wakes all of them; they compete anew. With the few threads of one process this
  * is cheaper than queues.
@@ -64,7 +68,8 @@ void lock_assert_none_held(void)
 #define WRITER  (1u << 31)
 #define WWAIT   (1u << 30)
 #define RWAIT   (1u << 29)
-#define READERS (RWAIT - 1)
+#define RTURN   (1u << 28)
+#define READERS (RTURN - 1)
 
 void down_read(struct rw_semaphore *sem)
 {
@@ -72,7 +77,7 @@ void down_read(struct rw_semaphore *sem)
 
 	lock_assert_none_held();
 	for (;;) {
-		if (!(c & (WRITER | WWAIT))) {
+		if (!(c & (WRITER | WWAIT)) || (c & RTURN)) {
 			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire,
 								  memory_order_relaxed))
 				return;
@@ -88,9 +93,12 @@ void down_read(struct rw_semaphore *sem)
 
 void up_read(struct rw_semaphore *sem)
 {
-	unsigned c = atomic_fetch_sub_explicit(&sem->state, 1, memory_order_release) - 1;
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;
 
-	if (unlikely(!(c & READERS) && (c & (WWAIT | RWAIT))))
+	do
+		new = (c - 1) & ~RTURN;
+	while (!atomic_compare_exchange_weak_explicit(&sem->state, &c, new, memory_order_release, memory_order_relaxed));
+	if (unlikely(!(new & READERS) && (new & (WWAIT | RWAIT))))
 		machine_wake(&sem->state, INT_MAX);
 }
 
@@ -100,7 +108,7 @@ void down_write(struct rw_semaphore *sem)
 
 	lock_assert_none_held();
 	for (;;) {
-		if (!(c & (WRITER | READERS))) {
+		if (!(c & (WRITER | READERS | RTURN))) {
 			/* The other writers that wait say so again when they wake up. */
 			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, (c & ~WWAIT) | WRITER, memory_order_acquire,
 								  memory_order_relaxed))
@@ -115,12 +123,16 @@ void down_write(struct rw_semaphore *sem)
 	}
 }
 
-/* Leaves WWAIT: it belongs to a writer that sleeps and that nobody may overtake. A writer that slept on the word without
- * WWAIT set (its bit was taken over by the one that unlocks now) is woken too and sets it again. */
+/* Leaves WWAIT: it belongs to a writer that sleeps and that only the readers' turn may delay. A writer that slept on the word without
+ * WWAIT set (its bit was taken over by the one that unlocks now) is woken too and sets it again. RWAIT is set only while a
+ * reader is on his way in, so that somebody will end the turn. */
 void up_write(struct rw_semaphore *sem)
 {
-	unsigned c = atomic_fetch_and_explicit(&sem->state, ~(WRITER | RWAIT), memory_order_release);
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;
 
+	do
+		new = (c & ~(WRITER | RWAIT)) | (c & RWAIT ? RTURN : 0);
+	while (!atomic_compare_exchange_weak_explicit(&sem->state, &c, new, memory_order_release, memory_order_relaxed));
 	if (unlikely(c & (WWAIT | RWAIT)))
 		machine_wake(&sem->state, INT_MAX);
 }

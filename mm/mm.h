@@ -48,7 +48,7 @@ int mm_init(const struct mm_params *params);
 struct mm_struct *mm_alloc(void);      /* one reference; NULL: no memory */
 void mmput(struct mm_struct *mm);      /* drops it; the last one unmaps everything */
 
-/* mmap_lock: a sleeping reader/writer lock, writers first. Faults take it for reading by themselves. */
+/* mmap_lock: a sleeping reader/writer lock; those who wait take turns, a writer, then readers. Faults take it for reading by themselves. */
 void mmap_read_lock(struct mm_struct *mm);
 void mmap_read_unlock(struct mm_struct *mm);
 void mmap_write_lock(struct mm_struct *mm);

@@ -69,7 +69,7 @@ typedef struct {
 #endif
 } spinlock_t;
 
-/* Sleeping reader/writer lock, writers first. */
+/* Sleeping reader/writer lock; writers and readers take turns. */
 struct rw_semaphore {
 	atomic_uint state;
 };

@@ -145,10 +145,46 @@ static void test_same_page(void **state)
 	engine_stop();
 }
 
+/* A writer that comes again at once lets the readers that wait go first. */
+static atomic_bool been_in;
+
+static void *read_once(void *arg)
+{
+	mmap_read_lock(mm);
+	atomic_store(&been_in, true);
+	mmap_read_unlock(mm);
+	return NULL;
+}
+
+static void test_readers_have_their_turn(void **state)
+{
+	engine_start(&(struct engine){ .caps = CAPS_X86 });
+	mm = mm_alloc();
+	for (int i = 0; i < 200; i++) {
+		pthread_t t;
+		unsigned held;
+
+		atomic_store(&been_in, false);
+		mmap_write_lock(mm);
+		held = atomic_load(&mm->mmap_lock.state);
+		pthread_create(&t, NULL, read_once, NULL);
+		while (atomic_load(&mm->mmap_lock.state) == held)
+			machine_relax();
+		mmap_write_unlock(mm);
+		mmap_write_lock(mm);
+		assert_true(atomic_load(&been_in));
+		mmap_write_unlock(mm);
+		pthread_join(t, NULL);
+		assert_int_equal(atomic_load(&mm->mmap_lock.state), 0);
+	}
+	mmput(mm);
+	engine_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same_page), cmocka_unit_test(test_x86), cmocka_unit_test(test_x86_windows), cmocka_unit_test(test_arm),
+		cmocka_unit_test(test_same_page), cmocka_unit_test(test_readers_have_their_turn), cmocka_unit_test(test_x86), cmocka_unit_test(test_x86_windows), cmocka_unit_test(test_arm),
 		cmocka_unit_test(test_uffd),
 	};
 
