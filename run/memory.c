@@ -27,6 +27,7 @@
 #include "machine/sys.h"
 #include "machine/uffd/uffd.h"
 #include "run/runtime.h"
+#include "swap/swap.h"
 
 #ifndef MADV_COLD
 #define MADV_COLD 20
@@ -41,7 +42,8 @@
 #define EVERYTHING          ((1UL << 47) - PAGE)
 
 atomic_bool rt_active;
-static atomic_bool lock_future; /* mlockall(MCL_FUTURE) */
+/* mlockall(MCL_FUTURE): its flags, and above them the process they hold for; a forked child does not inherit them. */
+static atomic_long lock_future;
 
 long rt_errno(long r)
 {
@@ -59,8 +61,8 @@ unsigned long rt_prot_flags(int prot)
 
 /* ---- bookkeeping shared by the calls ----------------------------------------------------------------------------- */
 
-/* mmap_lock held. Bytes of [addr, addr+len) under management. */
-static size_t managed_in(unsigned long addr, size_t len)
+/* mmap_lock held. Bytes of [addr, addr+len) under management in mappings that have all of these flags. */
+static size_t flagged_in(unsigned long addr, size_t len, unsigned long flags)
 {
 	size_t sum = 0;
 
@@ -68,9 +70,15 @@ static size_t managed_in(unsigned long addr, size_t len)
 		unsigned long from = vma_start(v) > addr ? vma_start(v) : addr;
 		unsigned long to = vma_end(v) < addr + len ? vma_end(v) : addr + len;
 
-		sum += to - from;
+		if ((vma_flags(v) & flags) == flags)
+			sum += to - from;
 	}
 	return sum;
+}
+
+static size_t managed_in(unsigned long addr, size_t len)
+{
+	return flagged_in(addr, len, 0);
 }
 
 static uint64_t managed_bytes;
@@ -160,12 +168,37 @@ static void modify(unsigned long addr, size_t len, unsigned long set, unsigned l
 		machine_bug(__FILE__, __LINE__, "no memory left to split a mapping");
 }
 
-/* Locked pages never leave: a quarter of the frames stays for the others. */
-static bool may_lock(size_t bytes)
+/* mmap_lock held. [addr, addr+len), of which `bytes` are or will be managed, may be locked: locked pages never leave, and a quarter of the frames stays
+ * for the others. What is locked counts whether it has been touched or not; what the range has locked already does not count twice. */
+static bool may_lock(unsigned long addr, size_t len, size_t bytes)
 {
 	unsigned long frames = nr_free_frames() + nr_used_frames();
+	size_t others = flagged_in(0, EVERYTHING, VM_LOCKED) - flagged_in(addr, len, VM_LOCKED);
 
-	return nr_unevictable() + bytes / PAGE <= frames - frames / 4;
+	return others + bytes >= bytes && (others + bytes) / PAGE <= frames - frames / 4;
+}
+
+/* => MCL_FUTURE, with MCL_ONFAULT perhaps, or 0 */
+static int future_lock(void)
+{
+	long set = atomic_load_explicit(&lock_future, memory_order_relaxed);
+
+	return set && set >> 8 == sys_getpid() ? (int)(set & 0xff) : 0;
+}
+
+unsigned long rt_future_flags(void)
+{
+	return future_lock() ? VM_LOCKED : 0;
+}
+
+bool rt_may_lock_new(unsigned long addr, size_t len)
+{
+	return !len || may_lock(addr, len, len);
+}
+
+bool rt_future_populates(void)
+{
+	return future_lock() && !(future_lock() & MCL_ONFAULT);
 }
 
 /* Faults in what an madvise(MADV_POPULATE_*) or mlock does, by the calling thread and without a lock. Pages that a neighbour's fault
@@ -183,8 +216,13 @@ static long populate(unsigned long addr, size_t len, int advice)
 	long r = sys_madvise(addr, len, advice);
 
 	if (!r)
-		rt_run(do_mark, RT_HERE, RT_ARGS((long)addr, (long)len), NULL);
+		rt_run(do_mark, RT_HERE, RT_ARGS((long)addr, (long)page_up(len)), NULL);
 	return r;
+}
+
+void rt_populate(unsigned long addr, size_t len)
+{
+	populate(addr, len, MADV_POPULATE_WRITE);
 }
 
 /* ---- the host's mappings, from /proc/self/maps --------------------------------------------------------------------- */
@@ -269,14 +307,12 @@ static long do_mmap(struct rt_call *c)
 	int prot = (int)c->a[2], flags = (int)c->a[3];
 	bool ours = is_ours(prot, flags);
 	unsigned long vm_flags = rt_prot_flags(prot) | (flags & MAP_NORESERVE ? VM_NORESERVE : 0);
+	bool fill = flags & (MAP_LOCKED | MAP_POPULATE) || rt_future_populates();
 	long p, err;
 
-	if (atomic_load(&lock_future))
-		vm_flags |= VM_LOCKED;
-	if (flags & MAP_LOCKED)
-		vm_flags |= VM_LOCKED;
+	vm_flags |= flags & MAP_LOCKED ? VM_LOCKED : rt_future_flags();
 	mmap_write_lock(pager_mm);
-	if (ours && vm_flags & VM_LOCKED && !may_lock(len)) {
+	if (ours && vm_flags & VM_LOCKED && len && !may_lock((unsigned long)c->a[0], flags & MAP_FIXED ? len : 0, len)) {
 		mmap_write_unlock(pager_mm);
 		return -EAGAIN;
 	}
@@ -299,7 +335,7 @@ static long do_mmap(struct rt_call *c)
 		rt_unmanage((unsigned long)p, len);
 	}
 	mmap_write_unlock(pager_mm);
-	if (ours && !sys_is_err(p) && (flags & MAP_POPULATE || vm_flags & VM_LOCKED) && prot & (PROT_READ | PROT_WRITE))
+	if (ours && !sys_is_err(p) && fill && prot & (PROT_READ | PROT_WRITE))
 		c->advice = prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
 	return p;
 }
@@ -698,7 +734,7 @@ static long do_mlock(struct rt_call *c)
 	long r = -ENOMEM;
 
 	mmap_write_lock(pager_mm);
-	if (may_lock(managed_in(addr, len))) {
+	if (may_lock(addr, len, managed_in(addr, len))) {
 		r = sys_call3(SYS_mlock2, c->a[0], c->a[1], MLOCK_ONFAULT);
 		if (!r && len)
 			modify(addr, len, VM_LOCKED, 0);
@@ -721,7 +757,8 @@ static int lock_range(const void *addr, size_t len, int flags)
 	if (!r && !(flags & MLOCK_ONFAULT))
 		r = sys_call2(SYS_mlock, (long)addr, (long)len); /* faults everything in: no lock is held */
 	if (!r && !(flags & MLOCK_ONFAULT) && len)
-		rt_run(do_mark, RT_HERE, RT_ARGS((long)page_down((unsigned long)addr), (long)page_up(len)), NULL);
+		rt_run(do_mark, RT_HERE, RT_ARGS((long)page_down((unsigned long)addr), (long)page_up(len + ((unsigned long)addr & (PAGE - 1)))),
+		       NULL);
 	return (int)rt_errno(r);
 }
 
@@ -756,20 +793,39 @@ EXPORT int munlock(const void *addr, size_t len)
 	return (int)rt_errno(rt_run(do_munlock, RT_HERE, RT_ARGS((long)addr, (long)len), NULL));
 }
 
+/* What the runtime itself has mapped and gives back in parts must not be locked: MADV_DONTNEED would be refused there, and UFFDIO_MOVE between locked and
+ * other memory. */
+static void unlock_own(void)
+{
+	struct uffd_own own[8];
+	unsigned n = uffd_own_ranges(own);
+
+	pager_bell_range(&own[n].addr, &own[n].len);
+	n++;
+	swap_pool_range(&own[n].addr, &own[n].len);
+	n++;
+	for (unsigned i = 0; i < n; i++)
+		if (own[i].len)
+			sys_call2(SYS_munlock, (long)own[i].addr, (long)own[i].len);
+}
+
 /* The host is asked to lock on fault: it must not populate the arena, whose holes are ours. a: flags */
 static long do_mlockall(struct rt_call *c)
 {
 	int flags = (int)c->a[0];
-	long r;
+	long r = -ENOMEM;
 
 	if (!flags || flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) || flags == MCL_ONFAULT)
 		return -EINVAL;
 	mmap_write_lock(pager_mm);
-	r = flags & MCL_CURRENT && !may_lock(managed_bytes) ? -ENOMEM : sys_call1(SYS_mlockall, flags | MCL_ONFAULT);
+	if (!(flags & MCL_CURRENT) || may_lock(0, EVERYTHING, managed_bytes))
+		r = sys_call1(SYS_mlockall, flags | MCL_ONFAULT);
 	if (!r) {
-		atomic_store(&lock_future, (flags & MCL_FUTURE) != 0);
-		if (flags & MCL_CURRENT)
+		atomic_store(&lock_future, flags & MCL_FUTURE ? sys_getpid() << 8 | (flags & ~MCL_CURRENT) : 0);
+		if (flags & MCL_CURRENT) {
+			unlock_own();
 			modify(0, EVERYTHING, VM_LOCKED, 0);
+		}
 	}
 	mmap_write_unlock(pager_mm);
 	return r;
@@ -782,7 +838,7 @@ static long do_munlockall(struct rt_call *c)
 	mmap_write_lock(pager_mm);
 	r = sys_call0(SYS_munlockall);
 	if (!r) {
-		atomic_store(&lock_future, false);
+		atomic_store(&lock_future, 0);
 		modify(0, EVERYTHING, 0, VM_LOCKED);
 	}
 	mmap_write_unlock(pager_mm);

@@ -55,6 +55,13 @@ HIDDEN int rt_manage(unsigned long addr, size_t len, unsigned long vm_flags, boo
 HIDDEN void rt_unmanage(unsigned long addr, size_t len);
 HIDDEN unsigned long rt_prot_flags(int prot);
 
+/* After mlockall(MCL_FUTURE): the flags of a new mapping (VM_LOCKED or 0), whether it is faulted in, whether so much more may be locked
+ * (mmap_lock held). rt_populate: no lock held. */
+HIDDEN unsigned long rt_future_flags(void);
+HIDDEN bool rt_future_populates(void);
+HIDDEN bool rt_may_lock_new(unsigned long addr, size_t len);
+HIDDEN void rt_populate(unsigned long addr, size_t len);
+
 /* adopt.c */
 HIDDEN void rt_note_early(unsigned long addr, size_t len, int prot); /* a private anonymous mapping made before the start */
 HIDDEN void rt_forget_early(unsigned long addr, size_t len);

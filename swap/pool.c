@@ -312,6 +312,14 @@ static struct swap_pool *reserve_space(const struct swap_pool_params *q, size_t 
 	return NULL;
 }
 
+static struct { unsigned long addr; size_t len; } newest;
+
+void swap_pool_range(unsigned long *addr, size_t *len)
+{
+	*addr = newest.addr;
+	*len = newest.len;
+}
+
 struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 {
 	size_t codec_len = codec_bytes(q->codec, q->level);
@@ -339,14 +347,19 @@ struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 		swap_pool_destroy(p);
 		return NULL;
 	}
+	newest.addr = (unsigned long)p;
+	newest.len = l.end;
 	zpool_init(&p->zpool, (char *)p + l.objects, (struct zblock *)((char *)p + l.blocks), l.nr_blocks, q->limit);
 	return p;
 }
 
 void swap_pool_destroy(struct swap_pool *p)
 {
-	if (p)
-		sys_munmap((unsigned long)p, p->map_len);
+	if (!p)
+		return;
+	if (newest.addr == (unsigned long)p)
+		newest.addr = newest.len = 0;
+	sys_munmap((unsigned long)p, p->map_len);
 }
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */

@@ -37,6 +37,8 @@ struct swap_pool_params {
 /* => a pool, or NULL with *err = -errno. The pool's own description is in its own mapping. */
 struct swap_pool *swap_pool_create(const struct swap_pool_params *params, int *err);
 void swap_pool_destroy(struct swap_pool *pool);
+/* The mapping of the pool that was made last (a process that pages has one); len 0: none. */
+void swap_pool_range(unsigned long *addr, size_t *len);
 
 extern const struct swap_ops swap_pool_ops; /* ctx: the swap_pool */
 

@@ -67,6 +67,15 @@ int uffd_machine_after_fork(void)
 	return arena_reserve(uffd.arena);
 }
 
+unsigned uffd_own_ranges(struct uffd_own own[])
+{
+	own[0] = (struct uffd_own){ uffd.arena, uffd.nr_frames * PAGE };
+	own[1] = (struct uffd_own){ uffd.staging, NR_STAGES * PAGE };
+	own[2] = (struct uffd_own){ uffd.zeros, NR_ZEROS * PAGE };
+	own[3] = meta_range();
+	return 4;
+}
+
 void uffd_set_real_limit(unsigned long nr_pages)
 {
 	atomic_store_explicit(&uffd.real_limit, nr_pages, memory_order_relaxed);

@@ -53,6 +53,8 @@ void home_drop(unsigned long pfn, unsigned nr);
 unsigned long stage_get(unsigned long pfn);
 void stage_put(unsigned long pfn);
 void stage_reset(void);
+/* The area of machine_alloc(). */
+struct uffd_own meta_range(void);
 /* The host's own swap has the page at addr. */
 bool in_host_swap(unsigned long addr);
 /* Reads a page of this process whatever its protection. => 0 or -errno. */

@@ -164,6 +164,11 @@ void machine_free(void *p, size_t len)
 	unlock();
 }
 
+struct uffd_own meta_range(void)
+{
+	return (struct uffd_own){ meta.base, meta.end - meta.base };
+}
+
 static size_t resident(unsigned long from, unsigned long to)
 {
 	static unsigned char vec[4096];

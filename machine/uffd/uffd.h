@@ -64,6 +64,10 @@ int uffd_poison(unsigned long addr);
 /* Lift a write protection that eviction by copy left. */
 void uffd_unprotect(unsigned long addr);
 
+/* What the machine has mapped for itself: arena, staging, zeros, metadata. => how many, at most 6 */
+struct uffd_own { unsigned long addr; size_t len; };
+unsigned uffd_own_ranges(struct uffd_own own[]);
+
 /* At most so many frames may hold memory; free ones above it are given back to the host. */
 void uffd_set_real_limit(unsigned long nr_pages);
 /* Memory touched by machine_alloc() users and the machine itself, bytes. `exact` asks the host (mincore). */
