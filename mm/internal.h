@@ -219,6 +219,8 @@ void free_swap_and_cache(swp_entry_t entry);
 bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl);
 bool swap_writeback(swp_entry_t entry); /* is its page on its way out? */
 void free_swap_cache(struct page *page); /* page no longer mapped: leave the cache if nobody is in it */
+bool swap_keep_copy(void);         /* is a copy of a page that comes in, and may be written unseen, worth its room? */
+void swap_copy_was_true(void);     /* by which that is judged */
 static inline bool page_in_swap_cache(struct page *page) { return page_flags(page) & PG_swapcache; }
 static inline swp_entry_t page_swap_entry(struct page *page) { return (swp_entry_t){ page->private }; }
 int swap_readpage(struct page *page);                         /* 0, -EIO */

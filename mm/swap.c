@@ -11,7 +11,8 @@
  *           --do_swap_page---> cache (+ count) resident again, the stored copy still true
  *           --zap, write-----> free            nobody needs it
  *
- * A page that came in keeps its slot: evicting it again unchanged stores nothing. Where the machine sets dirty bits, clean entries
+ * A page that came in keeps its slot: evicting it again unchanged stores nothing. (Not if it comes for a store, or may be stored to unseen
+ * and such copies have turned out useless: then the slot is free at once.) Where the machine sets dirty bits, clean entries
  * tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short, __swap_cache_shrink() drops such copies.
  *
  * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
@@ -28,6 +29,10 @@ static unsigned long fresh_slot; /* slots from here on were never used */
 static uint32_t free_slots;      /* list through .cache; 0 ends it */
 static unsigned long shrink_hand;
 
+/* Evictions of pages that had kept their copy, and how many of these found it still true. Both are halved every 1024, so that the
+ * program's present counts. */
+static struct { atomic_uint kept, still_true, turn; } copies;
+
 int swap_init(const struct mm_params *params)
 {
 	ops = params->swap;
@@ -36,6 +41,8 @@ int swap_init(const struct mm_params *params)
 	fresh_slot = 1;
 	free_slots = 0;
 	shrink_hand = 1;
+	atomic_store(&copies.kept, 0);
+	atomic_store(&copies.still_true, 0);
 	swap_reinit_locks();
 	if (nr_swap_slots >= UINT32_MAX)
 		return -EINVAL;
@@ -125,6 +132,35 @@ void swap_free(swp_entry_t entry)
 	spin_unlock(&swap_lock);
 }
 
+/* ---- are copies of resident pages worth their room? ----------------------------------------------------------------- */
+
+static void copies_were_kept(unsigned n)
+{
+	unsigned kept = atomic_fetch_add_explicit(&copies.kept, n, memory_order_relaxed) + n;
+
+	if (kept < 1024)
+		return;
+	atomic_store_explicit(&copies.kept, kept / 2, memory_order_relaxed);
+	atomic_store_explicit(&copies.still_true, atomic_load_explicit(&copies.still_true, memory_order_relaxed) / 2,
+			      memory_order_relaxed);
+}
+
+void swap_copy_was_true(void)
+{
+	atomic_fetch_add_explicit(&copies.still_true, 1, memory_order_relaxed);
+}
+
+/* For a page that comes in and may be written without another fault. A copy takes pool memory that other pages could have; if fewer
+ * than one of eight was of use lately, only every 16th is kept, by which it is seen when that changes. */
+bool swap_keep_copy(void)
+{
+	unsigned kept = atomic_load_explicit(&copies.kept, memory_order_relaxed);
+
+	if (kept < 64 || 8 * atomic_load_explicit(&copies.still_true, memory_order_relaxed) >= kept)
+		return true;
+	return atomic_fetch_add_explicit(&copies.turn, 1, memory_order_relaxed) % 16 == 0;
+}
+
 /* ---- swap cache -------------------------------------------------------------------------------------------------------- */
 
 /* => swap_lock and the page lock held */
@@ -154,7 +190,7 @@ bool add_to_swap(struct page *page)
 
 unsigned add_to_swap_for_unmap(struct page *const *pages, unsigned nr)
 {
-	unsigned i;
+	unsigned i, kept = 0;
 
 	spin_lock(&swap_lock);
 	for (i = 0; i < nr; i++) {
@@ -167,11 +203,15 @@ unsigned add_to_swap_for_unmap(struct page *const *pages, unsigned nr)
 				break;
 			cache_insert(pages[i], entry);
 			set_page_flags(pages[i], PG_dirty);
+		} else {
+			kept++;
 		}
 		slot = slot_of(page_swap_entry(pages[i]));
 		__atomic_store_n(&slot->count, slot->count + 1, __ATOMIC_RELAXED);
 	}
 	spin_unlock(&swap_lock);
+	if (kept)
+		copies_were_kept(kept);
 	trace(add_to_swap, page_to_pfn(pages[0]), nr, i);
 	return i;
 }

@@ -415,6 +415,7 @@ static int store_page(struct page *page, struct scan *scan)
 
 	if (!(page_flags(page) & PG_dirty)) {
 		count(clean_evictions, 1);
+		swap_copy_was_true();
 		return 0;
 	}
 	err = swap_writepage(page);
@@ -424,8 +425,10 @@ static int store_page(struct page *page, struct scan *scan)
 		scan->full = true;
 		return err;
 	}
-	if (err == 1)
+	if (err == 1) {
 		count(clean_evictions, 1);
+		swap_copy_was_true();
+	}
 	clear_page_flags(page, PG_dirty);
 	count(swapped_out, 1);
 	return 0;

@@ -444,10 +444,11 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 		flags |= _PAGE_ACCESSED;
 	s->leave_cache = vmf->vma->vm_flags & VM_LOCKED && alone;
 	if (!(mm_caps & MACHINE_READONLY)) {
-		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. A slot that others
-		 * still name can't stay, for the page may soon differ from it. */
+		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. It is of no use to a store, and
+		 * who stores to one page of a window will store to the others. One that others still name can't stay, for the page may
+		 * soon differ from it. */
 		flags |= prot | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY);
-		s->leave_cache |= !alone;
+		s->leave_cache |= !alone || (prot & _PAGE_RW && (write || !swap_keep_copy()));
 	} else if (write && alone) {
 		flags |= _PAGE_RW | _PAGE_DIRTY;
 		s->leave_cache = true;
@@ -567,7 +568,7 @@ static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 			swapin_drop(run, i);
 			continue;
 		}
-		swapin_mk_pte(vmf, s, i == run->fault && vmf->flags & FAULT_FLAG_WRITE);
+		swapin_mk_pte(vmf, s, vmf->flags & FAULT_FLAG_WRITE && (i == run->fault || !(mm_caps & MACHINE_READONLY)));
 	}
 	swapin_compact(run);
 	if (run->nr)

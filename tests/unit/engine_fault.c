@@ -192,6 +192,43 @@ static void test_clean_eviction(void **state)
 	finish();
 }
 
+static unsigned random_page(unsigned n)
+{
+	static uint32_t x = 7;
+
+	return ((x = x * 1103515245 + 12345) >> 8) % n;
+}
+
+/* A stored copy of a resident page that has been written since is of no use and takes room. Where no store is seen: it goes at once when
+ * the page comes in for a store; when pages come in by loads and are stored to afterwards, that is learned, and unlearned. */
+static void test_useless_copies(void **state)
+{
+	const struct mm_stats *s;
+
+	start(CAPS_UFFD, 1, 128);
+	s = mm_stats();
+	map(mm, B, 512, RW);
+	for (unsigned i = 0; i < 4000; i++) /* stores only: what is stored is what is swapped out */
+		put(mm, B + random_page(512) * P, i);
+	assert_int_equal(s->swap_cached, 0);
+	assert_int_equal(memswap.held, 512 - nr_used_frames());
+	memswap.unchanged = memswap.stores = 0;
+	for (unsigned i = 0; i < 4000; i++) /* loads only: nothing need be stored again */
+		get(mm, B + random_page(512) * P);
+	assert_int_equal(s->swap_cached, nr_used_frames());
+	assert_true(memswap.unchanged > 2000 && memswap.stores < 200);
+	for (unsigned i = 0; i < 4000; i++) { /* loads before stores */
+		unsigned long addr = B + random_page(512) * P;
+
+		put(mm, addr, get(mm, addr) + 1);
+	}
+	assert_true(s->swap_cached < 128 / 8);
+	for (unsigned i = 0; i < 40000; i++)
+		get(mm, B + random_page(512) * P);
+	assert_int_equal(s->swap_cached, nr_used_frames());
+	finish();
+}
+
 static void test_damaged(void **state)
 {
 	uint8_t v;
@@ -774,7 +811,7 @@ int main(void)
 #define T(f) cmocka_unit_test(f)
 	const struct CMUnitTest tests[] = {
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
-		T(test_clean_eviction), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
+		T(test_clean_eviction), T(test_useless_copies), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_map_back), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
