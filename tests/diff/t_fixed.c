@@ -97,8 +97,8 @@ static void fails_after_unmapping(int evicted)
 	ADDR("mmap of a socket", w, mmap(w + 16 * PAGE, 32 * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0));
 	close(fd);
 	say_rights("gone", w, NR);
-	p = mmap(w + 16 * PAGE, 32 * PAGE, RW, ANONFIXED | MAP_STACK, -1, 0);
-	if (p == MAP_FAILED)
+	p = mmap(w + 16 * PAGE, 32 * PAGE, RW, ANON | MAP_STACK, -1, 0); /* the hint is free: it goes there */
+	if (p != w + 16 * PAGE)
 		die("mmap of a stack");
 	zeroed("stack", p, 32 * PAGE);
 	fill(p, 32 * PAGE, 10);
