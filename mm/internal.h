@@ -148,8 +148,6 @@ static inline unsigned long linear_page_index(const struct vm_area_struct *vma, 
 	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 }
 static inline bool vma_is_anonymous(const struct vm_area_struct *vma) { return !vma->vm_ops; }
-/* A new vma in a free place, merged with its neighbours where Linux's rules allow. `like`: take anon_vma chain from there. */
-int insert_vma(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags);
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
 struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
 				 unsigned long pgoff);
@@ -159,7 +157,6 @@ void exit_mmap(struct mm_struct *mm);
 
 /* ---- rmap.c -------------------------------------------------------------------------------------------------------- */
 
-void anon_vma_ctor(void);
 int anon_vma_prepare_slow(struct vm_area_struct *vma);
 static inline int anon_vma_prepare(struct vm_area_struct *vma)
 {
@@ -187,7 +184,6 @@ int page_referenced(struct page *page);
 void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
 void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
 void page_remove_rmap(struct page *page);
-void page_move_anon_rmap(struct page *page, struct vm_area_struct *vma);
 
 /* ---- swap.c -------------------------------------------------------------------------------------------------------- */
 
@@ -196,9 +192,7 @@ extern unsigned long nr_swap_slots;
 
 int swap_init(const struct mm_params *params);
 void swap_reinit_locks(void);
-bool swap_possible(void);
 /* Slots. */
-swp_entry_t get_swap_page(void);              /* val 0: none left */
 void swap_duplicate(swp_entry_t entry, int n);
 void swap_free(swp_entry_t entry);
 int swap_count(swp_entry_t entry);

@@ -494,16 +494,19 @@ void forget_page(struct mm_struct *mm, unsigned long addr)
 
 void mark_range_used(struct mm_struct *mm, unsigned long addr, size_t len)
 {
-	for (unsigned long at = addr & PAGE_MASK; at < addr + len; at += PAGE_SIZE) {
-		struct ptdesc *table = pte_table(mm, at);
-		pte_t *ptep;
+	unsigned long at = addr & PAGE_MASK, end = min_ul(PAGE_ALIGN(addr + len), TASK_SIZE);
+	struct ptdesc *table;
 
-		if (!table)
-			continue;
+	while ((table = pte_table_next(mm, &at, end))) {
+		unsigned long stop = pmd_addr_end(at, end);
+
 		spin_lock(&table->ptl);
-		ptep = pte_offset(table, at);
-		if (pte_present(ptep_get(ptep)))
-			__atomic_fetch_and(&ptep->val, ~_PAGE_AROUND, __ATOMIC_ACQ_REL);
+		for (; at < stop; at += PAGE_SIZE) {
+			pte_t *ptep = pte_offset(table, at);
+
+			if (pte_present(ptep_get(ptep)))
+				__atomic_fetch_and(&ptep->val, ~_PAGE_AROUND, __ATOMIC_ACQ_REL);
+		}
 		spin_unlock(&table->ptl);
 	}
 }

@@ -181,7 +181,7 @@ struct swap_ops {
 	void (*free)(void *ctx, unsigned long slot);
 };
 
-/* Drop the swapped copies of resident pages (swap cache) to make room in the backend; about `nr` of them, oldest first.
+/* Drop the swapped copies of resident pages (swap cache) to make room in the backend; about `nr` of them, going round the slots.
  * Returns how many were dropped. */
 unsigned long swap_cache_shrink(unsigned long nr);
 

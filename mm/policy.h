@@ -6,7 +6,8 @@
  *                        faults tell of the first use
  *      new page          inactive list                        inactive list
  *      inactive tail     used since the last look? (below)    evicted
- *      active list       shrunk when it outgrows              stuck pages only
+ *      active list       shrunk when it outgrows              stuck pages, and those that a full backend did not take; shrunk
+ *                                                             when it outgrows
  *
  * used since the last look, by Linux 5.15: used now and marked from before -> active list; used by several entries -> active list; used
  * now -> marked, one more round; not used -> evicted.

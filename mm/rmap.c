@@ -478,9 +478,3 @@ void page_remove_rmap(struct page *page)
 {
 	atomic_fetch_sub_explicit(&page->_mapcount, 1, memory_order_acq_rel);
 }
-
-/* A page known to be this mm's alone moves from the ancestor's anon_vma to its own: shorter walks. => page and pte lock held */
-void page_move_anon_rmap(struct page *page, struct vm_area_struct *vma)
-{
-	atomic_store_explicit(&page->mapping, (uintptr_t)vma_anon(vma) | PAGE_MAPPING_ANON, memory_order_release);
-}

@@ -5,7 +5,7 @@
  * A slot is 8 bytes: the number of swap entries that name it, and the page that holds the same content, if one is resident (the swap
  * cache). Its life:
  *
- *      free --get_swap_page--> cache           the page is about to be written out
+ *      free --add_to_swap----> cache           the page is about to be written out
  *           --try_to_unmap---> cache + count   its entries name the slot
  *           --pageout--------> count           stored; the page is gone
  *           --do_swap_page---> cache (+ count) resident again, the stored copy still true
@@ -58,12 +58,6 @@ int swap_init(const struct mm_params *params)
 void swap_reinit_locks(void)
 {
 	spin_lock_init(&swap_lock, ORDER_SWAP);
-}
-
-/* Can anything be evicted at all? */
-bool swap_possible(void)
-{
-	return nr_swap_slots && (read_count(swap_slots_used) < nr_swap_slots);
 }
 
 static struct swap_slot *slot_of(swp_entry_t entry)

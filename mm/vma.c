@@ -468,7 +468,8 @@ static void move_back(struct mm_struct *mm, unsigned long from, unsigned long to
 	}
 }
 
-/* The vmas of [from, from+len) get copies at `to`, and their pages follow. => 0, -ENOMEM (everything as before) */
+/* The vmas of [from, from+len) get copies at `to`, and their pages follow. => 0, -ENOMEM (all of them are where they were, but
+ * what stood at `to` is gone: the caller has unmapped it) */
 static int move_pieces(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned long len)
 {
 	struct vm_area_struct *vma, *new;

@@ -303,9 +303,10 @@ struct swapin {
 };
 
 struct swapin_run {
-	unsigned nr, fault; /* s[fault] is the one that was asked for */
-	struct swapin s[MAX_AROUND];
+	unsigned nr, fault; /* s[fault] is the one that was asked for; NO_FAULT: it is no longer among them */
+	struct swapin s[MAX_AROUND]; /* the first nr; the others were never written */
 };
+#define NO_FAULT MAX_AROUND
 
 /* The faulting page, and if it continues a stream the swapped pages after it, by ascending address. Read without a lock. */
 static void swapin_window(struct vm_fault *vmf, struct swapin_run *run)
@@ -356,7 +357,7 @@ static void swapin_drop(struct swapin_run *run, unsigned i)
 /* Only s[i] with a page stay. */
 static void swapin_compact(struct swapin_run *run)
 {
-	unsigned kept = 0, fault = run->fault;
+	unsigned kept = 0, fault = NO_FAULT;
 
 	for (unsigned i = 0; i < run->nr; i++) {
 		if (!run->s[i].page)
@@ -377,7 +378,11 @@ static bool swapin_alloc(struct swapin_run *run)
 
 	if (pfn == -1UL)
 		return false;
-	/* Short of frames: keep those nearest to the fault. */
+	if (run->nr == 1) {
+		run->s[0].page = pfn_to_page(pfn);
+		return true;
+	}
+	/* In pieces, where free memory is in pieces; from the fault on, so that those farthest from it miss out if it does not suffice. */
 	from = run->fault ? run->nr - got : 0;
 	for (unsigned i = 0; i < got; i++)
 		run->s[from + i].page = pfn_to_page(pfn + i);
@@ -391,13 +396,15 @@ static bool swapin_alloc(struct swapin_run *run)
 			run->s[from + i].page = pfn_to_page(pfn + i);
 		done += got;
 	}
-	swapin_compact(run);
+	if (done < run->nr)
+		swapin_compact(run);
 	return true;
 }
 
 /* Swap cache and bytes. => 0; -EAGAIN: another thread was faster with the faulting page; -EIO: it is damaged */
 static int swapin_read(struct swapin_run *run)
 {
+	unsigned lost = 0;
 	int err = 0;
 
 	for (unsigned i = 0; i < run->nr; i++) {
@@ -410,25 +417,27 @@ static int swapin_read(struct swapin_run *run)
 			unlock_page(s->page);
 			free_run(page_to_pfn(s->page), 1);
 			s->page = NULL;
+			lost++;
 		}
 	}
 	for (unsigned i = 0; i < run->nr; i++) {
-		struct swapin *s = &run->s[i];
 		int bad;
 
-		if (!s->page)
+		if (!run->s[i].page)
 			continue;
-		bad = err ? err : swap_readpage(s->page);
-		if (bad) {
-			if (i == run->fault)
-				err = bad;
-			swapin_drop(run, i);
-		}
+		bad = err ? err : swap_readpage(run->s[i].page);
+		if (likely(!bad))
+			continue;
+		if (i == run->fault)
+			err = bad;
+		swapin_drop(run, i);
+		lost++;
 	}
 	for (unsigned i = 0; err && i < run->nr; i++)
 		if (run->s[i].page)
 			swapin_drop(run, i);
-	swapin_compact(run);
+	if (unlikely(lost || err))
+		swapin_compact(run);
 	return err;
 }
 
@@ -515,9 +524,11 @@ static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *
 {
 	struct mm_struct *mm = vmf->vma->vm_mm;
 	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
-	struct swapin_run run = { .nr = 1, .fault = 0 };
+	struct swapin_run run;
 	int err = 0;
 
+	run.nr = 1;
+	run.fault = 0;
 	*again = false;
 	if (!trylock_page(page)) {
 		if ((vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY) {
@@ -555,7 +566,7 @@ static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *
 static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 {
 	vm_fault_t ret = VM_FAULT_MAJOR;
-	unsigned in = 0, around = 0;
+	unsigned in = 0, around = 0, lost = 0;
 	int err = 0;
 
 	vmf_lock_pte(vmf);
@@ -566,12 +577,14 @@ static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 			if (i == run->fault)
 				ret = 0; /* resolved, or zapped, by somebody else */
 			swapin_drop(run, i);
+			lost++;
 			continue;
 		}
 		swapin_mk_pte(vmf, s, vmf->flags & FAULT_FLAG_WRITE && (i == run->fault || !(mm_caps & MACHINE_READONLY)));
 	}
-	swapin_compact(run);
-	if (run->nr)
+	if (unlikely(lost))
+		swapin_compact(run);
+	if (likely(run->nr))
 		err = swapin_install(vmf, run);
 	for (unsigned i = 0; i < run->nr; i++) {
 		struct swapin *s = &run->s[i];
@@ -645,11 +658,13 @@ static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
 /* MADV_WILLNEED: up to `nr` swapped pages from vmf->address on. => pages brought in; *next is where to go on */
 static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long end, unsigned long *next)
 {
-	struct swapin_run run = { .nr = 0, .fault = 0 };
+	struct swapin_run run;
 	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
 	unsigned long addr = vmf->address;
 	uint64_t before;
+	unsigned asked;
 
+	run.nr = run.fault = 0;
 	for (; addr < end && run.nr < nr; addr += PAGE_SIZE) {
 		pte_t pte = ptep_get(pte_offset(table, addr));
 
@@ -660,8 +675,11 @@ static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long en
 	if (!run.nr)
 		return 0;
 	vmf->address = run.s[0].addr;
+	asked = run.nr;
 	if (!swapin_alloc(&run))
 		return 0;
+	if (run.nr < asked) /* who got no frame has his turn with the next ones */
+		*next = run.s[run.nr - 1].addr + PAGE_SIZE;
 	before = read_count(swapped_in);
 	switch (swapin_read(&run)) {
 	case 0:

@@ -324,6 +324,43 @@ static void test_madv_free_and_willneed(void **state)
 	finish();
 }
 
+/* No two free frames are neighbours: nobody is passed over. */
+static void test_willneed_on_fragmented_frames(void **state)
+{
+	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 160, .anon_around = 1, .swapin_around = 32 });
+	mm = mm_alloc();
+	map(mm, B, 192, RW);
+	write_all(mm, N, 1);
+	pageout(mm, B, N);
+	for (unsigned i = 64; i < 192; i++)
+		put(mm, B + i * P, i);
+	for (unsigned i = 64; i < 192; i += 2)
+		dontneed(mm, B + i * P, 1);
+	mmap_read_lock(mm);
+	assert_int_equal(swapin_range(mm, B, N * P), N);
+	mmap_read_unlock(mm);
+	faults();
+	read_all(mm, N, 1);
+	assert_int_equal(faults(), 0);
+	finish();
+}
+
+/* Looks at tables, not at every page of a range that has none. */
+static void test_mark_range_used(void **state)
+{
+	start(CAPS_UFFD, 16, 0);
+	write_all(mm, 5, 1); /* the fifth fault has brought 5..7 */
+	assert_int_equal(residency(mm, B + 5 * P), MM_AROUND);
+	mmap_read_lock(mm);
+	mark_range_used(mm, B + 6 * P, 1UL << 45);
+	mmap_read_unlock(mm);
+	assert_int_equal(residency(mm, B + 5 * P), MM_AROUND);
+	assert_int_equal(residency(mm, B + 6 * P), MM_PRESENT);
+	assert_int_equal(residency(mm, B + 7 * P), MM_PRESENT);
+	assert_int_equal(residency(mm, B + 8 * P), MM_NONE);
+	finish();
+}
+
 /* ---- streams ------------------------------------------------------------------------------------------------------------------- */
 
 static void test_streams(void **state)
@@ -812,6 +849,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
 		T(test_clean_eviction), T(test_useless_copies), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
+		T(test_willneed_on_fragmented_frames), T(test_mark_range_used),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_map_back), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
