@@ -8,8 +8,8 @@
  *   mremap         mremap (piece by piece when armed)  entries move, the new range is armed
  *   mprotect       mprotect                            vm_flags
  *   DONTNEED       madvise                             entries, frames, slots go
- *   FREE           MADV_COLD, to judge the arguments   swapped copies go; resident pages stay until evicted
- *   PAGEOUT        MADV_COLD, to judge the arguments   evicted into our own swap
+ *   FREE           MADV_COLD where it is managed       swapped copies go; resident pages stay until evicted
+ *   PAGEOUT        MADV_COLD where it is managed       evicted into our own swap
  *   WILLNEED       madvise                             swapped in while frames are free
  *   POPULATE_*     madvise, without a lock: it faults
  *   mlock          mlock2(ONFAULT), then mlock         VM_LOCKED; refused (ENOMEM) above three quarters of the frames
@@ -21,7 +21,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <limits.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "lib/pager.h"
 #include "machine/sys.h"
@@ -579,6 +581,9 @@ static long do_mprotect(struct rt_call *c)
 		r = sys_mprotect(addr, (size_t)c->a[1], (int)c->a[2]);
 	else
 		r = sys_call4(SYS_pkey_mprotect, (long)addr, c->a[1], c->a[2], c->a[3]);
+	/* A thread of the runtime may have no right to read behind a key; VM_NOFAULTAROUND marks what untouched() leaves alone. */
+	if (c->a[3] > 0 && len && addr + len > addr)
+		modify(addr, len, VM_NOFAULTAROUND, 0);
 	if (!r && len && addr + len > addr)
 		modify(addr, len, set, VM_ACCESS_FLAGS & ~set);
 	else if (r && r != -EINVAL)
@@ -643,18 +648,45 @@ static void follow_flags(unsigned long addr, size_t len, int advice)
 	}
 }
 
+/* MADV_FREE, MADV_PAGEOUT: the host may do it where nothing is managed only; for managed memory MADV_COLD judges the arguments. A hole
+ * (ENOMEM) does not stop the host either; any other refusal does. */
+static long advise_pieces(unsigned long addr, size_t len, int advice)
+{
+	unsigned long at = addr, end = addr + page_up(len);
+	long result = 0;
+
+	if (addr & (PAGE - 1) || !page_up(len) || end < addr || end > EVERYTHING || managed_in(addr, page_up(len)) == page_up(len))
+		return sys_madvise(addr, len, MADV_COLD);
+	while (at < end) {
+		struct vm_area_struct *v = find_vma(pager_mm, at);
+		bool ours = v && vma_start(v) <= at;
+		unsigned long to = ours ? vma_end(v) : v ? vma_start(v) : end;
+		long r;
+
+		to = to < end ? to : end;
+		r = sys_madvise(at, to - at, ours ? MADV_COLD : advice);
+		if (r == -ENOMEM)
+			result = r;
+		else if (r)
+			return r;
+		at = to;
+	}
+	return result;
+}
+
 static long do_madvise(struct rt_call *c)
 {
 	unsigned long addr = (unsigned long)c->a[0];
 	size_t len = page_up((size_t)c->a[1]);
-	int advice = (int)c->a[2], real = advice;
+	int advice = (int)c->a[2];
 	bool did;
 	long r;
 
 	mmap_write_lock(pager_mm);
-	if ((advice == MADV_FREE || advice == MADV_PAGEOUT) && managed_in(addr, len) == len)
-		real = MADV_COLD;
-	r = sys_madvise(addr, (size_t)c->a[1], real);
+	if (advice == MADV_FREE || advice == MADV_PAGEOUT)
+		r = advise_pieces(addr, (size_t)c->a[1], advice);
+	else
+		r = sys_madvise(addr, (size_t)c->a[1], advice);
 	did = len && addr + len > addr && !(addr & (PAGE - 1)) && (!r || r == -ENOMEM);
 	switch (advice) {
 	case MADV_DONTNEED:
@@ -711,6 +743,76 @@ EXPORT int posix_madvise(void *addr, size_t len, int advice)
 	r = madvise(addr, len, advice) ? errno : 0;
 	errno = before;
 	return r;
+}
+
+/* A thread or process id in /proc/self/fdinfo of a pidfd that is one of ours. Its pid namespace and that of /proc/self/task are the same. */
+static bool is_own_pidfd(int fd)
+{
+	char path[64] = "/proc/self/fdinfo/", text[512], *to = path + sizeof("/proc/self/fdinfo/") - 1;
+	const char *pid = NULL;
+	long in, n, task;
+
+	if (fd == -10000 || fd == -10001 || fd == -20000) /* PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP, the latter in Linux 6.14 */
+		return true;
+	if (fd < 0)
+		return false;
+	for (int div = 1000000000; div; div /= 10)
+		if (fd >= div || div == 1)
+			*to++ = (char)('0' + fd / div % 10);
+	*to = 0;
+	in = sys_open(path, O_CLOEXEC);
+	n = in < 0 ? in : sys_read((int)in, text, sizeof(text) - 1);
+	if (in >= 0)
+		sys_close((int)in);
+	text[n > 0 ? n : 0] = 0;
+	for (const char *c = text; *c && !pid; c++)
+		if (c[0] == '\n' && c[1] == 'P' && c[2] == 'i' && c[3] == 'd' && c[4] == ':' && c[5] == '\t')
+			pid = c + 6;
+	if (!pid || *pid < '0' || *pid > '9')
+		return false;
+	to = path;
+	for (const char *c = "/proc/self/task/"; *c;)
+		*to++ = *c++;
+	while (*pid >= '0' && *pid <= '9')
+		*to++ = *pid++;
+	*to = 0;
+	task = sys_open(path, O_CLOEXEC | O_PATH);
+	if (task >= 0)
+		sys_close((int)task);
+	return task >= 0;
+}
+
+/* The host says whether it would: with nothing to do for this advice, and with the ranges for an advice that changes nothing. Then range by range, until one
+ * fails; as natively, the bytes of those before count. */
+static ssize_t advise_self(int fd, const struct iovec *iov, size_t count, int advice, unsigned flags)
+{
+	size_t left = 0x7ffff000, done = 0; /* MAX_RW_COUNT */
+	long r = sys_call5(SYS_process_madvise, fd, (long)iov, 0, advice, flags);
+
+	if (r)
+		return rt_errno(r);
+	r = sys_call5(SYS_process_madvise, fd, (long)iov, (long)count, MADV_WILLNEED, flags);
+	if (r == -EFAULT || (r < 0 && count > IOV_MAX))
+		return rt_errno(r);
+	for (size_t i = 0; i < count; i++)
+		if ((ssize_t)iov[i].iov_len < 0)
+			return rt_errno(-EINVAL);
+	for (size_t i = 0; i < count && left; i++) {
+		size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
+
+		if (len && madvise(iov[i].iov_base, len, advice))
+			return done ? (ssize_t)done : -1;
+		done += len;
+		left -= len;
+	}
+	return (ssize_t)done;
+}
+
+EXPORT ssize_t process_madvise(int fd, const struct iovec *iov, size_t count, int advice, unsigned flags)
+{
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed) && is_own_pidfd(fd))
+		return advise_self(fd, iov, count, advice, flags);
+	return rt_errno(sys_call5(SYS_process_madvise, fd, (long)iov, (long)count, advice, flags));
 }
 
 /* ---- mlock ------------------------------------------------------------------------------------------------------- */
@@ -910,7 +1012,7 @@ static long untouched(struct rt_call *c)
 
 		if (mm_residency(pager_mm, at) != MM_AROUND)
 			continue;
-		if (vma_flags(find_vma(pager_mm, at)) & VM_READ && is_zero(at))
+		if ((vma_flags(find_vma(pager_mm, at)) & (VM_READ | VM_NOFAULTAROUND)) == VM_READ && is_zero(at))
 			c->bits |= 1ULL << i;
 	}
 	mmap_write_unlock(pager_mm);

@@ -4,6 +4,9 @@
  */
 #include "common.h"
 
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
 #define NR 64UL
 
 static const struct advice {
@@ -165,6 +168,86 @@ static void over_fork(int evicted)
 	munmap(w, NR * PAGE);
 }
 
+/* Managed memory, a stack and, if asked for, a hole in one range. A page that was freed holds its old bytes or zeros until it is written. */
+static void partly_managed(int advice, const char *name, int hole)
+{
+	char *w = window(NR * PAGE, RW);
+	size_t odd = 0;
+
+	fill(w, NR * PAGE, 11);
+	if (mmap(w + 16 * PAGE, 16 * PAGE, RW, ANONFIXED | MAP_STACK, -1, 0) == MAP_FAILED)
+		die("mmap");
+	fill_at(w + 16 * PAGE, 16 * PAGE, 11, 16);
+	if (hole)
+		munmap(w + 36 * PAGE, 4 * PAGE);
+	RC(name, madvise(w + 8 * PAGE, 40 * PAGE, advice));
+	fill_at(w + 12 * PAGE, 8 * PAGE, 12, 12);
+	fill_at(w + 30 * PAGE, 4 * PAGE, 12, 30);
+	pressure();
+	holds_at("written again", w + 12 * PAGE, 8 * PAGE, 12, 12);
+	holds_at("written again", w + 30 * PAGE, 4 * PAGE, 12, 30);
+	for (size_t i = 8; i < 48; i++)
+		if (!(i >= 12 && i < 20) && !(i >= 30 && i < 34) && !(hole && i >= 36 && i < 40))
+			odd += !intact(w + i * PAGE, PAGE, 11, i) && !is_zero(w + i * PAGE, PAGE);
+	say("neither old nor zero: %zu", odd);
+	holds("below", w, 8 * PAGE, 11);
+	holds_at("above", w + 48 * PAGE, 16 * PAGE, 11, 48);
+	munmap(w, NR * PAGE);
+}
+
+static void by_pidfd(int evicted)
+{
+	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0), other;
+	char *w = window(NR * PAGE, RW);
+	struct iovec v[4] = { { w + 2 * PAGE, 4 * PAGE }, { w + 8 * PAGE, PAGE }, { w + 16 * PAGE, 0 }, { w + 20 * PAGE, 10 * PAGE } };
+	struct iovec unaligned[3] = { { w + 32 * PAGE, PAGE }, { w + 34 * PAGE + 1, PAGE }, { w + 36 * PAGE, PAGE } };
+	struct iovec hole[2] = { { w + 38 * PAGE, 4 * PAGE }, { w + 44 * PAGE, PAGE } };
+	static struct iovec many[1025];
+	pid_t child;
+
+	if (fd < 0)
+		die("pidfd_open");
+	fill(w, NR * PAGE, 13);
+	if (evicted)
+		pressure();
+	RC("DONTNEED of oneself", process_madvise(fd, v, 4, MADV_DONTNEED, 0));
+	zeroed("given up", w + 2 * PAGE, 4 * PAGE);
+	zeroed("given up", w + 8 * PAGE, PAGE);
+	zeroed("given up", w + 20 * PAGE, 10 * PAGE);
+	holds_at("between", w + 9 * PAGE, 11 * PAGE, 13, 9);
+	RC("unaligned after one", process_madvise(fd, unaligned, 3, MADV_DONTNEED, 0));
+	RC("unaligned", process_madvise(fd, unaligned + 1, 2, MADV_DONTNEED, 0));
+	zeroed("before it", w + 32 * PAGE, PAGE);
+	holds_at("after it", w + 34 * PAGE, 4 * PAGE, 13, 34);
+	munmap(w + 40 * PAGE, PAGE);
+	RC("over a hole", process_madvise(fd, hole, 2, MADV_DONTNEED, 0));
+	holds_at("after the hole", w + 44 * PAGE, PAGE, 13, 44);
+	RC("by number", syscall(SYS_process_madvise, fd, &hole[1], 1, MADV_DONTNEED, 0));
+	zeroed("by number", w + 44 * PAGE, PAGE);
+	RC("PAGEOUT", process_madvise(fd, v, 2, MADV_PAGEOUT, 0));
+	RC("none", process_madvise(fd, v, 0, MADV_DONTNEED, 0));
+	RC("unknown advice", process_madvise(fd, v, 1, 12345, 0));
+	RC("flags", process_madvise(fd, v, 1, MADV_DONTNEED, 1));
+	RC("bad vector", process_madvise(fd, (void *)8, 1, MADV_DONTNEED, 0));
+	RC("too many", process_madvise(fd, many, 1025, MADV_DONTNEED, 0));
+	RC("no pidfd", process_madvise(0, v, 1, MADV_DONTNEED, 0));
+	RC("no descriptor", process_madvise(-1, v, 1, MADV_DONTNEED, 0));
+	holds_at("rest", w + 45 * PAGE, 19 * PAGE, 13, 45);
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	other = (int)syscall(SYS_pidfd_open, child, 0);
+	RC("DONTNEED of another", process_madvise(other, v, 1, MADV_DONTNEED, 0));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	holds_at("rest", w + 45 * PAGE, 19 * PAGE, 13, 45);
+	close(other);
+	close(fd);
+	munmap(w, NR * PAGE);
+}
+
 static void guards(int evicted)
 {
 	char *w = window(NR * PAGE, RW);
@@ -199,5 +282,10 @@ int main(void)
 	over_fork(1);
 	guards(0);
 	guards(1);
+	partly_managed(MADV_FREE, "FREE", 0);
+	partly_managed(MADV_FREE, "FREE over a hole", 1);
+	partly_managed(MADV_PAGEOUT, "PAGEOUT", 0);
+	by_pidfd(0);
+	by_pidfd(1);
 	return done();
 }

@@ -146,6 +146,29 @@ static void with_key(void)
 	munmap(w, NR * PAGE);
 }
 
+/* With a key of one's own, where the processor has them: few pages, which may stay in memory. */
+static void with_own_key(void)
+{
+	int key = (int)syscall(SYS_pkey_alloc, 0, 0);
+	char *w = window(NR * PAGE, RW);
+	unsigned char vec[64];
+
+	if (key >= 0) {
+		w[20 * PAGE] = 1; /* its neighbours may be filled along with it */
+		RC("a key", syscall(SYS_pkey_mprotect, w, NR * PAGE, RW, key));
+		RC("mincore", mincore(w, NR * PAGE, vec));
+		fill(w, NR * PAGE, 9);
+		pressure();
+		holds("behind a key", w, NR * PAGE, 9);
+		RC("mincore", mincore(w, NR * PAGE, vec));
+		syscall(SYS_pkey_mprotect, w, NR * PAGE, RW, 0);
+		pressure();
+		holds("without it", w, NR * PAGE, 9);
+		syscall(SYS_pkey_free, key);
+	}
+	munmap(w, NR * PAGE);
+}
+
 int main(void)
 {
 	there_and_back(0);
@@ -159,5 +182,6 @@ int main(void)
 	generated_code();
 #endif
 	with_key();
+	with_own_key();
 	return done();
 }
