@@ -7,8 +7,11 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
+#include "lib/pager.h"
 #include "lib/pin.h"
 #include "machine/sys.h"
 #include "run/runtime.h"
@@ -57,6 +60,10 @@ static long by_name(long nr, const long a[6], bool *known)
 		return munlockall();
 	case SYS_mincore:
 		return mincore(at, len, (unsigned char *)a[2]);
+	case SYS_process_madvise:
+		return process_madvise((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (int)a[3], (unsigned)a[4]);
+	case SYS_vmsplice:
+		return vmsplice((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (unsigned)a[3]);
 	case SYS_brk:
 		return rt_brk_call((unsigned long)a[0]);
 	default:
@@ -97,11 +104,37 @@ HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	return known ? r : rt_errno(sys_call6(nr, a, b, c, d, e, f));
 }
 
+static long readable(struct rt_call *c)
+{
+	struct vm_area_struct *v;
+	bool yes;
+
+	mmap_read_lock(pager_mm);
+	v = find_vma(pager_mm, (unsigned long)c->a[0]);
+	yes = v && vma_start(v) <= (unsigned long)c->a[0] && vma_flags(v) & VM_READ;
+	mmap_read_unlock(pager_mm);
+	return yes;
+}
+
+/* A futex operation that changes the word (WAKE_OP, LOCK_PI and those like them) has answered EFAULT: in the kernel it can't wait for a page that is evicted. The
+ * words are brought by a read, here, and it is tried once more. EFAULT comes before any waiting, so nothing is done twice. */
+long rt_futex_again(long word, long op, long val, long timeout, long word2, long val3);
+HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word2, long val3)
+{
+	const long words[2] = { word, word2 };
+
+	for (int i = 0; i < 2 && atomic_load_explicit(&rt_active, memory_order_relaxed); i++)
+		if (!(words[i] & 3) && rt_run(readable, RT_HERE, RT_ARGS(words[i]), NULL))
+			(void)*(volatile int *)words[i];
+	return rt_errno(sys_call6(SYS_futex, word, op, val, timeout, word2, val3));
+}
+
 #if defined(__x86_64__)
 /* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, exit 60;
- * above: mlock..munlockall 149-152, mlock2 325, pkey_mprotect 329, clone3 435. */
+ * above: mlock..munlockall 149-152, futex 202 (only when it answers EFAULT), vmsplice 278, mlock2 325, pkey_mprotect 329, clone3 435,
+ * process_madvise 440. */
 _Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
-	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435, "the table in the code below");
+	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall,@function\n"
@@ -113,14 +146,20 @@ __asm__(".text\n"
 	"	bt %rdi, %rax\n"
 	"	jc 3f\n"
 	"	jmp 2f\n"
-	"1:	lea -149(%rdi), %rax\n"
+	"1:	cmp $202, %rdi\n"
+	"	je 5f\n"
+	"	lea -149(%rdi), %rax\n"
 	"	cmp $3, %rax\n"
 	"	jbe 3f\n"
+	"	cmp $278, %rdi\n"
+	"	je 3f\n"
 	"	cmp $325, %rdi\n"
 	"	je 3f\n"
 	"	cmp $329, %rdi\n"
 	"	je 3f\n"
 	"	cmp $435, %rdi\n"
+	"	je 3f\n"
+	"	cmp $440, %rdi\n"
 	"	je 3f\n"
 	"2:	mov %rdi, %rax\n"
 	"	mov %rsi, %rdi\n"
@@ -136,6 +175,21 @@ __asm__(".text\n"
 	"3:	jmp rt_syscall\n" /* the seventh argument stands where C expects it */
 	"4:	mov %rax, %rdi\n"
 	"	jmp rt_errno\n"
+	"5:	mov %edi, %eax\n" /* futex: as above, but its arguments are kept where C expects them */
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	mov %rcx, %rdx\n"
+	"	mov %r8, %r10\n"
+	"	mov %r9, %r8\n"
+	"	mov 8(%rsp), %r9\n"
+	"	syscall\n"
+	"	cmp $-14, %rax\n" /* EFAULT */
+	"	je 6f\n"
+	"	cmp $-4095, %rax\n"
+	"	jae 4b\n"
+	"	ret\n"
+	"6:	mov %r10, %rcx\n"
+	"	jmp rt_futex_again\n"
 	"	.cfi_endproc\n"
 	".size syscall,.-syscall\n");
 #endif

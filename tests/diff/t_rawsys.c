@@ -5,6 +5,7 @@
  */
 #include "common.h"
 
+#include <linux/futex.h>
 #include <sys/syscall.h>
 
 #define NR 64UL
@@ -166,6 +167,41 @@ static void forked(call_fn call)
 	munmap(w, NR * PAGE);
 }
 
+/* Operations that change the word, on words that have been evicted. (By the instruction itself they answer EFAULT then.) */
+static void futexes(void)
+{
+	char *w = window(NR * PAGE, RW);
+	int other = 0, *word = (int *)w, *second = (int *)(w + 32 * PAGE), *word3 = (int *)(w + 48 * PAGE);
+	int add = FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0);
+
+	fill(w, NR * PAGE, 14);
+	*word = *second = *word3 = 0;
+	pressure();
+	RC("WAKE_OP", syscall(SYS_futex, &other, FUTEX_WAKE_OP_PRIVATE, 1, 1L, second, add));
+	say("second word: %d", *second);
+	pressure();
+	RC("WAKE_OP, both evicted", syscall(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 1, 1L, second, add));
+	say("second word: %d", *second);
+	pressure();
+	RC("LOCK_PI", syscall(SYS_futex, word3, FUTEX_LOCK_PI_PRIVATE, 0, NULL));
+	say("ours: %d", *word3 == (int)syscall(SYS_gettid));
+	pressure();
+	RC("UNLOCK_PI", syscall(SYS_futex, word3, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL));
+	say("word: %d", *word3);
+	pressure();
+	RC("WAIT", syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 1, NULL));
+	RC("WAKE", syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1));
+	mprotect(w + 32 * PAGE, PAGE, PROT_READ);
+	RC("WAKE_OP of read-only", syscall(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 1, 1L, second, add));
+	mprotect(w + 32 * PAGE, PAGE, PROT_NONE);
+	RC("WAKE_OP of PROT_NONE", syscall(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 1, 1L, second, add));
+	munmap(w + 32 * PAGE, PAGE);
+	RC("WAKE_OP of nothing", syscall(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 1, 1L, second, add));
+	RC("WAKE_OP of nowhere", syscall(SYS_futex, word, FUTEX_WAKE_OP_PRIVATE, 1, 1L, 8L, add));
+	RC("LOCK_PI of nothing", syscall(SYS_futex, second, FUTEX_LOCK_PI_PRIVATE, 0, NULL));
+	munmap(w, NR * PAGE);
+}
+
 static void all(const char *name, call_fn call)
 {
 	say("%s", name);
@@ -182,6 +218,7 @@ int main(int argc, char **argv)
 {
 	if (argc < 2) {
 		all("syscall(2)", library);
+		futexes();
 		return done();
 	}
 #ifdef __x86_64__

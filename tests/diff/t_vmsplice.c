@@ -6,11 +6,12 @@
 #include "common.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #define NR 8UL
 
-static void spliced(int gift)
+static void spliced(int gift, int by_number)
 {
 	char *w = map(64 * PAGE), *got = map(64 * PAGE);
 	struct iovec v = { w, NR * PAGE };
@@ -21,7 +22,10 @@ static void spliced(int gift)
 	fill(w, 64 * PAGE, 1);
 	pressure();
 	say("gift %d", gift);
-	RC("vmsplice", vmsplice(fds[1], &v, 1, gift ? SPLICE_F_GIFT : 0));
+	if (by_number)
+		RC("vmsplice", syscall(SYS_vmsplice, fds[1], &v, 1, gift ? SPLICE_F_GIFT : 0));
+	else
+		RC("vmsplice", vmsplice(fds[1], &v, 1, gift ? SPLICE_F_GIFT : 0));
 	pressure();
 	pressure();
 	RC("read", read(fds[0], got, NR * PAGE));
@@ -84,8 +88,10 @@ static void to_a_file(void)
 
 int main(void)
 {
-	spliced(0);
-	spliced(1);
+	spliced(0, 0);
+	spliced(0, 1);
+	spliced(1, 0);
+	spliced(1, 1);
 	unmapped();
 	to_a_file();
 	return done();
