@@ -10,8 +10,8 @@
  *      bit 28   the readers' turn: a writer has let go while readers waited; no writer until one reader has been in
  *      0..27    readers that hold it
  *
- * So writers in a loop and readers in a loop take turns. The turn begins in up_write() and ends when the first reader leaves: those
- * who come in until then share it, those who come later wait behind the writers.
+ * So writers in a loop and readers in a loop take turns. The turn begins in up_write() and ends when the first reader
+ * leaves: those who come in until then share it, those who come later wait behind the writers.
  *
  * Every unlock that makes room while somebody waits wakes all of them; they compete anew. With the few threads of one process this
  * is cheaper than queues.
@@ -123,9 +123,9 @@ void down_write(struct rw_semaphore *sem)
 	}
 }
 
-/* Leaves WWAIT: it belongs to a writer that sleeps and that only the readers' turn may delay. A writer that slept on the word without
- * WWAIT set (its bit was taken over by the one that unlocks now) is woken too and sets it again. RWAIT is set only while a
- * reader is on his way in, so that somebody will end the turn. */
+/* Leaves WWAIT: it belongs to a writer that sleeps and that only the readers' turn may delay. A writer that slept on
+ * the word without WWAIT set (its bit was taken over by the one that unlocks now) is woken too and sets it again.
+ * RWAIT is set only while a reader is on his way in, so that somebody will end the turn. */
 void up_write(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;

@@ -17,9 +17,9 @@ int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long
 
 #define MAP_BACK_TRIES 1000
 
-/* A page whose only bytes are in its frame must stand at its address again. Only the host's word that there is no such mapping, or that
- * something else stands there, means that nobody wants it; anything else passes, or is the end, for going on would turn the page
- * into zeros. => false: not wanted. pte lock held, entry set */
+/* A page whose only bytes are in its frame must stand at its address again. Only the host's word that there is no
+ * such mapping, or that something else stands there, means that nobody wants it; anything else passes, or is the
+ * end, for going on would turn the page into zeros. => false: not wanted. pte lock held, entry set */
 bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how)
 {
 	for (unsigned i = 0; i < MAP_BACK_TRIES; i++) {
@@ -31,7 +31,8 @@ bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsig
 			return false;
 		machine_relax();
 	}
-	machine_bug(__FILE__, __LINE__, "the host does not take a page back to its address (out of memory?): its content would be lost");
+	machine_bug(__FILE__, __LINE__,
+		    "the host does not take a page back to its address (out of memory?): its content would be lost");
 }
 
 /* ---- zap ------------------------------------------------------------------------------------------------------------------ */

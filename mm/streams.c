@@ -5,19 +5,19 @@
  *      isolated fault --> young ring --next page, or the one before--> walk, window 2 --each further fault--> 4, 8, ... max
  *                                    --some pages away (strided)-----> walk, window 1, to be confirmed by the third fault
  *
- * 16 walks and 16 young faults per address space and kind of fault, so that interleaved walks (matrix rows, merge sort, threads) are
- * all seen, and isolated faults push out each other, not the walks.
+ * 16 walks and 16 young faults per address space and kind of fault, so that interleaved walks (matrix rows, merge sort,
+ * threads) are all seen, and isolated faults push out each other, not the walks.
  *
- * A fault continues a walk when it lies behind the walk's last fault and not beyond the end of the window that this one asked for. It
- * need not lie at that end, for the window may have been cut short (no frames, the end of the mapping or of the table); and where
- * the end is a page that stands already, the caller says by stream_reach() which page will be the next to fault. So a walk outlives
- * whatever its windows really brought.
+ * A fault continues a walk when it lies behind the walk's last fault and not beyond the end of the window that this one
+ * asked for. It need not lie at that end, for the window may have been cut short (no frames, the end of the mapping or
+ * of the table); and where the end is a page that stands already, the caller says by stream_reach() which page will be
+ * the next to fault. So a walk outlives whatever its windows really brought.
  *
  * Ascending and descending windows end at multiples of their size: windows of 16 are then the clusters in which reclaim takes
  * the pages back, and blocks of the buddy allocator.
  *
- * Page numbers are kept modulo 2^32: a walk may be mistaken for one 16 TiB away, which costs a window. Cost: one comparison for the walk
- * that matched last, else 32, which fit into vector registers.
+ * Page numbers are kept modulo 2^32: a walk may be mistaken for one 16 TiB away, which costs a window. Cost: one
+ * comparison for the walk that matched last, else 32, which fit into vector registers.
  */
 #include "mm/internal.h"
 
@@ -81,7 +81,8 @@ static bool continues(const struct stream_table *table, unsigned i, uint32_t pag
 typedef uint32_t v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef uint64_t v2 __attribute__((vector_size(16)));
 
-/* Is page one of from[i] .. from[i] + reach, for any i? `reach` by walk, or NULL: then all have `same`. Four at a time. */
+/* Is page one of from[i] .. from[i] + reach, for any i? `reach` by walk, or NULL: then all have `same`. Four at a
+ * time. */
 static inline bool within_any(const uint32_t *from, const uint32_t *reach, uint32_t same, uint32_t page)
 {
 	v4 any = { 0 }, most = { same, same, same, same };

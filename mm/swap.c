@@ -11,9 +11,10 @@
  *           --do_swap_page---> cache (+ count) resident again, the stored copy still true
  *           --zap, write-----> free            nobody needs it
  *
- * A page that came in keeps its slot: evicting it again unchanged stores nothing. (Not if it comes for a store, or may be stored to unseen
- * and such copies have turned out useless: then the slot is free at once.) Where the machine sets dirty bits, clean entries
- * tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short, __swap_cache_shrink() drops such copies.
+ * A page that came in keeps its slot: evicting it again unchanged stores nothing. (Not if it comes for a store, or may
+ * be stored to unseen and such copies have turned out useless: then the slot is free at once.) Where the machine sets
+ * dirty bits, clean entries tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short,
+ * __swap_cache_shrink() drops such copies.
  *
  * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
  */
@@ -29,8 +30,8 @@ static unsigned long fresh_slot; /* slots from here on were never used */
 static uint32_t free_slots;      /* list through .cache; 0 ends it */
 static unsigned long shrink_hand;
 
-/* Evictions of pages that had kept their copy, and how many of these found it still true. Both are halved every 1024, so that the
- * program's present counts. */
+/* Evictions of pages that had kept their copy, and how many of these found it still true. Both are halved every
+ * 1024, so that the program's present counts. */
 static struct { atomic_uint kept, still_true, turn; } copies;
 
 int swap_init(const struct mm_params *params)
@@ -126,7 +127,8 @@ void swap_free(swp_entry_t entry)
 	spin_unlock(&swap_lock);
 }
 
-/* ---- are copies of resident pages worth their room? ----------------------------------------------------------------- */
+/* ---- are copies of resident pages worth their room?
+ * ----------------------------------------------------------------- */
 
 static void copies_were_kept(unsigned n)
 {
@@ -144,8 +146,9 @@ void swap_copy_was_true(void)
 	atomic_fetch_add_explicit(&copies.still_true, 1, memory_order_relaxed);
 }
 
-/* For a page that comes in and may be written without another fault. A copy takes pool memory that other pages could have; if fewer
- * than one of eight was of use lately, only every 16th is kept, by which it is seen when that changes. */
+/* For a page that comes in and may be written without another fault. A copy takes pool memory that other pages could
+ * have; if fewer than one of eight was of use lately, only every 16th is kept, by which it is seen when that
+ * changes. */
 bool swap_keep_copy(void)
 {
 	unsigned kept = atomic_load_explicit(&copies.kept, memory_order_relaxed);
@@ -332,8 +335,8 @@ static unsigned long slots_ever_used(void)
 	return n;
 }
 
-/* Drops up to nr copies among the next `most` slots; the hand goes round all slots, turn after turn. A slot must not be dropped while
- * somebody else has the page locked. => dropped; *most: slots that were not looked at any more */
+/* Drops up to nr copies among the next `most` slots; the hand goes round all slots, turn after turn. A slot must not
+ * be dropped while somebody else has the page locked. => dropped; *most: slots that were not looked at any more */
 static unsigned long shrink_turn(unsigned long nr, unsigned long *most)
 {
 	unsigned long dropped = 0;

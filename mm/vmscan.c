@@ -705,9 +705,9 @@ static void shrink_active_list(unsigned nr)
 
 #define BARREN_CLUSTERS 8
 
-/* Ends when every page has had four looks on the average, for all may be stuck, in use or locked; and after eight clusters in a row of
- * which the full backend took nothing: each costs 16 attempts to store, and the others fare no better. These pages stand on the active
- * list then, so that the next call tries others. */
+/* Ends when every page has had four looks on the average, for all may be stuck, in use or locked; and after eight
+ * clusters in a row of which the full backend took nothing: each costs 16 attempts to store, and the others fare no
+ * better. These pages stand on the active list then, so that the next call tries others. */
 static unsigned long shrink_inactive_list(unsigned long nr)
 {
 	unsigned long freed = 0, budget = 4 * (lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON)) + 64;

@@ -85,8 +85,8 @@ static unsigned window_max(unsigned max)
 	return max;
 }
 
-/* Behind the end of window w of a dense walk stand pages that won't fault (each table of walks has its own kind of entry to wait for):
- * the walk goes on behind them. Looks at one entry mostly, at 64 at most. */
+/* Behind the end of window w of a dense walk stand pages that won't fault (each table of walks has its own kind of
+ * entry to wait for): the walk goes on behind them. Looks at one entry mostly, at 64 at most. */
 static void skip_standing(struct stream_table *streams, const struct vm_fault *vmf, const struct window *w, bool swapped)
 {
 	const struct vm_area_struct *vma = vmf->vma;
@@ -127,8 +127,8 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 	return ret;
 }
 
-/* How many pages from the faulting one on, in direction *dir, this fault may fill: one; if it continues a stream, more, up to the
- * vma's or the table's end. *want: how many of these have no entry. Entries are read without a lock. */
+/* How many pages from the faulting one on, in direction *dir, this fault may fill: one; if it continues a stream,
+ * more, up to the vma's or the table's end. *want: how many of these have no entry. Entries are read without a lock. */
 static unsigned anon_window(struct vm_fault *vmf, int *dir, unsigned *want)
 {
 	const struct vm_area_struct *vma = vmf->vma;
@@ -164,8 +164,9 @@ struct frames {
 	struct { uint32_t pfn, nr; } piece[MAX_AROUND];
 };
 
-/* Frames whose first contents are zeros; the machine sees to that (MACHINE_MAP_ZERO). When free memory is in small pieces the
- * window is put together from several: each costs a machine call, which is less than a fault. => false: OOM */
+/* Frames whose first contents are zeros; the machine sees to that (MACHINE_MAP_ZERO). When free memory is in small
+ * pieces the window is put together from several: each costs a machine call, which is less than a fault. => false:
+ * OOM */
 static bool alloc_zeroed_user_highpage_movable(struct vm_fault *vmf, unsigned want, struct frames *f)
 {
 	unsigned got;
@@ -221,9 +222,9 @@ static int install_anon_run(struct vm_fault *vmf, unsigned long pfn, unsigned lo
 	return done;
 }
 
-/* Fills the first of the `span` pages from the faulting one on that have no entry, as far as the frames go. Starts with the faulting
- * one, and ends at the first that can't be mapped. => pte lock held; 0, or -errno of the faulting page. Frames that are left over are
- * freed. */
+/* Fills the first of the `span` pages from the faulting one on that have no entry, as far as the frames go. Starts
+ * with the faulting one, and ends at the first that can't be mapped. => pte lock held; 0, or -errno of the faulting
+ * page. Frames that are left over are freed. */
 static int fill_window(struct vm_fault *vmf, struct frames *f, unsigned span, int dir)
 {
 	unsigned piece = 0, filled = 0;
@@ -382,7 +383,8 @@ static bool swapin_alloc(struct swapin_run *run)
 		run->s[0].page = pfn_to_page(pfn);
 		return true;
 	}
-	/* In pieces, where free memory is in pieces; from the fault on, so that those farthest from it miss out if it does not suffice. */
+	/* In pieces, where free memory is in pieces; from the fault on, so that those farthest from it miss out if
+	 * it does not suffice. */
 	from = run->fault ? run->nr - got : 0;
 	for (unsigned i = 0; i < got; i++)
 		run->s[from + i].page = pfn_to_page(pfn + i);
@@ -453,9 +455,9 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 		flags |= _PAGE_ACCESSED;
 	s->leave_cache = vmf->vma->vm_flags & VM_LOCKED && alone;
 	if (!(mm_caps & MACHINE_READONLY)) {
-		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. It is of no use to a store, and
-		 * who stores to one page of a window will store to the others. One that others still name can't stay, for the page may
-		 * soon differ from it. */
+		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. It is of no
+		 * use to a store, and who stores to one page of a window will store to the others. One that others
+		 * still name can't stay, for the page may soon differ from it. */
 		flags |= prot | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY);
 		s->leave_cache |= !alone || (prot & _PAGE_RW && (write || !swap_keep_copy()));
 	} else if (write && alone) {

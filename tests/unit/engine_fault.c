@@ -199,8 +199,9 @@ static unsigned random_page(unsigned n)
 	return ((x = x * 1103515245 + 12345) >> 8) % n;
 }
 
-/* A stored copy of a resident page that has been written since is of no use and takes room. Where no store is seen: it goes at once when
- * the page comes in for a store; when pages come in by loads and are stored to afterwards, that is learned, and unlearned. */
+/* A stored copy of a resident page that has been written since is of no use and takes room. Where no store is seen:
+ * it goes at once when the page comes in for a store; when pages come in by loads and are stored to afterwards, that
+ * is learned, and unlearned. */
 static void test_useless_copies(void **state)
 {
 	const struct mm_stats *s;
@@ -271,7 +272,8 @@ static void test_backend_full(void **state)
 	finish();
 }
 
-/* A call that finds the backend full tries some clusters, not every page again and again; with copies to drop it goes on. */
+/* A call that finds the backend full tries some clusters, not every page again and again; with copies to drop it
+ * goes on. */
 static void test_backend_full_ends_soon(void **state)
 {
 	unsigned long before;
@@ -436,15 +438,16 @@ static void touch_paged(unsigned page, bool write)
 		assert_int_equal(get(mm, B + page * P), page & 255);
 }
 
-/* Random faults leave no two free frames side by side. A walk still gets whole windows, put together from pieces, both for pages in
- * swap and for new ones, up and down. */
+/* Random faults leave no two free frames side by side. A walk still gets whole windows, put together from pieces,
+ * both for pages in swap and for new ones, up and down. */
 static void test_streams_on_fragmented_frames(void **state)
 {
 	uint64_t f;
 	uint32_t x = 1;
 
 	/* So many frames that the 64 of the pager are below the watermark for neighbours. */
-	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 2560, .limit = 2048, .slots = 16384, .anon_around = 32, .swapin_around = 32 });
+	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 2560, .limit = 2048, .slots = 16384,
+				      .anon_around = 32, .swapin_around = 32 });
 	mm = mm_alloc();
 	map(mm, B, 12288, RW);
 	for (unsigned i = 0; i < 8192; i++)
@@ -685,7 +688,8 @@ static void evict_into_full(void)
 	pageout(mm, B, 1);
 }
 
-/* A page that can't be stored goes back to its address. Only -ENOENT and -EEXIST say that it isn't wanted there any more. */
+/* A page that can't be stored goes back to its address. Only -ENOENT and -EEXIST say that it isn't wanted there any
+ * more. */
 static void test_map_back(void **state)
 {
 	static const int passes[] = { -ENOMEM, -EAGAIN, 0 }, gone[] = { -ENOENT, -EEXIST };
