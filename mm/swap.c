@@ -127,8 +127,7 @@ void swap_free(swp_entry_t entry)
 	spin_unlock(&swap_lock);
 }
 
-/* ---- are copies of resident pages worth their room?
- * ----------------------------------------------------------------- */
+/* ---- are copies of resident pages worth their room? ------------------------------------------------------------- */
 
 static void copies_were_kept(unsigned n)
 {
