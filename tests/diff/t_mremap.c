@@ -208,7 +208,7 @@ static void *reads_it(void *arg)
 
 	while (!atomic_load(&stop)) {
 		r = r * 1103515245 + 12345;
-		(void)*(volatile char *)(watched + (r >> 8) % 1024 * PAGE);
+		(void)*(volatile char *)(watched + (r >> 8) % 512 * PAGE);
 	}
 	return arg;
 }
@@ -216,23 +216,26 @@ static void *reads_it(void *arg)
 /* Evicted memory takes the place of memory that another thread is reading: none of it may turn into zeros. */
 static void while_it_is_read(void)
 {
-	size_t len = 1024 * PAGE;
-	pthread_t reader;
+	size_t len = 512 * PAGE;
+	pthread_t reader[2];
 
 	watched = map(len);
 	fill(watched, len, 14);
-	pthread_create(&reader, NULL, reads_it, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&reader[i], NULL, reads_it, NULL);
 	for (unsigned round = 0; round < 8; round++) {
 		char *p = map(len);
 
 		fill(p, len, 20 + round);
 		pressure();
+		usleep(30000); /* the readers bring theirs back, and read without a fault */
 		if (mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, watched) != watched)
 			die("mremap");
 		holds("over memory that is read", watched, len, 20 + round);
 	}
 	atomic_store(&stop, 1);
-	pthread_join(reader, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_join(reader[i], NULL);
 	munmap(watched, len);
 }
 
