@@ -4,6 +4,7 @@
 # make deps       install what is missing from Debian
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
+# make bench      deps, build, and the figures against the kernel's own swap (bench/results/)
 # make install    with DESTDIR and PREFIX (/usr/local)
 
 BUILD   := build
@@ -30,6 +31,11 @@ demo:
 check:
 	@tests/check.sh
 
+bench:
+	@tools/deps.sh build
+	@$(MAKE) --no-print-directory all
+	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
+
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
@@ -37,4 +43,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all deps demo check install clean
+.PHONY: all deps demo check bench install clean
