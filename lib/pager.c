@@ -374,7 +374,7 @@ static int open_uffd(void)
 
 static void handler(void)
 {
-	struct uffd_msg msgs[MAX_READ];
+	struct uffd_msg msgs[MAX_READ] = { { 0 } };
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();

@@ -61,10 +61,10 @@ static int set_cpu(long tid, uint32_t cpu)
 	return (int)sys_call3(SYS_sched_setaffinity, tid, sizeof(mask), (long)mask);
 }
 
-/* Field 20 of /proc/self/stat. => 0: unknown */
-static unsigned nr_threads(void)
+/* Field 20 of /proc/self/stat. */
+unsigned pin_nr_threads(void)
 {
-	char text[1024];
+	char text[1024] = { 0 };
 	long fd = sys_open("/proc/self/stat", O_RDONLY | O_CLOEXEC), n, at = 0;
 	unsigned threads = 0, field = 0;
 
@@ -111,7 +111,7 @@ static void watch(void)
 		}
 		sys_call2(SYS_nanosleep, (long)&tick, 0);
 		seen = atomic_load(&pin.faults);
-		if (seen - before < 50 || nr_threads() != 1 + pin_own_threads())
+		if (seen - before < 50 || pin_nr_threads() != 1 + pin_own_threads())
 			lift();
 		before = seen;
 	}
@@ -142,7 +142,7 @@ static void try_to_pin(uint64_t now)
 {
 	uint32_t cpu = *pin.cpu;
 
-	if (cpu >= MASK_WORDS * 64 || now < atomic_load(&pin.hold) || nr_threads() != 1 + pin_own_threads() ||
+	if (cpu >= MASK_WORDS * 64 || now < atomic_load(&pin.hold) || pin_nr_threads() != 1 + pin_own_threads() ||
 	    (!atomic_load(&pin.watched) && !start_watch()))
 		return;
 	lock();

@@ -22,6 +22,8 @@ void pin_start(long main_tid, const volatile uint32_t *cpu);
 void pin_fault(long tid);
 /* The mask as the program knows it, for the next 20 ms at least. Any thread. */
 void pin_lift(void);
+/* Threads of this process, ours included. 0: unknown */
+unsigned pin_nr_threads(void);
 /* Threads of ours: the handler, and the watch when it has been started. */
 unsigned pin_own_threads(void);
 /* A forked child: nothing is pinned, and there is no watch. */

@@ -104,19 +104,12 @@ EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 	return NEXT(fexecve)(fd, argv, envp);
 }
 
-static int count_args(va_list ap)
-{
-	int n = 0;
-
-	while (va_arg(ap, char *))
-		n++;
-	return n;
-}
-
 /* Collects `first` (which ends nothing: it is never NULL) and the arguments after it into an array on the caller's stack. */
 #define COLLECT(argv, first, ap)                                                       \
+	int nr = 1;                                                                    \
 	va_start(ap, first);                                                           \
-	int nr = count_args(ap) + 1;                                                   \
+	while (va_arg(ap, char *))                                                     \
+		nr++;                                                                  \
 	va_end(ap);                                                                    \
 	char *argv[nr + 1];                                                            \
 	argv[0] = (char *)(uintptr_t)first;                                            \

@@ -95,7 +95,7 @@ static void count_managed(long delta)
 static int adopt_pages(unsigned long addr, size_t len)
 {
 	for (unsigned long at = addr; at < addr + len; at += 64 * PAGE) {
-		unsigned char vec[64];
+		unsigned char vec[64] = { 0 };
 		size_t n = addr + len - at < 64 * PAGE ? addr + len - at : 64 * PAGE;
 		long r = sys_mincore(at, n, vec);
 
@@ -415,7 +415,7 @@ static void arm_moved(unsigned long from, size_t len, unsigned long to, size_t n
 	if (to == from || !known_place)
 		return;
 	for (unsigned long at = 0; at < len; at += 64 * PAGE) {
-		unsigned char vec[64];
+		unsigned char vec[64] = { 0 };
 		size_t n = len - at < 64 * PAGE ? (len - at) / PAGE : 64;
 
 		if (sys_mincore(to + at, n * PAGE, vec))
@@ -532,15 +532,13 @@ EXPORT void *mremap(void *addr, size_t old_len, size_t new_len, int flags, ...)
 {
 	struct rt_call out;
 	void *to = NULL;
+	va_list ap;
 	long p;
 
-	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
-		va_list ap;
-
-		va_start(ap, flags);
+	va_start(ap, flags);
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
 		to = va_arg(ap, void *);
-		va_end(ap);
-	}
+	va_end(ap);
 	if (!atomic_load_explicit(&rt_active, memory_order_relaxed)) {
 		p = sys_call5(SYS_mremap, (long)addr, (long)old_len, (long)new_len, flags, (long)to);
 		if (!sys_is_err(p)) {

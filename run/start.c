@@ -15,7 +15,7 @@ static struct mf_control *control;
 
 static uint64_t now_ns(void)
 {
-	struct timespec t;
+	struct timespec t = { 0, 0 };
 
 	sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;

@@ -75,20 +75,7 @@ static long by_name(long nr, const long a[6], bool *known)
 /* The process lives as long as one of its threads, the handler among them: the last one of the program to end ends it. */
 static bool last_thread(void)
 {
-	char text[1024];
-	long fd = sys_open("/proc/self/stat", 0), n, at = 0;
-	int field = 0;
-
-	if (fd < 0)
-		return false;
-	n = sys_read((int)fd, text, sizeof(text) - 1);
-	sys_close((int)fd);
-	for (long i = 0; i < n; i++)
-		at = text[i] == ')' ? i : at;
-	for (; at < n && field < 18; at++)
-		field += text[at] == ' ';
-	/* one digit: with ten threads or more it is not the last */
-	return at + 1 < n && text[at] - '0' == (int)pin_own_threads() + 1 && text[at + 1] == ' ';
+	return pin_nr_threads() == 1 + pin_own_threads();
 }
 
 HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)

@@ -21,18 +21,28 @@
 
 #define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
 
+/* COPY and MOVE want a range inside one mapping of the host (ENOENT, EINVAL), and the host merges its mappings by rules of its own: what is one mapping
+ * to the engine can be several there. A refused range is tried again by half. */
+static bool across_mappings(long r, unsigned nr)
+{
+	return (r == -ENOENT || r == -EINVAL) && nr > 1;
+}
+
 /* => pages copied, at least 1, or -errno when none was. */
 static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
 {
-	unsigned done = 0;
+	unsigned done = 0, ask = nr;
 
 	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
-		struct uffd_copy c = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = (nr - done) * PAGE,
+		unsigned now = ask < nr - done ? ask : nr - done;
+		struct uffd_copy c = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = now * PAGE,
 				       .mode = UFFD_DONTWAKE };
 		long r = sys_ioctl(uffd.fd, UFFD_COPY, &c);
 
 		if (r == 0) {
-			done = nr;
+			done += now;
+		} else if (across_mappings(r, now)) {
+			ask = now / 2;
 		} else if (r == -EAGAIN) {
 			if (c.copied > 0)
 				done += (unsigned)(c.copied / (int64_t)PAGE);
@@ -49,15 +59,18 @@ static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
 /* => pages moved, at least 1, or -errno when none was. */
 static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
 {
-	unsigned done = 0;
+	unsigned done = 0, ask = nr;
 
 	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
-		struct uffd_move m = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = (nr - done) * PAGE,
+		unsigned now = ask < nr - done ? ask : nr - done;
+		struct uffd_move m = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = now * PAGE,
 				       .mode = UFFD_DONTWAKE };
 		long r = sys_ioctl(uffd.fd, UFFD_MOVE, &m);
 
 		if (r == 0) {
-			done = nr;
+			done += now;
+		} else if (across_mappings(r, now)) {
+			ask = now / 2;
 		} else if (r == -EAGAIN) {
 			if (m.moved > 0)
 				done += (unsigned)(m.moved / (int64_t)PAGE);
@@ -219,7 +232,7 @@ static void make_exclusive(unsigned long addr)
  * missing page would be a fault of the handler itself. */
 static unsigned still_here(unsigned long addr, unsigned nr)
 {
-	unsigned char vec[64];
+	unsigned char vec[64] = { 0 };
 	unsigned n = 0;
 
 	if (sys_mincore(addr, nr * PAGE, vec))

@@ -183,6 +183,19 @@ static void test_lost_pages_are_gone(void **state)
 	assert_frames(2, 2, 3);
 }
 
+/* What is one mapping to the engine can be several to the host. */
+static void test_across_mappings_of_the_host(void **state)
+{
+	madvise(area + 3 * PAGE, PAGE, MADV_DONTDUMP);
+	in(0, 16, 64, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
+	fill(0, 16, 100);
+	assert_int_equal(out(0, 16, 64), 0);
+	assert_frames(64, 16, 100);
+	in(0, 16, 64, MACHINE_MAP_WRITE);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal((unsigned char)area[i * PAGE + 9], 100 + i);
+}
+
 static void test_discard(void **state)
 {
 	in(0, 8, 16, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
@@ -384,7 +397,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_zero_fill_then_out_and_in_again), T(test_recycled_frames_read_zero), T(test_put_back),
-		T(test_lost_pages_are_gone), T(test_discard), T(test_limit_gives_memory_back), T(test_read_only_mapping),
+		T(test_lost_pages_are_gone), T(test_across_mappings_of_the_host), T(test_discard), T(test_limit_gives_memory_back), T(test_read_only_mapping),
 		T(test_inaccessible_mapping), T(test_locked_mapping_stays_and_is_filled), T(test_shared_since_a_fork),
 		T(test_pinned_pages_stay), T(test_frozen_pages_refuse_stores), T(test_poison), T(test_metadata_memory),
 	};
