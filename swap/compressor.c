@@ -11,10 +11,13 @@
 
 #define SPIN_NS 50000ULL /* the next page of a burst comes within a few us; a sleep and its end cost the pool 3 us */
 #define SPIN_LOOKS 64
+#define CPU_WORDS  16 /* 1024 processors */
 
 struct compressor {
 	struct mailbox *box;
 	uint32_t nr, next; /* the position to look at */
+	uint32_t cpu;      /* kept away from; + 1 */
+	uint64_t cpus[CPU_WORDS];
 	struct codec codec;
 	unsigned char page[ZPAGE] __attribute__((aligned(64)));
 };
@@ -47,6 +50,22 @@ static void pack_one(struct compressor *c, uint32_t entry)
 	atomic_store_explicit(&line->state, MAIL_DONE, memory_order_release);
 }
 
+/* On the pool's own processor each page would push the handler aside, which is what the mailbox is there to avoid: even a busy
+ * processor elsewhere is better, and when it is too busy the pool compresses for itself. */
+static void keep_away(struct compressor *c)
+{
+	uint32_t cpu = atomic_load_explicit(&c->box->cpu, memory_order_relaxed);
+	uint64_t mask[CPU_WORDS];
+
+	if (cpu == c->cpu || cpu == 0 || cpu > CPU_WORDS * 64)
+		return;
+	c->cpu = cpu;
+	memcpy(mask, c->cpus, sizeof(mask));
+	mask[(cpu - 1) / 64] &= ~(1ULL << (cpu - 1) % 64);
+	/* An empty mask is refused: fine, it stays where it is. */
+	sys_call3(SYS_sched_setaffinity, 0, sizeof(mask), (long)mask);
+}
+
 /* => some were there */
 static bool pack_posted(struct compressor *c, const atomic_bool *stop)
 {
@@ -56,6 +75,7 @@ static bool pack_posted(struct compressor *c, const atomic_bool *stop)
 	while ((head = atomic_load_explicit(&c->box->head, memory_order_acquire)) != c->next && !atomic_load(stop)) {
 		if (head - c->next > c->nr) /* while it slept, entries were taken back and filled anew; or nonsense */
 			c->next = head - c->nr;
+		keep_away(c);
 		pack_one(c, c->next++ % c->nr);
 		some = true;
 	}
@@ -107,6 +127,7 @@ int mailbox_compress(struct mailbox *box, uint32_t nr, enum swap_codec codec, in
 	c->box = box;
 	c->nr = nr;
 	err = codec_init(&c->codec, codec, level, (char *)at);
+	sys_call3(SYS_sched_getaffinity, 0, sizeof(c->cpus), (long)c->cpus);
 	if (!err)
 		work(c, stop);
 	sys_munmap((unsigned long)at, len);

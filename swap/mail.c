@@ -40,10 +40,20 @@ const void *mail_page(const struct swap_pool *p, const struct slot *s)
 	return p->mail.box->bytes[s->block].in;
 }
 
+static void tell_cpu(struct mail *m)
+{
+	uint32_t cpu = 0;
+
+	if (!sys_is_err(sys_call3(SYS_getcpu, (long)&cpu, 0, 0)))
+		atomic_store_explicit(&m->box->cpu, cpu + 1, memory_order_relaxed);
+}
+
 static void wake_compressor(struct mail *m, uint32_t at_least)
 {
-	if (m->head - m->tail >= at_least && atomic_load(&m->box->sleeping))
-		mailbox_wake(m->box);
+	if (m->head - m->tail < at_least || !atomic_load(&m->box->sleeping))
+		return;
+	tell_cpu(m);
+	mailbox_wake(m->box);
 }
 
 /* Locked. The entry has no slot any more. What the compressor has stays its own until it answers. */
@@ -196,6 +206,8 @@ bool mail_post(struct swap_pool *p, struct slot *s, uint32_t *state, unsigned lo
 	if (atomic_load_explicit(&m->touched, memory_order_relaxed) <= entry)
 		atomic_store_explicit(&m->touched, entry + 1, memory_order_relaxed);
 	atomic_store_explicit(state_of(m, entry), MAIL_READY, memory_order_release);
+	if (entry == 0)
+		tell_cpu(m);
 	atomic_store(&m->box->head, ++m->head);
 	wake_compressor(m, MAILBOX_BATCH);
 	lock_drop(&m->lock);

@@ -41,6 +41,7 @@ struct mail_bytes {
 struct mailbox {
 	_Atomic uint32_t head __attribute__((aligned(64)));     /* positions filled so far; pool */
 	_Atomic uint32_t sleeping __attribute__((aligned(64))); /* the compressor waits on it (shared futex) while 1 */
+	_Atomic uint32_t cpu __attribute__((aligned(64)));      /* + 1: where the pool works; the compressor keeps away. 0: unknown */
 	struct mail_line line[MAILBOX_MAX];
 	struct mail_bytes bytes[] __attribute__((aligned(4096)));
 };
