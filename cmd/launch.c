@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/compressor.h"
 #include "cmd/gate.h"
 
 extern char **environ;
@@ -67,9 +68,9 @@ struct mf_control *control_create(int *fd, const struct mf_request *request)
 		errno = -memfd;
 		return NULL;
 	}
-	if (ftruncate(memfd, sizeof(*c)))
+	if (ftruncate(memfd, (off_t)control_bytes(request)))
 		goto failed;
-	c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	c = mmap(NULL, control_bytes(request), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (c == MAP_FAILED)
 		goto failed;
 	c->magic = MF_CONTROL_MAGIC;
@@ -384,7 +385,9 @@ void launch(const struct launch *l, struct outcome *out)
 		fail(out, EXIT_MINFLT, "cannot start a process: %s; raise the limits of this user (ulimit -u)", strerror(errno));
 	} else {
 		run.gate.pid = pid;
+		compressor_start(l->control);
 		supervise(&run);
+		compressor_stop();
 		judge(&run);
 	}
 	unblock_signals(&run);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/compressor.h"
 #include "cmd/launch.h"
 #include "cmd/options.h"
 #include "cmd/probe.h"
@@ -41,6 +42,7 @@ static int prepare_machine(struct prepared *p)
 	p->l.runtime_fd = runtime_open(path, text);
 	if (p->l.runtime_fd < 0)
 		return complain(EXIT_MINFLT, "%s", text);
+	p->o.request.mailbox_entries = compressor_entries(&p->o.request);
 	p->l.control = control_create(&p->l.control_fd, &p->o.request);
 	if (!p->l.control)
 		return complain(EXIT_MINFLT, "cannot make the page shared with the runtime: %s; raise the limits of this process (ulimit -n, -v)",

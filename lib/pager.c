@@ -32,7 +32,9 @@
 #define MAX_READ      16
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define BELLS         32u /* knocks of one slot between two resets */
-#define BELL_PAGES    (PAGER_NR_SLOTS * BELLS + 1)
+#define BELL_END      (PAGER_NR_SLOTS * BELLS)     /* the page that ends a fork */
+#define BELL_DRAIN    (PAGER_NR_SLOTS * BELLS + 1) /* the one that has the pool drained before it */
+#define BELL_PAGES    (PAGER_NR_SLOTS * BELLS + 2)
 
 struct mm_struct *pager_mm;
 
@@ -45,8 +47,8 @@ static struct {
 	int uffd, dev;                    /* numbers in the handler's table; dev: /dev/userfaultfd, or -1 */
 	int borrowed;                     /* a copy of dev in the program's table, from fork's prepare to its end */
 	long handler_tid;
-	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and one more that
-	 * ends a fork. */
+	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and two more for
+	 * fork. */
 	unsigned long bell;
 	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[PAGER_NR_SLOTS];
 	unsigned long stack, tls;
@@ -272,6 +274,9 @@ static void knocked(unsigned long addr)
 		fn = atomic_exchange(&pg.call[slot].fn, NULL);
 		if (fn)
 			fn(pg.call[slot].arg);
+	} else if (addr - pg.bell >= BELL_DRAIN * PAGE) {
+		if (swap_pool_drain(pg.pool))
+			pager_die(MF_STATE_FULL, "no room for the pages that were being compressed when the program forked; give it more memory\n");
 	} else {
 		uffd_wake_all();
 	}
@@ -451,6 +456,8 @@ static int start_engine(unsigned long nr_frames, const char **what)
 	pg.pool = swap_pool_create(&sp, &err);
 	if (!pg.pool)
 		return err;
+	if (q->mailbox_entries && swap_pool_attach_mailbox(pg.pool, control_mailbox(pg.control), q->mailbox_entries))
+		pg.request.mailbox_entries = 0;
 	budget_attach(pg.pool);
 	*what = "engine";
 	mp.frame_limit = (q->resident ? q->resident : q->memory) / PAGE;
@@ -513,6 +520,16 @@ static void borrow_dev(void)
 	sys_close((int)pidfd);
 }
 
+/* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does
+ * it, because this thread's stack may be managed and the pool's locks must not wait for a page. */
+static void drain(void)
+{
+	unsigned long bell = pg.bell + BELL_DRAIN * PAGE;
+
+	(void)*(volatile char *)bell;
+	sys_madvise(bell, PAGE, 4 /* MADV_DONTNEED */);
+}
+
 void pager_fork_prepare(void)
 {
 	borrow_dev();
@@ -520,11 +537,13 @@ void pager_fork_prepare(void)
 	atomic_store(&pg.fork_tid, sys_gettid());
 	while (atomic_load(&pg.busy))
 		sys_futex_wait(&pg.busy, 1);
+	if (pg.request.mailbox_entries)
+		drain();
 }
 
 void pager_fork_parent(void)
 {
-	unsigned long last = pg.bell + (BELL_PAGES - 1) * PAGE;
+	unsigned long last = pg.bell + BELL_END * PAGE;
 
 	if (pg.borrowed >= 0)
 		sys_close(pg.borrowed);
@@ -544,6 +563,8 @@ int pager_fork_child(void)
 	pg.own = *pg.counters;
 	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
 	pg.counters = &pg.own;
+	swap_pool_attach_mailbox(pg.pool, NULL, 0);
+	pg.request.mailbox_entries = 0;
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);

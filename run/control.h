@@ -2,12 +2,13 @@
  *
  * control.h - the page that the command and the runtime share.
  *
- * `minflt run` makes a memfd of sizeof(struct mf_control), fills in the request, and starts the program with
+ * `minflt run` makes a memfd of control_bytes(), fills in the request, and starts the program with
  *
  *     LD_PRELOAD=/proc/self/fd/R:<what LD_PRELOAD was>   R: the runtime, opened O_RDONLY (no path, so no spaces or colons)
  *     MINFLT_CONTROL=C:R                                 C: the memfd
  *
- * both descriptors inheritable. The runtime maps C shared, closes both, puts LD_PRELOAD back to `ld_preload` (or removes it), removes
+ * both descriptors inheritable. Behind the control page lies the mailbox (swap/mailbox.h), unless the request says that there is none: the
+ * command compresses what the runtime evicts. The runtime maps C shared, closes both, puts LD_PRELOAD back to `ld_preload` (or removes it), removes
  * MINFLT_CONTROL, starts the engine and sets `state` to MF_STATE_RUNNING. Counters are written by the runtime with plain
  * relaxed stores and survive the program's death, SIGKILL included; the command reads them at the end.
  *
@@ -20,10 +21,11 @@
 #include <stdint.h>
 
 #include "mm/mm.h"
+#include "swap/mailbox.h"
 #include "swap/swap.h"
 
 #define MF_CONTROL_MAGIC   0x746c666e696d0001ULL
-#define MF_CONTROL_VERSION 1u
+#define MF_CONTROL_VERSION 2u
 
 enum mf_state {
 	MF_STATE_ASKED = 0,   /* written by the command */
@@ -43,6 +45,7 @@ struct mf_request {               /* all sizes in bytes; the command has validat
 	uint32_t check_every;     /* run the invariants after every n-th fault (tests); 0: never */
 	uint32_t around;          /* most pages one fault may fill; 0: the default, 1: one by one (tests) */
 	uint32_t uffd_source;     /* enum mf_uffd_source that the command found to work */
+	uint32_t mailbox_entries; /* pages that may wait for the compressor in the command; 0: none */
 };
 
 enum mf_uffd_source { MF_UFFD_SYSCALL = 0, MF_UFFD_DEV = 1 };
@@ -77,5 +80,16 @@ struct mf_control {
 	struct mf_counters counters;
 	char message[2048];           /* lines for the user, each ended by \n, for standard error at the end */
 };
+
+/* Where the mailbox begins, and where all of it ends. */
+#define MF_MAILBOX_AT ((sizeof(struct mf_control) + 4095) & ~(size_t)4095)
+static inline size_t control_bytes(const struct mf_request *request)
+{
+	return request->mailbox_entries ? MF_MAILBOX_AT + mailbox_bytes(request->mailbox_entries) : sizeof(struct mf_control);
+}
+static inline struct mailbox *control_mailbox(struct mf_control *c)
+{
+	return (struct mailbox *)((char *)c + MF_MAILBOX_AT);
+}
 
 #endif

@@ -98,6 +98,23 @@ static long adopt(struct rt_call *c)
 	return 0;
 }
 
+/* The whole anew, mailbox included; without it the program compresses for itself. */
+static void map_mailbox(int fd)
+{
+	const struct mf_request *q = &control->request;
+	long p;
+
+	if (!q->mailbox_entries)
+		return;
+	p = sys_mmap(0, control_bytes(q), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (sys_is_err(p)) {
+		control->request.mailbox_entries = 0;
+		return;
+	}
+	sys_munmap((unsigned long)control, page_up(sizeof(*control)));
+	control = (struct mf_control *)p;
+}
+
 __attribute__((constructor(101))) static void start(int argc, char **argv, char **envp)
 {
 	char **entry = find_env(envp, "MINFLT_CONTROL");
@@ -123,6 +140,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (control->magic != MF_CONTROL_MAGIC || control->version != MF_CONTROL_VERSION ||
 	    atomic_load(&control->state) != MF_STATE_ASKED)
 		return;
+	map_mailbox(fd);
 	sys_close(fd);
 	if (runtime_fd >= 0)
 		sys_close(runtime_fd);

@@ -5,6 +5,7 @@
  *   slot holds    hash[0], hash[1]              block, index       len
  *   nothing       -                             -                  -
  *   same-filled   check of word and slot, word  -                  -
+ *   mailed        XXH3-128 of the page          entry of mailbox   -
  *   packed        XXH3-128 of the page          the object         packed bytes
  *   raw           XXH3-128 of the page          the object         4096
  *
@@ -25,7 +26,7 @@
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) uint32_t slot_pin_slow(struct slot *s)
+__attribute__((noinline)) uint32_t slot_pin_slow(struct slot *s)
 {
 	for (int i = 0;; i++) {
 		uint32_t old = atomic_load_explicit(&s->state, memory_order_relaxed);
@@ -44,20 +45,6 @@ static __attribute__((noinline)) uint32_t slot_pin_slow(struct slot *s)
 	}
 }
 
-/* => the state, without the bits of the pin */
-static inline uint32_t slot_pin(struct slot *s)
-{
-	uint32_t old = atomic_fetch_or_explicit(&s->state, SLOT_PIN, memory_order_acquire);
-
-	return likely(!(old & SLOT_PIN)) ? old : slot_pin_slow(s);
-}
-
-static inline void slot_unpin(struct slot *s, uint32_t state)
-{
-	if (unlikely(atomic_exchange_explicit(&s->state, state, memory_order_release) & SLOT_WAIT))
-		sys_futex_wake(&s->state, INT32_MAX);
-}
-
 static inline struct zobj slot_obj(const struct slot *s, uint32_t state)
 {
 	return (struct zobj){ s->block, SLOT_INDEX(state) };
@@ -70,12 +57,14 @@ static inline struct slot *slot_of(const struct swap_pool *p, unsigned long nr)
 
 /* ---- what a slot holds ------------------------------------------------------------------------------------------- */
 
-/* Pinned. Afterwards it holds nothing, whatever the state word says. */
-static void slot_clear(struct swap_pool *p, struct slot *s, uint32_t state)
+void slot_clear(struct swap_pool *p, struct slot *s, uint32_t state)
 {
 	switch (SLOT_KIND(state)) {
 	case SLOT_SAME:
 		count_add(&p->same_filled, -1);
+		break;
+	case SLOT_MAILED:
+		mail_cancel(p, s);
 		break;
 	case SLOT_PACKED:
 	case SLOT_RAW:
@@ -123,12 +112,19 @@ static int store_packed(struct swap_pool *p, struct slot *s, uint32_t *state, un
 	uint32_t len = 0;
 	int ret;
 
+	if (p->mail.box && mail_post(p, s, state, nr, page, hash))
+		return 0;
 	if (p->codec.kind != SWAP_NONE) {
 		cs = codec_get(&p->codec);
 		len = codec_pack(&p->codec, cs, page);
 		bytes = len ? cs->out : page;
 	}
 	ret = slot_room(p, s, state, nr, len ? SLOT_PACKED : SLOT_RAW, len ? len : ZPAGE);
+	if (unlikely(ret) && p->mail.box) {
+		/* What is promised to pages in the mailbox is more than they will take. */
+		mail_drain(p);
+		ret = slot_room(p, s, state, nr, len ? SLOT_PACKED : SLOT_RAW, len ? len : ZPAGE);
+	}
 	if (!ret) {
 		memcpy(zpool_data(&p->zpool, slot_obj(s, *state)), bytes, len ? len : ZPAGE);
 		s->hash[0] = hash.lo;
@@ -164,12 +160,14 @@ static int pool_store(void *ctx, unsigned long nr, const void *page)
 		return -ENOSPC;
 	if (unlikely(nr > atomic_load_explicit(&p->highest, memory_order_relaxed)))
 		note_highest(p, nr);
+	if (p->mail.box)
+		mail_harvest(p);
 	state = slot_pin(s);
 	if (same_filled(page, &word)) {
 		ret = store_same(p, s, &state, nr, word);
 	} else {
 		hash = p->hash_page(page, p->secret);
-		if (SLOT_KIND(state) >= SLOT_PACKED && s->hash[0] == hash.lo && s->hash[1] == hash.hi)
+		if (SLOT_KIND(state) >= SLOT_MAILED && s->hash[0] == hash.lo && s->hash[1] == hash.hi)
 			ret = 1;
 		else
 			ret = store_packed(p, s, &state, nr, page, hash);
@@ -192,8 +190,8 @@ static int slot_read(struct swap_pool *p, const struct slot *s, uint32_t state, 
 		same_fill(page, s->hash[1]);
 		return 0;
 	}
-	bytes = zpool_data(&p->zpool, slot_obj(s, state));
-	if (SLOT_KIND(state) == SLOT_RAW)
+	bytes = SLOT_KIND(state) == SLOT_MAILED ? mail_page(p, s) : zpool_data(&p->zpool, slot_obj(s, state));
+	if (SLOT_KIND(state) == SLOT_RAW || SLOT_KIND(state) == SLOT_MAILED)
 		memcpy(page, bytes, ZPAGE);
 	else if (codec_unpack(&p->codec, bytes, SLOT_LEN(state), page))
 		return -EIO;
@@ -242,12 +240,11 @@ const struct swap_ops swap_pool_ops = { .store = pool_store, .load = pool_load, 
 static bool mover_pin(void *ctx, uint32_t owner, struct zobj at)
 {
 	struct slot *s = &((struct swap_pool *)ctx)->slots[owner];
-	uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+	uint32_t state;
 
 	/* A slot in the middle of a store is pinned before its object has an owner: unpinned means that slot and
 	 * object agree. */
-	return !(state & SLOT_PIN) && atomic_compare_exchange_strong_explicit(&s->state, &state, state | SLOT_PIN,
-									      memory_order_acquire, memory_order_relaxed);
+	return slot_try_pin(s, &state);
 }
 
 static void mover_moved(void *ctx, uint32_t owner, struct zobj to)
@@ -369,19 +366,26 @@ void swap_pool_destroy(struct swap_pool *p)
 void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 {
 	const struct zpool *z = &p->zpool;
+	const uint32_t pending = READ(p->mail.pending);
 
 	*out = (struct swap_pool_stats){ 0 };
 	out->same_filled = READ(p->same_filled);
 	out->incompressible = READ(z->class[ZCLASS_RAW].objects);
-	out->slots_used = out->same_filled;
+	out->slots_used = out->same_filled + pending;
+	out->bytes_stored = (uint64_t)pending * ZPAGE;
 	for (uint32_t i = 0; i < z->nr_classes; i++) {
 		out->slots_used += READ(z->class[i].objects);
 		out->bytes_stored += READ(z->class[i].bytes);
 	}
-	out->bytes_pool = READ(z->pages_used) * ZPAGE;
+	out->bytes_pool = (READ(z->pages_used) + pending) * ZPAGE;
 	out->bytes_pool_peak = READ(z->pages_peak) * ZPAGE;
+	if (out->bytes_pool_peak < out->bytes_pool)
+		out->bytes_pool_peak = out->bytes_pool;
 	out->bytes_meta = round_page(sizeof(*p)) + codec_touched(&p->codec) +
 			  round_page((READ(p->highest) + 1) * sizeof(struct slot)) + round_page(READ(z->fresh) * sizeof(struct zblock));
+	/* A pending page is counted as the pool's already. */
+	if (p->mail.box)
+		out->bytes_meta += mail_touched(p) - (uint64_t)pending * ZPAGE;
 	out->stores = READ(p->stores);
 	out->store_unchanged = READ(p->store_unchanged);
 	out->loads = READ(p->loads);
@@ -421,6 +425,10 @@ int swap_pool_damage(struct swap_pool *p, unsigned long nr)
 	if (!s)
 		return -ENOENT;
 	state = slot_pin(s);
+	if (SLOT_KIND(state) == SLOT_MAILED && mail_recall(p, s, &state, nr)) {
+		slot_unpin(s, state);
+		return -ENOENT;
+	}
 	if (SLOT_KIND(state) == SLOT_SAME) {
 		s->hash[1] ^= 0x55;
 		ret = 0;

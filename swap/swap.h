@@ -7,6 +7,7 @@
  *
  *   page --> XXH3-128 --> same as what the slot holds? nothing to do
  *                     --> all words equal? 8 bytes in the slot table, no pool memory (same-filled)
+ *                     --> mailbox attached and room in it? copied there, compressed by another process, then as below
  *                     --> compress (lz4, zstd, none) --> object of a size class in the pool, or raw
  *
  * Memory: everything comes from mmap at swap_pool_create(), is reserved (NORESERVE) and costs by what is touched.
@@ -63,6 +64,15 @@ struct swap_pool_stats {
 };
 /* Cheap (reads counters); the numbers may be a moment old. */
 void swap_pool_stats(const struct swap_pool *pool, struct swap_pool_stats *out);
+
+struct mailbox;
+/* Pages that need compression go to a compressor in another process, over memory shared with it (swap/mailbox.h), as
+ * long as it keeps up. NULL: no longer. => 0, -EINVAL, -EBUSY: pages are in the mailbox that is attached; drain first.
+ * No other call runs meanwhile. */
+int swap_pool_attach_mailbox(struct swap_pool *pool, struct mailbox *box, unsigned nr);
+/* Wait until no page is in the mailbox; what isn't answered within a millisecond or so is compressed here. Before a
+ * fork: the child has no part in the mailbox. => 0, -ENOSPC: out of address space */
+int swap_pool_drain(struct swap_pool *pool);
 
 /* For tests and the `doctor`: damage one stored byte of the slot, so that the next load must notice. => 0, -ENOENT. */
 int swap_pool_damage(struct swap_pool *pool, unsigned long slot);

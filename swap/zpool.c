@@ -133,7 +133,7 @@ static bool within_limit(struct zpool *z, uint32_t pages)
 {
 	size_t limit = atomic_load_explicit(&z->limit, memory_order_relaxed);
 
-	return !limit || (atomic_load_explicit(&z->pages_used, memory_order_relaxed) + pages) * ZPAGE <= limit;
+	return !limit || (atomic_load_explicit(&z->pages_used, memory_order_relaxed) + z->promised + pages) * ZPAGE <= limit;
 }
 
 /* A block of so many pages, or 0. *resident: the host has already given its pages. Called with the lock of the class
@@ -182,6 +182,25 @@ static void block_put(struct zpool *z, uint32_t b, uint32_t pages, bool keep)
 	} else {
 		block_to_host(z, b, pages);
 	}
+	lock_drop(&z->lock);
+}
+
+bool zpool_promise(struct zpool *z, uint32_t pages)
+{
+	bool fits;
+
+	lock_take(&z->lock);
+	fits = within_limit(z, pages) || (reserve_to_host(z) && within_limit(z, pages));
+	if (fits)
+		z->promised += pages;
+	lock_drop(&z->lock);
+	return fits;
+}
+
+void zpool_redeem(struct zpool *z, int pages)
+{
+	lock_take(&z->lock);
+	z->promised -= (uint64_t)(int64_t)pages;
 	lock_drop(&z->lock);
 }
 

@@ -16,6 +16,7 @@
  *   block:             used = n - (freed objects) - (n - fresh)
  *   class:             objects = sum of used over its blocks
  *   pool:              pages_used = sum of pages over blocks in a class or in the reserve
+ *                      pages_used + promised <= limit for each allocation that makes a block and each new promise
  *
  * All of it lies in memory handed over by the caller: zeroed, lazily touched.
  */
@@ -82,6 +83,7 @@ struct zpool {
 	uint32_t reserve[ZBLOCK_PAGES + 1]; /* by pages */
 	uint32_t nr_reserve;
 	_Atomic uint64_t pages_used, pages_peak;
+	uint64_t promised;               /* pages that allocations to come have a right to; block lock */
 	_Atomic uint64_t compactions, moved;
 	_Atomic uint32_t compact_next;   /* class to go on with */
 	struct zclass class[ZCLASSES];
@@ -105,6 +107,11 @@ int zpool_alloc(struct zpool *z, uint32_t len, uint32_t owner, struct zobj *obj)
 void zpool_free(struct zpool *z, struct zobj obj, uint32_t len);
 /* An object that holds old bytes may hold len now? Then it counts as len from here on. */
 bool zpool_reuse(struct zpool *z, struct zobj obj, uint32_t old, uint32_t len);
+
+/* So many pages more are kept for allocations to come. => false: not within the limit; then nothing changed */
+bool zpool_promise(struct zpool *z, uint32_t pages);
+/* So many less; negative: the promise stands after all, whatever the limit has become. */
+void zpool_redeem(struct zpool *z, int pages);
 
 void zpool_set_limit(struct zpool *z, size_t bytes);
 /* Empties sparse blocks into fuller ones, until about `enough` bytes went back to the host. => bytes; 0: nothing

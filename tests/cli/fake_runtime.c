@@ -70,7 +70,7 @@ static int check_contract(const struct mf_control *c, int control_fd, int runtim
 		return 91;
 	if (c->magic != MF_CONTROL_MAGIC || c->version != MF_CONTROL_VERSION || c->state != MF_STATE_ASKED)
 		return 92;
-	if (fstat(control_fd, &st) || st.st_size != sizeof(*c))
+	if (fstat(control_fd, &st) || (size_t)st.st_size != control_bytes(&c->request))
 		return 93;
 	return 0;
 }

@@ -18,7 +18,7 @@
 	} while (0)
 
 struct sums {
-	uint64_t objects[ZCLASSES], bytes[ZCLASSES], blocks[ZCLASSES], same, pages, out_of_class;
+	uint64_t objects[ZCLASSES], bytes[ZCLASSES], blocks[ZCLASSES], same, pages, out_of_class, mailed;
 };
 
 static char *object_start(const struct swap_pool *p, uint32_t block, uint32_t index)
@@ -45,6 +45,10 @@ static void check_slot(const struct swap_pool *p, unsigned long nr, struct sums 
 	CHECK(!(state & (SLOT_PIN | SLOT_WAIT)), "slot %lu is pinned", nr);
 	if (kind == SLOT_SAME)
 		sum->same++;
+	if (kind == SLOT_MAILED) {
+		CHECK(s->block < p->mail.nr && p->mail.owner[s->block] == nr, "slot %lu: not in entry %u", nr, s->block);
+		sum->mailed++;
+	}
 	if (kind < SLOT_PACKED)
 		return;
 	CHECK(s->block > 0 && s->block < p->zpool.fresh, "slot %lu: block %u", nr, s->block);
@@ -147,10 +151,12 @@ void swap_check(const struct swap_pool *p)
 	}
 	swap_pool_stats(p, &s);
 	CHECK(s.same_filled == sum->same, "%lu same-filled", (unsigned long)sum->same);
-	CHECK(s.slots_used == sum->same + objects, "%lu slots used", (unsigned long)s.slots_used);
+	CHECK(s.slots_used == sum->same + objects + sum->mailed, "%lu slots used", (unsigned long)s.slots_used);
 	CHECK(s.incompressible == sum->objects[ZCLASS_RAW], "%lu raw", (unsigned long)s.incompressible);
-	CHECK(s.bytes_stored == bytes, "%lu bytes stored, %lu counted", (unsigned long)bytes, (unsigned long)s.bytes_stored);
-	CHECK(s.bytes_pool == sum->pages * ZPAGE, "%lu pages", (unsigned long)sum->pages);
+	CHECK(s.bytes_stored == bytes + sum->mailed * ZPAGE, "%lu bytes stored, %lu counted", (unsigned long)bytes, (unsigned long)s.bytes_stored);
+	CHECK(s.bytes_pool == (sum->pages + sum->mailed) * ZPAGE, "%lu pages", (unsigned long)sum->pages);
+	CHECK(p->zpool.promised == sum->mailed * ZBLOCK_PAGES, "%lu mailed, %lu pages promised", (unsigned long)sum->mailed,
+	      (unsigned long)p->zpool.promised);
 	CHECK(s.bytes_pool_peak >= s.bytes_pool, "peak %lu", (unsigned long)s.bytes_pool_peak);
 	free(sum);
 }

@@ -5,9 +5,11 @@
  *
  *   swap_model [SEED [STEPS]]
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -30,6 +32,9 @@ struct model {
 	} slot[SLOTS + 1];
 	size_t limit;
 	bool limit_lowered;      /* since the pool was last within it */
+	struct mailbox *box;
+	atomic_bool stop;
+	enum swap_codec codec;
 };
 
 static unsigned char page[PAGE] __attribute__((aligned(PAGE))), back[PAGE] __attribute__((aligned(PAGE)));
@@ -116,15 +121,39 @@ static void step(struct model *m)
 	}
 }
 
-static void run(enum swap_codec codec)
+static void *compress(void *arg)
+{
+	struct model *m = arg;
+
+	mailbox_compress(m->box, MAILBOX_MAX, m->codec, 0, &m->stop);
+	return NULL;
+}
+
+/* A compressor in a thread of its own: its timing is not in the seed, what the pool must say is. */
+static pthread_t with_mailbox(struct model *m, enum swap_codec codec)
+{
+	pthread_t thread;
+
+	m->codec = codec;
+	m->box = mmap(NULL, mailbox_bytes(MAILBOX_MAX), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(m->box, MAP_FAILED);
+	assert_int_equal(swap_pool_attach_mailbox(m->pool, m->box, MAILBOX_MAX), 0);
+	assert_int_equal(pthread_create(&thread, NULL, compress, m), 0);
+	return thread;
+}
+
+static void run(enum swap_codec codec, bool mailbox)
 {
 	struct swap_pool_params q = { .codec = codec, .nr_slots = SLOTS };
 	struct model *m = calloc(1, sizeof(*m));
+	pthread_t thread = 0;
 	int err;
 
 	m->rnd = seed + (uint64_t)codec;
 	m->pool = swap_pool_create(&q, &err);
 	assert_non_null(m->pool);
+	if (mailbox)
+		thread = with_mailbox(m, codec);
 	for (unsigned long i = 0; i < steps; i++) {
 		step(m);
 		if (i % 25 == 0)
@@ -133,29 +162,48 @@ static void run(enum swap_codec codec)
 	for (unsigned long i = 1; i <= SLOTS; i++)
 		do_load(m, i);
 	check(m);
+	if (mailbox) {
+		assert_int_equal(swap_pool_drain(m->pool), 0);
+		check(m);
+		atomic_store(&m->stop, true);
+		mailbox_wake(m->box);
+		pthread_join(thread, NULL);
+		munmap(m->box, mailbox_bytes(MAILBOX_MAX));
+	}
 	swap_pool_destroy(m->pool);
 	free(m);
 }
 
 static void test_lz4(void **state)
 {
-	run(SWAP_LZ4);
+	run(SWAP_LZ4, false);
 }
 
 static void test_zstd(void **state)
 {
-	run(SWAP_ZSTD);
+	run(SWAP_ZSTD, false);
 }
 
 static void test_none(void **state)
 {
-	run(SWAP_NONE);
+	run(SWAP_NONE, false);
+}
+
+static void test_lz4_mailbox(void **state)
+{
+	run(SWAP_LZ4, true);
+}
+
+static void test_zstd_mailbox(void **state)
+{
+	run(SWAP_ZSTD, true);
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd),
-					    cmocka_unit_test(test_none) };
+					    cmocka_unit_test(test_none), cmocka_unit_test(test_lz4_mailbox),
+					    cmocka_unit_test(test_zstd_mailbox) };
 
 	if (argc > 1)
 		seed = strtoull(argv[1], NULL, 0);
