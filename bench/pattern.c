@@ -376,7 +376,7 @@ int main(int argc, char **argv)
 		o.name = "reserve";
 		o.size = o.reserve;
 		run_reserve(&o);
-	} else {
+	} else if (o.pattern) {
 		run_pattern(&o);
 	}
 	return 0;

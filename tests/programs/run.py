@@ -198,7 +198,7 @@ PROGRAMS = [
     Program('python3', '/usr/bin/python3', ['/usr/bin/python3', '{data}/script.py'], make_python,
             budget=('--memory', '40M')),
     Program('sqlite3', 'sqlite3', ['sqlite3', ':memory:', '.read {data}/script.sql'], make_sqlite,
-            budget=('--memory', '20M')),
+            budget=('--memory', '26M')),
     Program('cc1', 'gcc', [cc1, '-O2', '-quiet', '{data}/generated.c', '-o', 'out.s'], make_c),
     Program('gcc', 'gcc', ['gcc', '-O1', '-c', '{data}/generated.c', '-o', 'out.o'], make_c,
             budget=('--memory', '8M'), evicts=0),

@@ -73,7 +73,7 @@ static char *read_whole(const char *path, size_t *len)
 		n = fread(text + *len, 1, room - *len - 1, f);
 		*len += n;
 	} while (n && *len <= SCN_MAX_TEXT);
-	if (ferror(f) || n) {
+	if (!text || ferror(f) || n) {
 		free(text);
 		text = NULL;
 	} else {

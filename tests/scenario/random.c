@@ -430,7 +430,7 @@ static void shrink(struct session *s, const struct sequence *q, bool *keep)
 static void report(struct session *s, const struct sequence *q, uint64_t seed)
 {
 	bool keep[MAX_LINES];
-	unsigned line;
+	unsigned line = 0;
 	char how[600], *text;
 
 	memset(keep, true, sizeof(keep));

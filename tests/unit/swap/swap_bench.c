@@ -31,7 +31,7 @@ static void shuffle(uint64_t seed)
 {
 	for (uint32_t i = 0; i < nr_pages; i++)
 		order[i] = i;
-	for (uint32_t i = (uint32_t)nr_pages - 1; i > 0; i--) {
+	for (uint32_t i = nr_pages ? (uint32_t)nr_pages - 1 : 0; i > 0 && i < UINT32_MAX; i--) {
 		uint32_t j = (uint32_t)(random_next(&seed) % (i + 1)), t = order[i];
 
 		order[i] = order[j];
