@@ -83,7 +83,8 @@ static void fit(void)
 	if (!b.memory)
 		return;
 	swap_pool_stats(b.pool, &s);
-	other = s.bytes_meta + uffd_meta_bytes(b.calls++ % EXACT_EVERY == 0);
+	/* One batch on its way out may grow the pool before its frames are counted as free. */
+	other = s.bytes_meta + uffd_meta_bytes(b.calls++ % EXACT_EVERY == 0) + RECLAIM_BATCH * PAGE;
 	if (!b.fixed_pool)
 		swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
 	if (b.fixed_frames)
