@@ -90,10 +90,9 @@ demo() {
 	row "" "minflt $((budget / 1024))M ($share %) $codec" "$seconds" "$((kib / 1024))" "$minor" "$major" "$(ratio)" "$same"
 }
 
-# What was not in frames, to what the pool took for it, both at their peaks: rounding and all, as the user pays for it.
+# Of the pages that were stored at the end: their bytes, to what the pool took for them.
 ratio() {
-	awk -v t="$(value touched_peak_bytes)" -v f="$(value frames_peak_pages)" -v p="$(value pool_peak_bytes)" \
-		'BEGIN { if (p > 0 && t > f * 4096) printf "%.2f", (t - f * 4096) / p; else print "-" }'
+	awk -v r="$(value compression_ratio)" 'BEGIN { if (r > 0) printf "%.2f", r; else print "-" }'
 }
 
 row program run seconds "peak MiB" minflt majflt ratio output
