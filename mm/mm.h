@@ -37,6 +37,8 @@ struct mm_params {
 	unsigned anon_around;               /* most pages one anonymous fault may fill, 1..64, power of two (1: as Linux 5.15) */
 	unsigned swapin_around;             /* most pages one swap-in may bring and map, 1..64, power of two (1: one by one) */
 	unsigned check_every;               /* run mm_check_invariants() after every n-th fault (0: never) */
+	const char *kernel;                 /* generation of the fault path: "5" (NULL), "2.6", "2.0" */
+	unsigned rules;                     /* set of enum mm_rule; 0: the generation's own */
 };
 
 /* Sets up the global state; may be called again to start over (everything from before is forgotten).
@@ -70,6 +72,7 @@ void mmap_write_unlock(struct mm_struct *mm);
 #define VM_DONTCOPY   0x00020000UL
 #define VM_NORESERVE  0x00200000UL
 #define VM_WIPEONFORK 0x02000000UL
+#define VM_NONLINEAR  0x00800000UL /* linux-2.6: entries may hold file offsets (remap_file_pages) */
 #define VM_NOFAULTAROUND 0x04000000UL /* ours: holes must stay holes (guard pages were installed by the host) */
 
 #define VM_ACCESS_FLAGS (VM_READ | VM_WRITE | VM_EXEC)
@@ -185,6 +188,70 @@ struct swap_ops {
  * Returns how many were dropped. */
 unsigned long swap_cache_shrink(unsigned long nr);
 
+/* ---- files ---------------------------------------------------------------------------------------------------------
+ *
+ * An address_space is what an inode is to memory: a size, a page cache, and a way to the real bytes. Source: fault-paths.md 3.5, 3.6,
+ * 4.1, 4.2 for 5.x, 2.3 to 2.7 for 2.6, 1.6 and 1.7 for 2.0. */
+
+struct address_space;
+struct file; /* one opening of it: has its own readahead state */
+
+struct address_space_operations {
+	/* Bytes of the pages pgoff .. pgoff + nr - 1; what lies behind the end of the file is zero. May take its time; no lock is held but page
+	 * locks. => 0, -EIO */
+	int (*readpages)(void *host, unsigned long pgoff, unsigned nr, void *const pages[]);
+	/* The first `len` bytes (1 .. 4096) of page pgoff to the file. => 0, -EIO, -ENOSPC */
+	int (*writepage)(void *host, unsigned long pgoff, const void *page, size_t len);
+	/* The first store to a page of a shared mapping is about to be allowed. => 0, or -errno: SIGBUS. May be NULL */
+	int (*page_mkwrite)(void *host, unsigned long pgoff);
+	/* linux-2.0: where the block of 1024 bytes stands on the device; 0: a hole. May be NULL: no holes */
+	unsigned long (*bmap)(void *host, unsigned long block);
+	/* Bytes of one such block. => 0, -EIO. NULL: cut from readpages */
+	int (*bread)(void *host, unsigned long block, void *bytes);
+	/* The last reference is gone. May be NULL */
+	void (*release)(void *host);
+};
+
+enum mapping_flags {
+	MAPPING_NOTIFY = 1 << 0, /* counts its dirty pages (disk file systems): shared writable mappings are read-only until a page's first store */
+	MAPPING_ANON   = 1 << 1, /* shared anonymous memory: no file; pages go to swap. ops and host NULL */
+};
+
+/* => one reference, NULL: no memory. size in bytes */
+struct address_space *address_space_alloc(const struct address_space_operations *ops, void *host, uint64_t size, unsigned flags);
+void address_space_put(struct address_space *mapping); /* the last one (no file, no vma) writes back what is dirty and frees the pages */
+void address_space_set_readahead(struct address_space *mapping, unsigned ra_pages); /* 0: none; default 32 */
+uint64_t address_space_size(const struct address_space *mapping);
+
+enum file_flags { FILE_WRITE = 1 << 0 }; /* opened for writing */
+struct file *file_open(struct address_space *mapping, unsigned file_flags); /* one reference (and one on mapping); NULL: no memory */
+void fput(struct file *file);
+
+/* mmap of a file: as mmap_region(); the vma takes a reference. pgoff: page of the file at addr. With file NULL and VM_SHARED: shared anonymous
+ * memory, an address_space of its own is made. mmap_lock held for writing. */
+int mmap_region_file(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long vm_flags, struct file *file, unsigned long pgoff);
+
+/* No lock held for all of these. Page offsets [start, end). */
+int vmtruncate(struct address_space *mapping, uint64_t size);               /* 0, -ENOMEM, -EIO (the last page can't be read) */
+unsigned long filemap_populate(struct file *file, unsigned long start, unsigned long end); /* read into the cache; pages read */
+unsigned long invalidate_mapping_pages(struct address_space *mapping, unsigned long start, unsigned long end); /* drop clean, unmapped ones */
+int filemap_write_and_wait_range(struct address_space *mapping, unsigned long start, unsigned long end);       /* 0, -EIO */
+bool filemap_cached(struct address_space *mapping, unsigned long pgoff);    /* mincore */
+int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value); /* what read(2) would give, changing nothing. 0, -EFAULT beyond the end */
+int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value);  /* write(2) of one byte inside the file, through the cache */
+/* msync(MS_SYNC) of a range. No lock held. => 0, -ENOMEM (a hole; the rest was written), -EIO */
+int msync_range(struct mm_struct *mm, unsigned long addr, size_t len);
+/* mmap_lock held for writing. linux-2.6: entries with file offsets (2.4); later: mappings are split. => 0, -EINVAL, -ENOMEM */
+int remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
+
+/* ---- generations --------------------------------------------------------------------------------------------------- */
+
+/* "5" "2.6" "2.0"; mm_params.kernel, NULL: 5. What a kernel of the family did otherwise is a rule: */
+enum mm_rule {
+	MM_REUSE_5_4 = 1 << 0, MM_REUSE_5_15 = 1 << 1, MM_REUSE_6 = 1 << 2, /* when a page is written in place after a fork (3.8); default 5.15 */
+	MM_2_0_PAGE_CACHE = 1 << 3, /* linux-2.0: the page cache of 2.0.33 instead of sharing by searching the other tasks (section 1) */
+};
+
 /* ---- counters ---------------------------------------------------------------------------------------------------- */
 
 /* Global, since mm_init; monotonous but for the gauges. Read without a lock. */
@@ -196,6 +263,8 @@ struct mm_stats {
 	uint64_t anon_around_pages;         /* zero pages brought along */
 	uint64_t clean_evictions;           /* evictions whose stored copy was still true */
 	uint64_t cow_reuse, cow_copy;
+	uint64_t file_read, file_written;   /* pages read from and written to files */
+	uint64_t file_around_pages;         /* cached pages mapped by a neighbour's fault */
 	uint64_t evicted, stuck, gone;
 	uint64_t swap_slots_used;           /* gauge */
 	uint64_t swap_cached;               /* gauge: slots whose page is in a frame as well */

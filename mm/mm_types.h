@@ -130,6 +130,11 @@ enum pageflags {
 	PG_stuck      = 1 << 10, /* machine_unmap() could not take it the last time */
 	PG_anon_exclusive = 1 << 11, /* 6.x: known to belong to one mm */
 	PG_used       = 1 << 12, /* allocated; for the invariants */
+	PG_uptodate   = 1 << 13, /* page cache: its bytes are the file's (page lock to set) */
+	PG_readahead  = 1 << 14, /* page cache: who meets it asks for the next window */
+	PG_error      = 1 << 15, /* page cache: reading or writing it failed */
+	PG_reserved   = 1 << 16, /* linux-2.0: neither counted nor freed (zero page, BAD_PAGE) */
+	PG_swapbacked = 1 << 17, /* on the anonymous lists: anonymous, or shared anonymous */
 };
 
 /* 40 bytes a frame. Links are indices into the array that mem_map ends: list heads stand before frame 0. */
@@ -139,13 +144,13 @@ struct page {
 	atomic_int _mapcount;       /* entries that name the frame, minus one; changes under a page-table lock */
 	uint32_t next, prev;        /* LRU (lru_lock) or buddy list (zone.lock) */
 	uint32_t private;           /* slot, or order of a free block */
-	_Atomic(uintptr_t) mapping; /* anon_vma | PAGE_MAPPING_ANON */
-	unsigned long index;        /* linear_page_index() in the vma that first mapped it; set before the page is published */
+	_Atomic(uintptr_t) mapping; /* anon_vma | PAGE_MAPPING_ANON, or the address_space; page lock to change the latter */
+	unsigned long index;        /* linear_page_index() in the vma that first mapped it, or offset in the file; set before the page is published */
 };
 #define PAGE_MAPPING_ANON 1UL
 _Static_assert(sizeof(struct page) <= 48, "struct page counts for every frame");
 
-enum lru_list { LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_UNEVICTABLE, NR_LRU_LISTS };
+enum lru_list { LRU_INACTIVE_ANON, LRU_ACTIVE_ANON, LRU_INACTIVE_FILE, LRU_ACTIVE_FILE, LRU_UNEVICTABLE, NR_LRU_LISTS };
 
 /* ---- mappings ------------------------------------------------------------------------------------------------------ */
 
@@ -171,6 +176,11 @@ struct vm_area_struct {
 	struct anon_vma_chain *anon_vma_chain;   /* mmap_lock for writing, or page_table_lock */
 	const struct vm_operations_struct *vm_ops;
 	void *vm_private_data;
+	struct file *vm_file;           /* NULL: anonymous. A reference */
+	struct tree_node i_mmap;        /* in vm_file->f_mapping->i_mmap by vm_pgoff; i_mmap_lock */
+	unsigned long i_mmap_last;      /* augmented: the last page offset below */
+	struct vm_area_struct *nonlinear_next; /* on i_mmap_nonlinear; i_mmap_lock */
+	unsigned long nonlinear_cursor; /* where reclaim goes on in a VM_NONLINEAR vma: an offset from vm_start */
 };
 
 /* All vmas that may map the pages of one. The slab never gives an anon_vma's memory to anything else and never
@@ -214,7 +224,7 @@ struct stream_table {
 
 /* ---- address spaces ------------------------------------------------------------------------------------------------ */
 
-enum { MM_ANONPAGES, MM_SWAPENTS, NR_MM_COUNTERS };
+enum { MM_ANONPAGES, MM_SWAPENTS, MM_FILEPAGES, MM_SHMEMPAGES, NR_MM_COUNTERS };
 
 struct mm_struct {
 	struct rw_semaphore mmap_lock;

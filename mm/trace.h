@@ -14,6 +14,7 @@
 
 /* X(event) - the numbers are noted where they are not (address, flags or pfn). */
 #define MM_TRACE_EVENTS(X)                                                                                        \
+	X(leave) /* the event of the function, -, - */                                                            \
 	X(do_page_fault) X(__do_page_fault) X(find_vma) X(expand_stack) X(access_error) X(fault_retry)             \
 	X(fault_done) /* addr, vm_fault_t, - */                                                                    \
 	X(handle_mm_fault) X(__handle_mm_fault) X(pgd_offset) X(p4d_alloc) X(pud_alloc) X(pmd_alloc)               \
@@ -48,6 +49,20 @@ static inline void mm_trace(enum mm_trace_event event, unsigned long a, unsigned
 		fn(event, a, b, c);
 }
 #define trace(event, a, b, c) mm_trace(TRACE_##event, (unsigned long)(a), (unsigned long)(b), (unsigned long)(c))
+
+/* At the entry of a function: the event, and in the build for `minflt walk` and the tests (MM_SCOPES) also TRACE_leave when the function is left,
+ * so that the calls form a tree. */
+#ifdef MM_SCOPES
+static inline void mm_trace_leave(const unsigned char *event)
+{
+	mm_trace(TRACE_leave, *event, 0, 0);
+}
+#define trace_fn(event, a, b, c)                                                                                  \
+	const unsigned char __attribute__((cleanup(mm_trace_leave), unused)) trace_scope = (unsigned char)TRACE_##event; \
+	trace(event, a, b, c)
+#else
+#define trace_fn(event, a, b, c) trace(event, a, b, c)
+#endif
 
 #pragma GCC visibility pop
 

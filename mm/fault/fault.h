@@ -23,16 +23,30 @@ struct vm_fault {
 	pte_t *pte;             /* valid while ptl is held */
 	pte_t orig_pte;         /* read without a lock; compared again under the lock before anything is installed */
 	spinlock_t *ptl;
+	struct page *page;      /* ->fault: the page of the mapping */
+	struct page *cow_page;  /* the private copy to be, got before ->fault */
 };
 
 struct fault_path {
 	const char *name;
 	/* => mmap_lock held for reading. VM_FAULT_RETRY: it was released; otherwise still held. */
 	vm_fault_t (*fault)(struct mm_struct *mm, unsigned long addr, unsigned flags);
+	/* Who counts: NULL: one fault, minor or major, for each that ended without error (5.x). Otherwise called once a fault, with the flags of
+	 * the last try; it counts by its own rules (or has done so already). */
+	void (*account)(struct mm_struct *mm, vm_fault_t ret, unsigned flags);
+	/* fork: the entries of one vma. => both mms locked for writing; 0, -ENOMEM */
+	int (*copy_page_range)(struct vm_area_struct *dst, struct vm_area_struct *src);
+	/* Reclaim of about nr pages. NULL: by the LRU lists and the reverse map (vmscan.c) */
+	unsigned long (*try_to_free_pages)(unsigned long nr);
+	/* A new vma has been linked (1.0 fills anonymous ones with the zero page at once). May be NULL. mmap_lock held for writing */
+	void (*mapped)(struct vm_area_struct *vma);
+	/* The stack: may the vma grow down to addr? mmap_lock held for writing. => 0, -errno. NULL: expand_downwards() */
+	int (*expand_stack)(struct vm_area_struct *vma, unsigned long addr);
 };
 
-extern const struct fault_path linux_5_path;
+extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
 extern const struct fault_path *fault_path; /* the one in use */
+extern unsigned mm_rules;                   /* set of enum mm_rule */
 
 /* Every so many faults, the invariants are checked (0: never). */
 extern unsigned mm_check_every;

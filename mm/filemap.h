@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * filemap.h - files in memory: an address_space with its page cache, the mappings of it, and the way there and back.
+ *
+ *      vma -- vm_file --> file -- f_mapping --> address_space -- a_ops, host --> the real file (pread, pwrite)
+ *       ^                  f_ra                    |   |
+ *       |                                          |   +-- i_pages: page offset --> page (or the swap entry of a shared anonymous page)
+ *       +--------------- i_mmap -------------------+
+ *
+ *   F1  a page in i_pages at offset n: page.mapping = the address_space, page.index = n, one reference for the cache
+ *   F2  _refcount = mapcount + 1 (cache) (+ 1 in the swap cache) + transient
+ *   F3  each vma with vm_file is in the i_mmap tree of its f_mapping (or on i_mmap_nonlinear: VM_NONLINEAR), and in no other
+ *   F4  a clean page of a mapping with MAPPING_NOTIFY has no writable entry in a shared vma
+ *   F5  no entry names a page of an address_space beyond its end; the bytes behind the end in the last page are zero in the cache
+ *       when it is truncated or read
+ *
+ * Locks, outer to inner: mmap_lock > invalidate_lock > page lock > i_mmap_lock, anon_vma lock > page-table lock > swap > tree_lock > LRU.
+ */
+#ifndef MF_MM_FILEMAP_H
+#define MF_MM_FILEMAP_H
+
+#include "mm/internal.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Radix tree of pages by offset: 64 slots a node. A slot: NULL, a struct page, or a swap entry (value with bit 0 set). */
+struct radix_node;
+struct page_tree {
+	struct radix_node *root;
+	unsigned height;
+};
+
+struct address_space {
+	atomic_uint refs;                     /* files, vmas through their files, the creator */
+	unsigned flags;                       /* enum mapping_flags */
+	const struct address_space_operations *a_ops; /* NULL: shared anonymous memory */
+	void *host;
+	_Atomic uint64_t i_size;              /* bytes; rises and falls under invalidate_lock for writing */
+	struct rw_semaphore invalidate_lock;  /* who brings pages in holds it for reading, truncate for writing */
+	spinlock_t tree_lock;                 /* i_pages, nrpages */
+	struct page_tree i_pages;
+	unsigned long nrpages;
+	spinlock_t i_mmap_lock;               /* the two below; and the bounds of the vmas in them, as with an anon_vma */
+	struct tree_root i_mmap;              /* vmas by vm_pgoff, an interval tree */
+	struct vm_area_struct *i_mmap_nonlinear; /* linked by vma->nonlinear_next */
+	unsigned long nr_nonlinear;
+	struct address_space *next, *prev;    /* all of them; for the invariants */
+	unsigned ra_pages;                    /* largest readahead window; 32 */
+};
+
+/* One opening of it. */
+struct file_ra_state {
+	unsigned long start;     /* where the current window begins */
+	unsigned size;           /* pages of it */
+	unsigned async_size;     /* the next window is asked for when so many are left */
+	unsigned mmap_miss;      /* cache misses of mapped accesses, less the hits */
+	unsigned long prev_pos;  /* last page read */
+};
+struct file {
+	atomic_uint refs;
+	struct address_space *f_mapping;
+	struct file_ra_state f_ra; /* no lock: a hint */
+	unsigned f_flags;          /* enum file_flags */
+};
+
+static inline unsigned long i_pages_end(const struct address_space *mapping) /* first page offset beyond the end */
+{
+	return (atomic_load_explicit(&((struct address_space *)mapping)->i_size, memory_order_acquire) + PAGE_SIZE - 1) >> PAGE_SHIFT;
+}
+
+/* ---- pages and their mapping --------------------------------------------------------------------------------------- */
+
+static inline bool page_is_file(const struct page *page) /* of an address_space (shared anonymous ones too), not of an anon_vma */
+{
+	uintptr_t m = atomic_load_explicit(&((struct page *)page)->mapping, memory_order_acquire);
+
+	return m && !(m & PAGE_MAPPING_ANON);
+}
+static inline struct address_space *page_mapping(const struct page *page) /* NULL: anonymous, or truncated */
+{
+	uintptr_t m = atomic_load_explicit(&((struct page *)page)->mapping, memory_order_acquire);
+
+	return m & PAGE_MAPPING_ANON ? NULL : (struct address_space *)m;
+}
+
+/* ---- filemap.c: the page cache --------------------------------------------------------------------------------------- */
+
+/* => with a reference, or NULL (a swap entry counts as nothing; *swap gets it when swap is not NULL) */
+struct page *find_get_page(struct address_space *mapping, unsigned long index, swp_entry_t *swap);
+/* => with a reference and locked, and still in the mapping; or NULL */
+struct page *find_lock_page(struct address_space *mapping, unsigned long index);
+/* A page that nobody else knows, locked, goes in; it gets the cache's reference. => 0, -EEXIST, -ENOMEM */
+int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsigned long index);
+/* => page locked; drops the cache's reference. The caller has one of his own */
+void delete_from_page_cache(struct page *page);
+/* reclaim: only if nobody but the cache and the caller has it and it is clean. => page locked; true: gone from the cache */
+bool remove_mapping(struct address_space *mapping, struct page *page);
+/* Calls fn for the pages of [first, last] in order, with tree_lock held, until it returns false. */
+typedef bool page_tree_fn(struct page *page, unsigned long index, void *arg);
+void page_cache_for_each(struct address_space *mapping, unsigned long first, unsigned long last, page_tree_fn *fn, void *arg);
+
+/* vm_operations of files and of shared anonymous memory (fault-paths.md 3.5, 3.6). */
+extern const struct vm_operations_struct generic_file_vm_ops, shmem_vm_ops;
+/* => VM_FAULT_LOCKED: vmf->page is there, locked, uptodate, with a reference; VM_FAULT_RETRY: mmap_lock was released */
+vm_fault_t filemap_fault(struct vm_fault *vmf);
+/* Maps what is cached and needs no waiting, from start_pgoff to end_pgoff, around the faulting address.
+ * => VM_FAULT_NOPAGE: the faulting address is mapped now; 0: it is not. Nothing locked before and after. */
+vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff);
+/* => vmf->page with a reference and unlocked. VM_FAULT_LOCKED: may be written, dirty; NOPAGE: it left the mapping; SIGBUS */
+vm_fault_t filemap_page_mkwrite(struct vm_fault *vmf);
+vm_fault_t shmem_fault(struct vm_fault *vmf);
+/* Reclaim: the cache's slot gets a swap entry. => page locked and in the swap cache afterwards; 0, -ENOSPC */
+int shmem_writepage(struct page *page);
+
+/* ---- readahead.c ------------------------------------------------------------------------------------------------------- */
+
+void page_cache_sync_readahead(struct file *file, unsigned long index, unsigned nr);
+void page_cache_async_readahead(struct file *file, struct page *page, unsigned long index, unsigned nr);
+/* Read what is missing of [start, start + nr) into the cache, at most to the end of the file; the page at start + nr - async
+ * gets PG_readahead (async 0: none). => pages read */
+unsigned do_page_cache_readahead(struct file *file, unsigned long start, unsigned nr, unsigned async);
+
+/* ---- writeback.c ------------------------------------------------------------------------------------------------------- */
+
+/* => true: it was clean before */
+bool set_page_dirty(struct page *page);
+/* => page locked. All entries of it become read-only and clean (4.1). true: it was dirty, and is the caller's to write */
+bool clear_page_dirty_for_io(struct page *page);
+/* => page locked, dirty bit cleared. 0, -EIO (dirty again) */
+int write_one_page(struct page *page);
+
+/* ---- truncate.c -------------------------------------------------------------------------------------------------------- */
+
+/* Zap the entries of all mappings of [start, end) (page offsets); even_cows: private copies too. */
+void unmap_mapping_range(struct address_space *mapping, unsigned long start, unsigned long end, bool even_cows);
+
+/* ---- rmap.c, vma.c, memory.c: the other side --------------------------------------------------------------------------- */
+
+void vma_interval_tree_insert(struct vm_area_struct *vma); /* i_mmap_lock held */
+void vma_interval_tree_remove(struct vm_area_struct *vma);
+/* Every vma of i_mmap that covers a page of [first, last], until fn returns false. => i_mmap_lock held */
+typedef bool vma_fn(struct vm_area_struct *vma, void *arg);
+void vma_interval_tree_foreach(struct address_space *mapping, unsigned long first, unsigned long last, vma_fn *fn, void *arg);
+/* Calls fn for every vma that may map the page, whatever kind it is of; takes and releases the lock of the reverse map. */
+void rmap_walk(struct page *page, rmap_fn_t *fn, void *arg);
+void page_add_file_rmap(struct page *page); /* pte lock held */
+/* Does a clean page of this vma have to be read-only, so that its first store is seen? (4.1) */
+bool vma_wants_writenotify(const struct vm_area_struct *vma);
+/* One page of the cache into an entry that is none (do_set_pte, 3.5). => pte lock held, page locked; takes over the caller's reference */
+void do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr);
+
+struct file *get_file(struct file *file);
+
+#pragma GCC visibility pop
+
+#endif
