@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "tests/scenario/parse.h"
+#include "scenario/parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

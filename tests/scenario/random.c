@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/scenario/host.h"
-#include "tests/scenario/soft.h"
+#include "scenario/host.h"
+#include "scenario/soft.h"
 
 #define MAX_LINES     2000
 #define MAX_AREAS     6

@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include "tests/scenario/host.h"
+#include "scenario/host.h"
 
 int main(int argc, char **argv)
 {

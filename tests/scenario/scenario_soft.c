@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/scenario/soft.h"
+#include "scenario/soft.h"
 
 static const struct {
 	const char *word;

@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "tests/scenario/run.h"
+#include "scenario/run.h"
 
 #define HOST_MAX_RANGES 512
 #define HOST_ALT_STACK  32768

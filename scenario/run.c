@@ -2,7 +2,7 @@
  *
  * run.c - names, addresses, counters, expectations. See run.h.
  */
-#include "tests/scenario/run.h"
+#include "scenario/run.h"
 
 #include <errno.h>
 #include <stdarg.h>

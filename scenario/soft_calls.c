@@ -14,7 +14,7 @@
 
 #include "machine/soft/soft.h"
 #include "mm/mm_types.h" /* whether a mapping has an anon_vma */
-#include "tests/scenario/soft.h"
+#include "scenario/soft.h"
 
 #define MAY_FLAGS (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC)
 

@@ -10,7 +10,7 @@
 #define MF_SCENARIO_SOFT_H
 
 #include "mm/mm.h"
-#include "tests/scenario/run.h"
+#include "scenario/run.h"
 
 struct soft_params {
 	const char *arch;         /* a geometry of mm_geometry_find() */

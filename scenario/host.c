@@ -2,7 +2,7 @@
  *
  * host.c - the controller of the host machine: starts processes, hands out operations, keeps the files. See host.h.
  */
-#include "tests/scenario/host.h"
+#include "scenario/host.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/scenario/run.h"
+#include "scenario/run.h"
 
 struct session {
 	const struct scn_main_params *params;

@@ -3,7 +3,7 @@
  * soft.c - processes as address spaces of the engine; every equation of its invariants holds after every step. See
  * soft.h.
  */
-#include "tests/scenario/soft.h"
+#include "scenario/soft.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -16,7 +16,7 @@
 #ifndef MF_SCENARIO_RUN_H
 #define MF_SCENARIO_RUN_H
 
-#include "tests/scenario/parse.h"
+#include "scenario/parse.h"
 
 #define SCN_MAX_PROCESSES 64
 #define SCN_PLAN_BEGIN    0x40000000UL

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "run/control.h"
-#include "tests/scenario/host.h"
+#include "scenario/host.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22

@@ -5,7 +5,7 @@
  * A verb is a row of `verbs`: its word and the codes of its operands, each of which is one case of operand(). Names
  * have to be introduced before they are used, whatever process introduced them.
  */
-#include "tests/scenario/parse.h"
+#include "scenario/parse.h"
 
 #include <errno.h>
 #include <stdio.h>
