@@ -242,7 +242,7 @@ int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value);
 /* msync(MS_SYNC) of a range. No lock held. => 0, -ENOMEM (a hole; the rest was written), -EIO */
 int msync_range(struct mm_struct *mm, unsigned long addr, size_t len);
 /* mmap_lock held for writing. linux-2.6: entries with file offsets (2.4); later: mappings are split. => 0, -EINVAL, -ENOMEM */
-int remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
+int sys_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
 
 /* ---- generations --------------------------------------------------------------------------------------------------- */
 
