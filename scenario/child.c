@@ -167,6 +167,8 @@ static int host_advice(enum scn_advice advice)
 		[SCN_DOFORK] = MADV_DOFORK,
 		[SCN_WIPEONFORK] = MADV_WIPEONFORK,
 		[SCN_KEEPONFORK] = MADV_KEEPONFORK,
+		[SCN_HUGEPAGE] = MADV_HUGEPAGE,
+		[SCN_NOHUGEPAGE] = MADV_NOHUGEPAGE,
 	};
 
 	return table[advice];
@@ -209,6 +211,49 @@ static int call_brk(const struct scn_op *op)
 	return (unsigned long)syscall(SYS_brk, op->addr) == op->addr ? 0 : -1;
 }
 
+/* read(2) and write(2) of the file behind fd, page by page, so that no larger folios come into the page cache. Nothing grows. The bytes
+ * transferred are the result; an error that stops it after the first is not one, as with the calls themselves. */
+static int call_transfer(const struct scn_op *op, int fd)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	size_t done = 0;
+
+	if (op->verb == SCN_PWRITE && (off_t)(op->new_len + op->len) > size) {
+		errno = EINVAL;
+		return -1;
+	}
+	while (done < op->len) {
+		size_t room = SCN_PAGE - (op->addr + done) % SCN_PAGE, n = op->len - done < room ? op->len - done : room;
+		void *at = (void *)(op->addr + done);
+		off_t off = (off_t)(op->new_len + done);
+		ssize_t r = op->verb == SCN_PREAD ? pread(fd, at, n, off) : pwrite(fd, at, n, off);
+
+		if (r < 0 && !done)
+			return -1;
+		if (r > 0)
+			done += (size_t)r;
+		if (r != (ssize_t)n)
+			break;
+	}
+	self->out.result = done;
+	return 0;
+}
+
+static int call_mincore(const struct scn_op *op)
+{
+	size_t nr = (op->len + SCN_PAGE - 1) / SCN_PAGE;
+
+	for (size_t i = 0; i < nr; i++) {
+		unsigned char vec;
+
+		if (mincore((void *)(op->addr + i * SCN_PAGE), SCN_PAGE, &vec))
+			return -1;
+		self->out.result += vec & 1;
+		self->out.sum = self->out.sum * 2 + (vec & 1);
+	}
+	return 0;
+}
+
 static void reclaim(unsigned long nr)
 {
 	while (nr) {
@@ -236,6 +281,9 @@ static int call(const struct scn_op *op, int fd)
 	case SCN_MUNLOCK: return munlock(at, op->len);
 	case SCN_REMAP_FILE_PAGES: return (int)syscall(SYS_remap_file_pages, at, op->len, 0, op->new_len, 0);
 	case SCN_BRK: return call_brk(op);
+	case SCN_PREAD:
+	case SCN_PWRITE: return call_transfer(op, fd);
+	case SCN_MINCORE: return call_mincore(op);
 	case SCN_RECLAIM: reclaim(op->len); return 0;
 	default: errno = ENOSYS; return -1;
 	}
@@ -245,7 +293,8 @@ static void operate(void)
 {
 	const struct scn_op *op = &self->op;
 	bool by_engine = run_counters && (op->plain || op->verb == SCN_RECLAIM);
-	int fd = op->verb == SCN_MMAP && *self->path ? open(self->path, O_RDWR | O_CLOEXEC) : -1;
+	bool needs_file = op->verb == SCN_MMAP || op->verb == SCN_PREAD || op->verb == SCN_PWRITE;
+	int fd = needs_file && *self->path ? open(self->path, O_RDWR | O_CLOEXEC) : -1;
 	struct count before = count_faults(by_engine), after;
 
 	if (op->verb == SCN_READ || op->verb == SCN_WRITE)

@@ -155,12 +155,27 @@ static void prepare_process(struct host_process *p)
 	p->is_peek = false;
 }
 
+/* Are there huge pages where nobody has asked for them (madvise hugepage)? */
+static bool huge_pages_unasked(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+	char line[100] = "";
+
+	if (f) {
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+		fclose(f);
+	}
+	return strstr(line, "[always]");
+}
+
 _Noreturn static void become_main(struct host_shared *shared)
 {
 	struct rlimit stack;
 	unsigned long brk_now = (unsigned long)sbrk(0);
 
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	if (huge_pages_unasked())
+		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	getrlimit(RLIMIT_STACK, &stack);
 	if (stack.rlim_max == RLIM_INFINITY || stack.rlim_max >= 8 << 20)
 		stack.rlim_cur = 8 << 20;
@@ -246,7 +261,7 @@ static int make_file(struct host *h, const struct scn_op *op)
 /* warm, cold, truncate. => 0 or an errno value */
 static int change_file(struct host *h, const struct scn_op *op)
 {
-	char buffer[16 * SCN_PAGE];
+	char buffer[SCN_PAGE]; /* page by page, and no readahead: no larger folios */
 	int fd = open(find_path(h, op->file), O_RDWR | O_CLOEXEC), r;
 
 	if (fd < 0)
@@ -258,6 +273,7 @@ static int change_file(struct host *h, const struct scn_op *op)
 	} else {
 		ssize_t n;
 
+		posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 		while ((n = read(fd, buffer, sizeof(buffer))) > 0)
 			;
 		r = n ? errno : 0;
@@ -274,7 +290,7 @@ static const char *unsupported(void *ctx, const struct scn_op *op)
 
 	if (op->verb == SCN_RECLAIM && !h->shared->uffd)
 		return "reclaim: this kernel can't be told to evict pages of its own choice";
-	if (op->verb == SCN_MADVISE && op->advice == SCN_PAGEOUT && !h->has_swap && !(h->shared->uffd && op->plain))
+	if (op->verb == SCN_MADVISE && op->advice == SCN_PAGEOUT && !*op->file && !h->has_swap && !(h->shared->uffd && op->plain))
 		return "madvise pageout: this machine has no swap";
 	return NULL;
 }

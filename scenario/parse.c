@@ -17,7 +17,7 @@
 /* Operand codes:  F file, to be made   f file    A area, to be made   a area    P process, to be made   p process
  *                 o offset   l length (len)   ? length, may be left out   L length (new_len)   n count   v byte value
  *                 r protection   s sharing   b backing   m options of mmap   M options of mremap   d advice
- *                 e what is expected */
+ *                 e what is expected   x file that is read or written   O offset in it, may be left out */
 static const struct verb {
 	const char *word;
 	enum scn_verb verb;
@@ -37,6 +37,9 @@ static const struct verb {
 	{ "munlock", SCN_MUNLOCK, "aol" },
 	{ "remap_file_pages", SCN_REMAP_FILE_PAGES, "aolL" },
 	{ "brk", SCN_BRK, "Do" },
+	{ "pread", SCN_PREAD, "aolxO" },
+	{ "pwrite", SCN_PWRITE, "aolxO" },
+	{ "mincore", SCN_MINCORE, "aol" },
 	{ "read", SCN_READ, "ao?" },
 	{ "write", SCN_WRITE, "ao?v" },
 	{ "fork", SCN_FORK, "P" },
@@ -70,6 +73,8 @@ static const struct name_value advices[] = {
 	{ "dofork", SCN_DOFORK },
 	{ "wipeonfork", SCN_WIPEONFORK },
 	{ "keeponfork", SCN_KEEPONFORK },
+	{ "hugepage", SCN_HUGEPAGE },
+	{ "nohugepage", SCN_NOHUGEPAGE },
 };
 
 static const struct name_value map_options[] = {
@@ -79,7 +84,7 @@ static const struct name_value map_options[] = {
 static const struct name_value expectations[] = {
 	{ "byte", SCN_EXPECT_BYTE },   { "minflt", SCN_EXPECT_MINFLT }, { "majflt", SCN_EXPECT_MAJFLT },
 	{ "rss", SCN_EXPECT_RSS },     { "signal", SCN_EXPECT_SIGNAL }, { "ok", SCN_EXPECT_OK },
-	{ "error", SCN_EXPECT_ERROR },
+	{ "error", SCN_EXPECT_ERROR },   { "resident", SCN_EXPECT_RESIDENT },
 };
 
 static const struct name_value errors[] = {
@@ -102,6 +107,7 @@ struct parser {
 	unsigned line_nr;
 	unsigned only;         /* from an `only` before; 0: none */
 	unsigned only_line;
+	unsigned kernels;      /* from `for` */
 	struct names files, areas, processes;
 	struct scn_error *err;
 	bool no_memory;
@@ -464,6 +470,8 @@ static bool expectation(struct parser *p, struct scn_stmt *s)
 	case SCN_EXPECT_MINFLT:
 	case SCN_EXPECT_MAJFLT:
 		return number(p, "a number of faults", false, &s->len);
+	case SCN_EXPECT_RESIDENT:
+		return number(p, "a number of pages", false, &s->len);
 	case SCN_EXPECT_RSS:
 		return number(p, "a number of pages", true, &s->len);
 	case SCN_EXPECT_SIGNAL:
@@ -505,6 +513,8 @@ static bool operand(struct parser *p, struct scn_stmt *s, char code, bool last)
 	case 'n': return number(p, "a number of pages", false, &s->len);
 	case '?': return optional_length(p, s, !last);
 	case 'v': return byte_value(p, &s->value);
+	case 'x': return old_name(p, &p->files, "the name of a file made before", s->file);
+	case 'O': return !peek_word(p).len || number(p, "an offset in the file", false, &s->new_len);
 	case 'r': return protection(p, &s->prot);
 	case 's': return sharing(p, &s->flags);
 	case 'b': return backing(p, s);
@@ -536,21 +546,36 @@ static bool where(struct parser *p, struct scn_stmt *s)
 	return true;
 }
 
-static bool only(struct parser *p)
+/* KERNEL... to the end of the line, after the word before it. */
+static bool list_of_kernels(struct parser *p, unsigned *set)
 {
-	if (p->only)
-		return wrong(p, peek_word(p), "a statement after `only`");
 	take_word(p);
-	p->only_line = p->line_nr;
 	do {
 		struct word w = take_word(p);
 		unsigned bit;
 
 		if (!find_choice(w, kernels, SIZEOF_ARRAY(kernels), &bit))
 			return wrong_choice(p, w, "a kernel", kernels, SIZEOF_ARRAY(kernels));
-		p->only |= bit;
+		*set |= bit;
 	} while (peek_word(p).len);
 	return true;
+}
+
+/* `only KERNEL...`: the next statement. */
+static bool only(struct parser *p)
+{
+	if (p->only)
+		return wrong(p, peek_word(p), "a statement after `only`");
+	p->only_line = p->line_nr;
+	return list_of_kernels(p, &p->only);
+}
+
+/* `for KERNEL...`: the whole scenario; before the first statement. */
+static bool for_kernels(struct parser *p, const struct scn *out)
+{
+	if (out->nr || p->only || p->kernels)
+		return wrong(p, peek_word(p), "`for` once and before the first statement");
+	return list_of_kernels(p, &p->kernels);
 }
 
 static bool statement(struct parser *p, struct scn_stmt *s)
@@ -611,6 +636,8 @@ static bool one_line(struct parser *p, struct scn *out, size_t *room)
 		return true;
 	if (is_word(first, "only"))
 		return only(p);
+	if (is_word(first, "for"))
+		return for_kernels(p, out);
 	if (!statement(p, &s))
 		return false;
 	s.text = first.s;
@@ -667,6 +694,7 @@ int scn_parse(const char *text, size_t len, struct scn *out, struct scn_error *e
 		done = all_lines(&p, out, len);
 	}
 	p.no_memory |= !out->text;
+	out->kernels = p.kernels ? p.kernels : SCN_ALL_KERNELS;
 	free(p.files.at);
 	free(p.areas.at);
 	free(p.processes.at);

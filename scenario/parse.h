@@ -31,6 +31,9 @@ enum scn_verb {
 	SCN_MUNLOCK,
 	SCN_REMAP_FILE_PAGES,
 	SCN_BRK,
+	SCN_PREAD,
+	SCN_PWRITE,
+	SCN_MINCORE,
 	SCN_READ,
 	SCN_WRITE,
 	SCN_FORK,
@@ -58,6 +61,7 @@ enum scn_map_flag {
 enum scn_advice {
 	SCN_NORMAL, SCN_RANDOM, SCN_SEQUENTIAL, SCN_WILLNEED, SCN_DONTNEED, SCN_FREE, SCN_PAGEOUT, SCN_COLD_PAGES,
 	SCN_POPULATE_READ, SCN_POPULATE_WRITE, SCN_DONTFORK, SCN_DOFORK, SCN_WIPEONFORK, SCN_KEEPONFORK,
+	SCN_HUGEPAGE, SCN_NOHUGEPAGE,
 };
 
 enum scn_expect {
@@ -68,6 +72,7 @@ enum scn_expect {
 	SCN_EXPECT_SIGNAL,
 	SCN_EXPECT_OK,
 	SCN_EXPECT_ERROR,
+	SCN_EXPECT_RESIDENT,
 };
 
 enum scn_signal { SCN_NO_SIGNAL, SCN_SEGV_MAPERR, SCN_SEGV_ACCERR, SCN_BUS_ADRERR, SCN_OOM, SCN_OTHER_SIGNAL };
@@ -78,10 +83,10 @@ struct scn_stmt {
 	unsigned only;                   /* set of scn_kernel for which it counts */
 	char process[SCN_NAME_MAX + 1];  /* in which it runs */
 	char name[SCN_NAME_MAX + 1];     /* area, file or process that it speaks of */
-	char file[SCN_NAME_MAX + 1];     /* mmap: the file behind it, "" for anonymous memory */
+	char file[SCN_NAME_MAX + 1];     /* mmap: the file behind it, "" for anonymous memory; pread, pwrite: the file */
 	int64_t off; /* offset in the area (may be negative); brk: the delta; mmap: offset in the file */
-	int64_t len; /* bytes; mremap: the old length; reclaim, expect minflt/majflt/rss: the number */
-	int64_t new_len;                 /* mremap: the new length; remap_file_pages: the page offset */
+	int64_t len; /* bytes; mremap: the old length; reclaim, expect minflt/majflt/rss/resident: the number */
+	int64_t new_len;                 /* mremap: the new length; remap_file_pages: the page offset; pread, pwrite: the offset in the file */
 	uint64_t at;                     /* with SCN_AT */
 	unsigned prot, flags;            /* sets of scn_prot, scn_map_flag */
 	unsigned char value;             /* write, expect byte */
@@ -95,6 +100,7 @@ struct scn_stmt {
 struct scn {
 	struct scn_stmt *stmts;
 	size_t nr;
+	unsigned kernels; /* set of scn_kernel that it is for */
 	char *text; /* owned; stmts[].text point into it */
 };
 

@@ -42,6 +42,7 @@ struct run {
 	struct scn_range *ranges;
 	size_t nr_ranges;
 	int last_error;            /* of the last call */
+	unsigned long last_resident; /* of the last mincore */
 	enum scn_signal last_signal;
 	bool failed, skipped, broken;
 };
@@ -307,6 +308,8 @@ static bool do_plain(struct run *r, const struct scn_stmt *s, unsigned process, 
 	op_fill(&op, s, a);
 	if (!a && s->verb != SCN_RECLAIM)
 		op.file = s->name;
+	if (s->verb == SCN_PREAD || s->verb == SCN_PWRITE)
+		op.file = s->file;
 	if (!perform(r, s, process, &op, out))
 		return false;
 	if (out->signal && (out->at < op.addr || out->at >= op.addr + op.len || (out->at - op.addr) % SCN_PAGE)) {
@@ -328,6 +331,9 @@ static bool takes_area(const struct scn_stmt *s)
 	case SCN_MLOCK:
 	case SCN_MUNLOCK:
 	case SCN_REMAP_FILE_PAGES:
+	case SCN_PREAD:
+	case SCN_PWRITE:
+	case SCN_MINCORE:
 	case SCN_READ:
 	case SCN_WRITE:
 		return true;
@@ -358,6 +364,8 @@ static bool carry_out(struct run *r, const struct scn_stmt *s, unsigned process,
 		r->last_signal = out.signal;
 	else
 		r->last_error = out.error;
+	if (s->verb == SCN_MINCORE)
+		r->last_resident = out.error ? 0 : out.result;
 	if (out.signal == SCN_OOM) {
 		fail(r, s, "out of memory");
 		return false;
@@ -430,6 +438,9 @@ static void expect(struct run *r, const struct scn_stmt *s, unsigned process, co
 		if (r->last_signal != s->signal)
 			fail(r, s, "wanted %s, saw %s", scn_signal_name(s->signal), scn_signal_name(r->last_signal));
 		break;
+	case SCN_EXPECT_RESIDENT:
+		expect_number(r, s, "resident pages", (int64_t)r->last_resident);
+		break;
 	case SCN_EXPECT_ERROR:
 		if (r->last_error != s->error)
 			fail(r, s, "wanted %s, saw %s", error_name(s->error), error_name(r->last_error));
@@ -497,6 +508,11 @@ enum scn_verdict scn_run(const struct scn *scn, const struct scn_run_params *par
 	enum scn_verdict verdict;
 	int err;
 
+	if (!(scn->kernels & params->machine->kernel)) {
+		params->complain(params->arg, NULL, "it is for other kernels");
+		free(r);
+		return SCN_SKIPPED;
+	}
 	*r = (struct run){ .p = params, .m = params->machine, .nr_processes = 1, .plan = SCN_PLAN_BEGIN };
 	r->processes[0] = (struct process){ .name = "main", .alive = true };
 	err = r->m->start(params->ctx);

@@ -26,12 +26,12 @@ struct scn_op {
 	enum scn_verb verb;
 	unsigned long addr;   /* brk: the new break */
 	size_t len;           /* mremap: old length; file, truncate: size; reclaim: pages */
-	size_t new_len;       /* mremap; remap_file_pages: page offset */
+	size_t new_len;       /* mremap; remap_file_pages: page offset; pread, pwrite: offset in the file */
 	unsigned long to;     /* mremap with SCN_AT: the new address */
 	unsigned prot, flags;
 	unsigned char value;
 	enum scn_advice advice;
-	const char *file;     /* mmap, file, warm, cold, truncate; "" for anonymous memory */
+	const char *file;     /* mmap, file, warm, cold, truncate, pread, pwrite; of the area otherwise; "": anonymous memory */
 	int64_t file_off;
 	bool plain;           /* ordinary private anonymous memory: not growsdown, not executable */
 	unsigned child;       /* fork, exit: the process */
@@ -42,8 +42,8 @@ struct scn_outcome {
 	enum scn_signal signal; /* an access */
 	unsigned long at;       /* the address that the signal reported; to scn_watch: from the access's first byte on */
 	uint64_t min_flt, maj_flt;
-	uint64_t sum;           /* a hash of the bytes read */
-	unsigned long result;   /* mremap: where it stands now */
+	uint64_t sum;           /* a hash of the bytes read; mincore: of its vector */
+	unsigned long result;   /* mremap: where it stands now; pread, pwrite: bytes; mincore: resident pages */
 };
 
 /* Addresses that areas have had. */

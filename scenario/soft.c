@@ -147,6 +147,9 @@ static const char *unsupported(void *ctx, const struct scn_op *op)
 	case SCN_COLD:
 	case SCN_TRUNCATE:
 	case SCN_REMAP_FILE_PAGES:
+	case SCN_PREAD:
+	case SCN_PWRITE:
+	case SCN_MINCORE:
 		return "files: the engine has none yet";
 	case SCN_MMAP:
 		if (*op->file)
