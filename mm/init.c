@@ -102,6 +102,11 @@ struct mm_struct *mm_alloc(void)
 	return mm;
 }
 
+void mm_set_stack_pointer(struct mm_struct *mm, unsigned long sp)
+{
+	atomic_store_explicit(&mm->stack_pointer, sp, memory_order_relaxed);
+}
+
 void mmput(struct mm_struct *mm)
 {
 	if (atomic_fetch_sub(&mm->mm_users, 1) != 1)
@@ -150,6 +155,7 @@ struct mm_struct *dup_mm(struct mm_struct *src)
 	if (!mm)
 		return NULL;
 	mm->rlimit_stack = src->rlimit_stack;
+	mm_set_stack_pointer(mm, atomic_load(&src->stack_pointer));
 	/* Nobody knows mm yet, but whoever walks the list of all must not see it half made. */
 	mmap_write_lock(mm);
 	for (struct vm_area_struct *vma = vma_first(src); vma && !err; vma = vma_next(src, vma))

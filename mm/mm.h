@@ -132,6 +132,7 @@ typedef unsigned vm_fault_t;
 #define VM_FAULT_OOM    0x0001u
 #define VM_FAULT_SIGBUS 0x0002u
 #define VM_FAULT_MAJOR  0x0004u
+#define VM_FAULT_WRITE  0x0008u /* 2.6: the store needs no other fault */
 #define VM_FAULT_HWPOISON 0x0010u /* the swapped copy of this page is damaged: its bytes are lost */
 #define VM_FAULT_SIGSEGV 0x0040u
 #define VM_FAULT_NOPAGE 0x0100u
@@ -153,6 +154,10 @@ typedef unsigned vm_fault_t;
 vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned fault_flags);
 /* The same for a caller that already holds mmap_lock for reading; it is still held afterwards. */
 vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned fault_flags);
+
+/* Where the stack of the program that runs in mm ends, for the kernels that let a stack grow only near its pointer (2.0: 32 bytes, 2.6 on x86:
+ * 64 KiB and 32 words below it). 0, as at the start: the machine doesn't know, and every distance is near enough. */
+void mm_set_stack_pointer(struct mm_struct *mm, unsigned long sp);
 
 /* ---- frames and reclaim ------------------------------------------------------------------------------------------ */
 

@@ -237,6 +237,7 @@ struct mm_struct {
 	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */
 	atomic_long rss[NR_MM_COUNTERS];
 	atomic_ulong min_flt, maj_flt;
+	atomic_ulong stack_pointer;                /* of the program; 0: not known */
 	struct stream_table anon_streams, swap_streams;
 	struct mm_struct *next, *prev;             /* all of them; mmlist_lock */
 };

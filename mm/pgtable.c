@@ -8,12 +8,12 @@
 
 /* bits[]: pte, pmd, pud, p4d, pgd */
 static const struct mm_geometry geometries[] = {
-	{ "i386",     { 10, 0, 0, 0, 10 }, 0xc0000000UL },
-	{ "arm",      {  9, 0, 0, 0, 11 }, 0xbf000000UL },
-	{ "x86_64",   {  9, 9, 9, 0,  9 }, (1UL << 47) - PAGE_SIZE },
-	{ "x86_64-5", {  9, 9, 9, 9,  9 }, (1UL << 56) - PAGE_SIZE },
-	{ "sv39",     {  9, 9, 0, 0,  9 }, 1UL << 38 },
-	{ "sv48",     {  9, 9, 9, 0,  9 }, 1UL << 47 },
+	{ "i386",     ARCH_I386,   { 10, 0, 0, 0, 10 }, 0xc0000000UL },
+	{ "arm",      ARCH_ARM,    {  9, 0, 0, 0, 11 }, 0xbf000000UL },
+	{ "x86_64",   ARCH_X86_64, {  9, 9, 9, 0,  9 }, (1UL << 47) - PAGE_SIZE },
+	{ "x86_64-5", ARCH_X86_64, {  9, 9, 9, 9,  9 }, (1UL << 56) - PAGE_SIZE },
+	{ "sv39",     ARCH_RISCV,  {  9, 9, 0, 0,  9 }, 1UL << 38 },
+	{ "sv48",     ARCH_RISCV,  {  9, 9, 9, 0,  9 }, 1UL << 47 },
 };
 
 struct pt_layout pt;
@@ -45,6 +45,7 @@ void pgtable_init(const struct mm_geometry *geometry)
 		shift += geometry->bits[level];
 	}
 	pt.task_size = geometry->task_size;
+	pt.arch = geometry->arch;
 	mm_caps = machine_caps();
 }
 

@@ -25,8 +25,11 @@
 
 enum pt_level { PT_PTE, PT_PMD, PT_PUD, PT_P4D, PT_PGD, NR_PT_LEVELS };
 
+enum mm_arch { ARCH_I386, ARCH_ARM, ARCH_X86_64, ARCH_RISCV };
+
 struct mm_geometry {
 	const char *name;
+	unsigned char arch;               /* enum mm_arch: whose bits an entry has, whose rules a stack */
 	unsigned char bits[NR_PT_LEVELS]; /* index bits per level; 0: folded */
 	unsigned long task_size;          /* addresses below it belong to programs */
 };
@@ -35,6 +38,7 @@ struct mm_geometry {
 struct pt_layout {
 	unsigned char bits[NR_PT_LEVELS], shift[NR_PT_LEVELS];
 	unsigned mask[NR_PT_LEVELS];
+	enum mm_arch arch;
 	unsigned long task_size;
 };
 extern struct pt_layout pt;

@@ -42,6 +42,10 @@ struct fault_path {
 	void (*mapped)(struct vm_area_struct *vma);
 	/* The stack: may the vma grow down to addr? mmap_lock held for writing. => 0, -errno. NULL: expand_downwards() */
 	int (*expand_stack)(struct vm_area_struct *vma, unsigned long addr);
+	/* The next may all be NULL: what 5.x does */
+	const struct vm_operations_struct *file_vm_ops;                                /* of mappings of files; NULL: generic_file_vm_ops */
+	int (*anon_vma_fork)(struct vm_area_struct *vma, struct vm_area_struct *pvma); /* the child's vma joins the reverse map */
+	int (*remap_file_pages)(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
 };
 
 extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
