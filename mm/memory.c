@@ -134,7 +134,7 @@ static void zap_range(struct mm_struct *mm, unsigned long start, unsigned long e
 	struct discard d;
 
 	discard_init(&d, mm);
-	trace(zap_pte_range, start, end, only_swap);
+	trace_fn(zap_pte_range, start, end, only_swap);
 	while ((table = pte_table_next(mm, &start, end))) {
 		unsigned long stop = pmd_addr_end(start, end);
 		bool done;
@@ -295,7 +295,7 @@ int move_page_tables(struct vm_area_struct *vma, unsigned long from, struct vm_a
 	struct ptdesc *src, *dst;
 
 	(void)new_vma;
-	trace(move_page_tables, from, to, len);
+	trace_fn(move_page_tables, from, to, len);
 	while ((src = pte_table_next(mm, &from, end))) {
 		unsigned long stop = pmd_addr_end(from, end);
 
@@ -418,7 +418,7 @@ int copy_page_range(struct vm_area_struct *dst, struct vm_area_struct *src)
 	/* Without an anon_vma nothing was ever written; what reads have mapped will be mapped again by faults. */
 	if (!atomic_load(&src->anon_vma))
 		return 0;
-	trace(copy_page_range, src->vm_start, src->vm_end, 0);
+	trace_fn(copy_page_range, src->vm_start, src->vm_end, 0);
 	while ((from = pte_table_next(src->vm_mm, &addr, src->vm_end))) {
 		unsigned long stop = pmd_addr_end(addr, src->vm_end);
 

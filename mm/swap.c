@@ -119,7 +119,7 @@ void swap_free(swp_entry_t entry)
 {
 	struct swap_slot *slot = slot_of(entry);
 
-	trace(swap_free, entry.val, 0, 0);
+	trace_fn(swap_free, entry.val, 0, 0);
 	spin_lock(&swap_lock);
 	MM_BUG_ON(!slot->count);
 	__atomic_store_n(&slot->count, slot->count - 1, __ATOMIC_RELAXED);
@@ -403,7 +403,7 @@ unsigned long swap_cache_shrink(unsigned long nr)
 
 int swap_readpage(struct page *page)
 {
-	trace(swap_readpage, page_to_pfn(page), page->private, 0);
+	trace_fn(swap_readpage, page_to_pfn(page), page->private, 0);
 	return ops->load(ops_ctx, page->private, machine_frame(page_to_pfn(page)));
 }
 

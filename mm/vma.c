@@ -54,7 +54,7 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 	struct tree_node *node = mm->mm_rb.node;
 
 	mmap_assert_locked(mm);
-	trace(find_vma, addr, 0, 0);
+	trace_fn(find_vma, addr, 0, 0);
 	if (likely(vma && addr >= vma->vm_start && addr < vma->vm_end))
 		return vma;
 	vma = NULL;
@@ -269,7 +269,7 @@ int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len)
 	int err = check_range(addr, len);
 
 	mmap_assert_write_locked(mm);
-	trace(do_munmap, addr, len, 0);
+	trace_fn(do_munmap, addr, len, 0);
 	if (!err)
 		err = isolate_range(mm, addr, addr + len);
 	if (!err)
@@ -299,7 +299,7 @@ int mmap_region(struct mm_struct *mm, unsigned long addr, size_t len, unsigned l
 	mmap_assert_write_locked(mm);
 	if (err)
 		return err;
-	trace(mmap_region, addr, len, vm_flags);
+	trace_fn(mmap_region, addr, len, vm_flags);
 	vma = vma_alloc(mm, addr, addr + len, vm_flags, addr >> PAGE_SHIFT);
 	if (!vma)
 		return -ENOMEM;
@@ -383,7 +383,7 @@ int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
 		return -EPERM;
 	if (addr >= vma->vm_start)
 		return 0;
-	trace(expand_stack, addr, vma->vm_start, vma->vm_end);
+	trace_fn(expand_stack, addr, vma->vm_start, vma->vm_end);
 	if (prev && prev->vm_end > addr)
 		return -ENOMEM;
 	if (prev && !(prev->vm_flags & VM_GROWSDOWN) && (prev->vm_flags & VM_ACCESS_FLAGS) && addr - prev->vm_end < STACK_GUARD_GAP)

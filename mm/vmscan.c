@@ -694,7 +694,7 @@ static void shrink_active_list(unsigned nr)
 {
 	struct page *page;
 
-	trace(shrink_active_list, nr, lru_size(LRU_ACTIVE_ANON), lru_size(LRU_INACTIVE_ANON));
+	trace_fn(shrink_active_list, nr, lru_size(LRU_ACTIVE_ANON), lru_size(LRU_INACTIVE_ANON));
 	while (nr-- && (page = isolate_tail(LRU_ACTIVE_ANON))) {
 		if (policy_second_chance())
 			page_referenced(page);
@@ -714,7 +714,7 @@ static unsigned long shrink_inactive_list(unsigned long nr)
 	struct scan scan = { .looked = 0 };
 	unsigned barren = 0;
 
-	trace(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
+	trace_fn(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
 	while (freed < nr && scan.looked < budget && barren < BARREN_CLUSTERS) {
 		struct page *page;
 		unsigned got;

@@ -27,7 +27,7 @@ vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsign
 {
 	vm_fault_t ret;
 
-	trace(do_page_fault, addr, flags, 0);
+	trace_fn(do_page_fault, addr, flags, 0);
 	flags |= FAULT_FLAG_ALLOW_RETRY;
 	while ((ret = fault_path->fault(mm, addr, flags)) & VM_FAULT_RETRY) {
 		trace(fault_retry, addr, ret, 0);

@@ -41,7 +41,7 @@ unsigned mm_anon_around = 1, mm_swapin_around = 1;
 /* => true: no memory. */
 static bool vmf_pte_alloc(struct vm_fault *vmf)
 {
-	trace(pte_alloc, vmf->address, 0, 0);
+	trace_fn(pte_alloc, vmf->address, 0, 0);
 	return pte_alloc(vmf->vma->vm_mm, vmf->pmd);
 }
 
@@ -267,7 +267,7 @@ static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 	unsigned span, want;
 	int dir, err;
 
-	trace(do_anonymous_page, vmf->address, vmf->flags, 0);
+	trace_fn(do_anonymous_page, vmf->address, vmf->flags, 0);
 	if (vma->vm_flags & VM_SHARED)
 		return VM_FAULT_SIGBUS;
 	if (vmf_pte_alloc(vmf))
@@ -632,7 +632,7 @@ static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
 	bool again;
 	int err;
 
-	trace(do_swap_page, vmf->address, entry.val, vmf->flags);
+	trace_fn(do_swap_page, vmf->address, entry.val, vmf->flags);
 	page = lookup_swap_cache(entry);
 	if (page) {
 		vm_fault_t ret = do_swap_cached(vmf, page, &again);
@@ -759,7 +759,7 @@ static vm_fault_t wp_page_reuse(struct vm_fault *vmf)
 	pte_t pte = pte_set(ptep_get(vmf->pte), _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED), old;
 	int err = 1;
 
-	trace(wp_page_reuse, vmf->address, pte_pfn(pte), 0);
+	trace_fn(wp_page_reuse, vmf->address, pte_pfn(pte), 0);
 	old = (pte_t){ __atomic_exchange_n(&vmf->pte->val, pte.val, __ATOMIC_ACQ_REL) };
 	if (pte_mapped(old))
 		machine_protect(mm, vmf->address, 1, pte_pfn(pte), pte_how(pte));
@@ -817,7 +817,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 	unsigned got;
 	int done;
 
-	trace(wp_page_copy, vmf->address, vmf->orig_pte.val, 0);
+	trace_fn(wp_page_copy, vmf->address, vmf->orig_pte.val, 0);
 	if (old)
 		get_page(old);
 	vmf_unlock_pte(vmf);
@@ -857,7 +857,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 /* A store to a present entry without write access. => pte lock held, released */
 static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 {
-	trace(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
+	trace_fn(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
 	if (!pte_special(vmf->orig_pte) && can_reuse_anon_page(pfn_to_page(pte_pfn(vmf->orig_pte))))
 		return wp_page_reuse(vmf);
 	return wp_page_copy(vmf);
@@ -868,7 +868,7 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 /* Mappings that aren't anonymous. */
 static vm_fault_t do_fault(struct vm_fault *vmf)
 {
-	trace(do_fault, vmf->address, vmf->flags, 0);
+	trace_fn(do_fault, vmf->address, vmf->flags, 0);
 	if (!vmf->vma->vm_ops->fault)
 		return VM_FAULT_SIGBUS;
 	return vmf->vma->vm_ops->fault(vmf);
@@ -908,7 +908,7 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 	struct ptdesc *table = desc_load(&vmf->pmd->desc);
 
 	vmf->orig_pte = table ? ptep_get(pte_offset(table, vmf->address)) : (pte_t){ 0 };
-	trace(handle_pte_fault, vmf->address, vmf->orig_pte.val, vmf->flags);
+	trace_fn(handle_pte_fault, vmf->address, vmf->orig_pte.val, vmf->flags);
 	if (pte_none(vmf->orig_pte))
 		return vma_is_anonymous(vmf->vma) ? do_anonymous_page(vmf) : do_fault(vmf);
 	if (!pte_present(vmf->orig_pte))
@@ -938,7 +938,7 @@ static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long ad
 	p4d_t *p4d;
 	pud_t *pud;
 
-	trace(__handle_mm_fault, addr, flags, 0);
+	trace_fn(__handle_mm_fault, addr, flags, 0);
 	p4d = p4d_alloc(mm, pgd, addr);
 	if (!p4d)
 		return VM_FAULT_OOM;
@@ -953,7 +953,7 @@ static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long ad
 
 static vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags)
 {
-	trace(handle_mm_fault, addr, flags, 0);
+	trace_fn(handle_mm_fault, addr, flags, 0);
 	return __handle_mm_fault(vma, addr, flags);
 }
 
@@ -995,7 +995,7 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 {
 	struct vm_area_struct *vma;
 
-	trace(__do_page_fault, addr, flags, 0);
+	trace_fn(__do_page_fault, addr, flags, 0);
 	if (unlikely(addr >= TASK_SIZE))
 		return VM_FAULT_BADMAP;
 	vma = find_vma(mm, addr);
