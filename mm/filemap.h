@@ -23,7 +23,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Radix tree of pages by offset: 64 slots a node. A slot: NULL, a struct page, or a swap entry (value with bit 0 set). */
+/* Radix tree of pages by offset (page_tree.h). A slot: NULL, a struct page, or a swap entry (value with bit 0 set). */
 struct radix_node;
 struct page_tree {
 	struct radix_node *root;
@@ -83,7 +83,31 @@ static inline struct address_space *page_mapping(const struct page *page) /* NUL
 	return m & PAGE_MAPPING_ANON ? NULL : (struct address_space *)m;
 }
 
-/* ---- filemap.c: the page cache --------------------------------------------------------------------------------------- */
+/* rss counter of a page of an address_space */
+static inline int mm_counter_file(const struct page *page)
+{
+	return page_flags(page) & PG_swapbacked ? MM_SHMEMPAGES : MM_FILEPAGES;
+}
+/* rss counter of any page that an entry names; looked up before the entry's reference is dropped */
+static inline int mm_counter(const struct page *page)
+{
+	return page_is_file(page) ? mm_counter_file(page) : MM_ANONPAGES;
+}
+
+/* ---- filemap.c: the page cache ---------------------------------------------------------------------------------------
+ *
+ * All address_spaces, for the invariants. A page that is allocated for a cache may cost reclaim: who asks for one holds an mmap_lock, or is
+ * between enter_reclaim() and leave_reclaim(). */
+extern struct address_space *mapping_list;
+extern spinlock_t mapping_list_lock;
+void filemap_init(void); /* from mm_init() */
+/* Can this machine show files? (They need MACHINE_ALIAS and MACHINE_READONLY.) mmap of a file: -ENOSYS if not */
+bool machine_has_files(void);
+/* A frame for a cache: one reference, locked; NULL: none to be had */
+struct page *page_cache_alloc(void);
+/* F1, F5 from the caches' side; swap entries in the caches are added to `slots` (may be NULL), pages in them to `cached` (one byte a frame).
+ * => nothing else runs */
+void check_page_cache(uint16_t *slots, uint8_t *cached);
 
 /* => with a reference, or NULL (a swap entry counts as nothing; *swap gets it when swap is not NULL) */
 struct page *find_get_page(struct address_space *mapping, unsigned long index, swp_entry_t *swap);

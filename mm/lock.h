@@ -5,11 +5,14 @@
  * Outer to inner. A thread that holds one may take only those below it; page locks below a page-table lock are only tried.
  *
  *      mmap_lock            mm_struct, reader/writer, sleeps       the mapping tree
- *      page lock            struct page, PG_locked, sleeps         identity in the swap cache, eviction
+ *      invalidate_lock      address_space, reader/writer, sleeps   page cache: who fills it against who truncates it
+ *      page lock            struct page, PG_locked, sleeps         identity in the swap cache and in the page cache, eviction, I/O
+ *      i_mmap_lock          address_space                          reverse map of a file
  *      anon_vma lock        anon_vma root                          reverse map
  *      page_table_lock      mm_struct                              upper tables, vma->anon_vma
  *      pte lock             ptdesc, one per last-level table       entries; held over machine_map() and machine_unmap()
  *      swap_lock            global                                 slots and swap cache
+ *      tree_lock            address_space                          the tree of its pages
  *      lru_lock             global                                 LRU lists
  *      zone lock            global                                 buddy lists, frames in use
  *      leaf locks           slabs, streams, list of mms            nothing is taken below them
@@ -23,8 +26,8 @@
 #pragma GCC visibility push(hidden)
 
 enum lock_order {
-	ORDER_NONE, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_LRU, ORDER_ZONE, ORDER_LEAF,
-	NR_LOCK_ORDER
+	ORDER_NONE, ORDER_I_MMAP, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_TREE, ORDER_LRU,
+	ORDER_ZONE, ORDER_LEAF, NR_LOCK_ORDER
 };
 
 void spin_lock_slow(spinlock_t *lock);
