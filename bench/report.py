@@ -87,9 +87,9 @@ def latency_table(b, patterns):
     return rows
 
 
-def metadata_lines(b):
+def metadata_lines(b, reserve):
     lines = []
-    cases = ("reserve", "1 TiB reserved, 64 MiB of it touched"), ("seq-read", "the whole working set touched")
+    cases = [run[:2] for run in reserve] + [("seq-read", "the whole working set touched")]
     for name, what in cases:
         metadata, touched = b.median(name, "minflt", "metadata"), b.median(name, "minflt", "touched")
         if metadata and touched:
@@ -126,7 +126,7 @@ def introduction(b, notes):
     return lines + [f"- {line}" for line in machine.describe() + more + notes]
 
 
-def write(b, swap, fit, path, picture, notes):
+def write(b, swap, fit, reserve, path, picture, notes):
     parts = introduction(b, notes)
     if swap:
         parts += ["", "## Twice the frames", "", f"![plot]({os.path.basename(picture)})", "",
@@ -141,6 +141,6 @@ def write(b, swap, fit, path, picture, notes):
                   markdown(fit_table(b, fit))]
     if b.o.latency:
         parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]
-    parts += ["", "## Metadata of minflt", "", *metadata_lines(b), "", kept_remarks(path), ""]
+    parts += ["", "## Metadata of minflt", "", *metadata_lines(b, reserve), "", kept_remarks(path), ""]
     with open(path, "w") as f:
         f.write("\n".join(parts))

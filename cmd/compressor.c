@@ -9,7 +9,10 @@
 
 #include "swap/mailbox.h"
 
-#define PAGES_PER_ENTRY 128 /* an entry is two pages: at most a sixty-fourth of the budget */
+/* An entry is two pages: a 128th of the budget. 32 MiB of frames, random write, median of 12: 64 entries 7.25 us, 32 7.40, 16 7.93. */
+#define PAGES_PER_ENTRY 256
+#define LEAST_ENTRIES   (2 * MAILBOX_BATCH)
+#define LEAST_PAGES     2048 /* a smaller budget has no mailbox */
 
 static struct {
 	struct mailbox *box;
@@ -29,8 +32,10 @@ uint32_t compressor_entries(const struct mf_request *request)
 
 	if (request->codec == SWAP_NONE || sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2)
 		return 0;
-	if (entries < 2 * MAILBOX_BATCH)
+	if (budget / 4096 < LEAST_PAGES)
 		return 0;
+	if (entries < LEAST_ENTRIES)
+		return LEAST_ENTRIES;
 	return entries > MAILBOX_MAX ? MAILBOX_MAX : (uint32_t)entries;
 }
 

@@ -18,7 +18,7 @@
 
 #define PAGE          MACHINE_PAGE_SIZE
 #define RECLAIM_BATCH 64UL
-#define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata */
+#define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata; more often at first */
 
 static struct {
 	uint64_t memory;            /* 0: not given */
@@ -75,6 +75,13 @@ static void set_limit(unsigned long frames)
 	uffd_set_real_limit(frames);
 }
 
+/* An exact look at the first call and at each doubling, while the tables grow fast, and then now and then. Multiples of 16 are never left out
+ * (see budget_balance()). */
+static bool exact_due(unsigned calls)
+{
+	return calls % EXACT_EVERY == 0 || (calls >= 16 && calls < EXACT_EVERY && !(calls & (calls - 1)));
+}
+
 static void fit(void)
 {
 	struct swap_pool_stats s;
@@ -84,7 +91,7 @@ static void fit(void)
 		return;
 	swap_pool_stats(b.pool, &s);
 	/* One batch on its way out may grow the pool before its frames are counted as free. */
-	other = s.bytes_meta + uffd_meta_bytes(b.calls++ % EXACT_EVERY == 0) + RECLAIM_BATCH * PAGE;
+	other = s.bytes_meta + uffd_meta_bytes(exact_due(b.calls++)) + RECLAIM_BATCH * PAGE;
 	if (!b.fixed_pool)
 		swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
 	if (b.fixed_frames)

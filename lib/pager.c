@@ -31,6 +31,7 @@
 #define MAX_SLOTS       (1UL << 26)
 #define MAX_READ      16
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
+#define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
 #define BELLS         32u /* knocks of one slot between two resets */
 #define BELL_END      (PAGER_NR_SLOTS * BELLS)     /* the page that ends a fork */
 #define BELL_DRAIN    (PAGER_NR_SLOTS * BELLS + 1) /* the one that has the pool drained before it */
@@ -115,7 +116,8 @@ void pager_publish(void)
 		return;
 	c->mm = *mm_stats();
 	swap_pool_stats(pg.pool, &c->swap);
-	c->metadata_bytes = uffd_meta_bytes(false) + c->swap.bytes_meta;
+	/* Exact at the start and the end, which are not the handler's, and now and then between. */
+	c->metadata_bytes = uffd_meta_bytes(sys_gettid() != pg.handler_tid || c->faults_read % EXACT_EVERY == 0) + c->swap.bytes_meta;
 	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
 	c->total_bytes = total;
 	touched = (c->mm.frames_used + c->mm.swap_slots_used - c->mm.swap_cached) * PAGE;

@@ -85,6 +85,7 @@ static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t 
 	if (pte_write(pte)) {
 		MM_BUG_ON(!(vma->vm_flags & VM_WRITE));
 		MM_BUG_ON(page_mapcount(page) != 1);
+		MM_BUG_ON(!(page_flags(page) & PG_anon_exclusive));
 		MM_BUG_ON(page_in_swap_cache(page) && swap_count(page_swap_entry(page)));
 	}
 	MM_BUG_ON(!(vma->vm_flags & VM_ACCESS_FLAGS) != !!(pte.val & _PAGE_PROTNONE));
@@ -102,6 +103,7 @@ static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pt
 		unsigned long slot = pte_to_swp_entry(pte).val;
 
 		MM_BUG_ON(!slot || slot > nr_swap_slots);
+		MM_BUG_ON(pte.val & _PAGE_EXCLUSIVE && swap_map[slot].count != 1); /* I11 */
 		t->slot[slot]++;
 		t->swap++;
 	} else {
@@ -175,7 +177,7 @@ static void check_mappings(struct mm_struct *mm)
 
 /* ---- pages and slots ------------------------------------------------------------------------------------------------------------------ */
 
-/* I1, I2, I4, I7 from the pages' side. */
+/* I1, I2, I4, I7, I11 from the pages' side. */
 static void check_pages(const struct tally *t, unsigned long nr)
 {
 	for (unsigned long pfn = 0; pfn < nr; pfn++) {
@@ -191,6 +193,10 @@ static void check_pages(const struct tally *t, unsigned long nr)
 		MM_BUG_ON(!(page_flags(page) & PG_lru));
 		if (cached)
 			MM_BUG_ON(swap_map[page->private].cache != pfn + 1);
+		if (page_flags(page) & PG_anon_exclusive) { /* I11 */
+			MM_BUG_ON(page_mapcount(page) > 1 || !(atomic_load(&page->mapping) & PAGE_MAPPING_ANON));
+			MM_BUG_ON(cached && swap_count(page_swap_entry(page)));
+		}
 	}
 }
 

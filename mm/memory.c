@@ -168,17 +168,25 @@ void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len)
 /* ---- rights ------------------------------------------------------------------------------------------------------------- */
 
 /* May an entry of a mapping that allows stores have its W at once, without a fault that finds the same out? Where the
- * machine has no read-only mappings, it must. */
+ * machine has no read-only mappings, it must. 6.x: the page is known to be ours alone; once shared, only do_wp_page() finds that
+ * out again. Before: nobody else has a reference, reclaim (which may be storing the bytes of a page that was shared) included.
+ * => pte lock held */
 static bool can_change_pte_writable(pte_t pte)
 {
 	struct page *page;
 
 	if (pte_special(pte))
 		return false;
-	if (!(mm_caps & MACHINE_READONLY))
-		return true;
 	page = pfn_to_page(pte_pfn(pte));
-	return pte_dirty(pte) && page_mapcount(page) == 1 && !page_in_swap_cache(page);
+	if (mm_caps & MACHINE_READONLY) {
+		if (mm_reuse_rule == REUSE_6)
+			return page_flags(page) & PG_anon_exclusive;
+		if (!pte_dirty(pte) || page_mapcount(page) != 1 || page_count(page) != 1)
+			return false;
+	}
+	if (!(page_flags(page) & PG_anon_exclusive))
+		set_page_flags(page, PG_anon_exclusive);
+	return true;
 }
 
 static pte_t new_protection(const struct vm_area_struct *vma, pte_t pte)

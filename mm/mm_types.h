@@ -14,11 +14,12 @@
  *   I3  count of a slot  =  number of swap entries that name it;  slot in use  <=>  count > 0 or cache
  *   I4  slot.cache = pfn  <=>  PG_swapcache of that page is set and page.private = slot
  *   I5  rss[MM_ANONPAGES] = present, not special entries of the mm;  rss[MM_SWAPENTS] = its swap entries
- *   I6  a writable entry lies in a VM_WRITE vma, and its page is mapped once and has no swap entries beside it
+ *   I6  a writable entry lies in a VM_WRITE vma, and its page is exclusive, mapped once and has no swap entries beside it
  *   I7  a mapped page is on exactly one LRU list, a free one on exactly one buddy list; the lists' lengths are their counters
  *   I8  frames in use = pages with a reference; in use + free in the buddy lists + never used = nr_frames
  *   I9  entries stand only inside vmas; vmas don't overlap, are in order and not empty; neighbours that could merge have
  *   I10 the page of every entry is found by the reverse map: some vma of page.mapping puts page.index at that address
+ *   I11 an exclusive page is anonymous, mapped at most once, and no swap entry names its slot; an exclusive swap entry is its slot's only one
  */
 #ifndef MF_MM_MM_TYPES_H
 #define MF_MM_MM_TYPES_H
@@ -96,7 +97,7 @@ typedef struct { pteval_t val; } pte_t;
 #define _PAGE_AROUND    (1UL << 6) /* came along with a neighbour's fault; no fault of its own yet */
 #define _PAGE_SWAP      (1UL << 7)
 #define _PAGE_FILE      (1UL << 8)
-#define _PAGE_EXCLUSIVE (1UL << 9) /* 6.x: the swapped page belonged to this entry alone */
+#define _PAGE_EXCLUSIVE (1UL << 9) /* the swapped page belonged to this entry alone */
 
 /* Entries above the last level: NULL, or the descriptor of the next table. */
 struct ptdesc;
@@ -128,7 +129,7 @@ enum pageflags {
 	PG_writeback  = 1 << 8,  /* on its way out: entries are swap entries already, bytes not yet stored (page lock) */
 	PG_buddy      = 1 << 9,  /* first page of a free block, private is its order (zone lock) */
 	PG_stuck      = 1 << 10, /* machine_unmap() could not take it the last time */
-	PG_anon_exclusive = 1 << 11, /* 6.x: known to belong to one mm */
+	PG_anon_exclusive = 1 << 11, /* known to belong to one entry (I11); cleared by fork. 6.x decides by it (mm_reuse_rule) */
 	PG_used       = 1 << 12, /* allocated; for the invariants */
 	PG_uptodate   = 1 << 13, /* page cache: its bytes are the file's (page lock to set) */
 	PG_readahead  = 1 << 14, /* page cache: who meets it asks for the next window */

@@ -8,7 +8,7 @@
  */
 #include "mm/internal.h"
 
-#define CHUNK (16 * 1024UL)
+#define CHUNK 4096UL /* a cache touches all of its chunk: 7 of 16 KiB were a tenth of what 32 MiB of frames cost */
 
 void kmem_cache_init(struct kmem_cache *cache, size_t size, size_t link, bool typesafe)
 {

@@ -388,10 +388,11 @@ int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
 		return -ENOMEM;
 	if (prev && !(prev->vm_flags & VM_GROWSDOWN) && (prev->vm_flags & VM_ACCESS_FLAGS) && addr - prev->vm_end < STACK_GUARD_GAP)
 		return -ENOMEM;
+	/* Before the limit is asked, as in Linux: a fork copies the entries of a mapping that has an anon_vma, even of one that may not grow. */
+	if (anon_vma_prepare(vma))
+		return -ENOMEM;
 	grow = (vma->vm_start - addr) >> PAGE_SHIFT;
 	if (vma->vm_end - addr > vma->vm_mm->rlimit_stack || grow > vma->vm_pgoff)
-		return -ENOMEM;
-	if (anon_vma_prepare(vma))
 		return -ENOMEM;
 	vma_adjust(vma, addr, vma->vm_end);
 	return 0;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "machine/soft/soft.h"
-#include "mm/mm_types.h" /* the counters of one mm */
+#include "mm/internal.h" /* the rule of reuse, the counters of one mm */
 
 #define HEAP_BEGIN 0x10000000UL
 
@@ -117,6 +117,7 @@ static int start(void *ctx)
 		err = mm_init(&params);
 	if (err)
 		return err;
+	mm_reuse_rule = REUSE_6; /* the host's, whose faults are compared */
 	s->processes[0] = (struct soft_process){ mm_alloc(), HEAP_BEGIN };
 	if (!s->processes[0].mm)
 		return -ENOMEM;

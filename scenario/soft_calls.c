@@ -380,13 +380,15 @@ static int call_madvise(struct mm_struct *mm, const struct scn_op *op)
 static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, unsigned long heap)
 {
 	unsigned long from = page_up(*brk), end = page_up(to);
+	const struct vm_area_struct *vma;
 	int err = 0;
 
 	if (to < heap)
 		return ENOMEM;
 	mmap_write_lock(mm);
-	if (end < from)
-		err = do_munmap(mm, end, from - end);
+	vma = find_vma(mm, end);
+	if (end < from) /* 6.x: what is given back must not be one hole */
+		err = vma && vma_start(vma) < from ? do_munmap(mm, end, from - end) : -ENOMEM;
 	else if (end > from)
 		err = is_free(mm, from, end)
 			      ? mmap_region(mm, from, end - from, accounted(VM_READ | VM_WRITE | MAY_FLAGS))

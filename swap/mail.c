@@ -278,7 +278,9 @@ uint64_t mail_touched(const struct swap_pool *p)
 {
 	const struct mail *m = &p->mail;
 
-	return m->box ? sizeof(struct mailbox) +
-				atomic_load_explicit(&m->touched, memory_order_relaxed) * sizeof(struct mail_bytes)
-		      : 0;
+	const size_t head = offsetof(struct mailbox, line) + m->nr * sizeof(m->box->line[0]);
+
+	if (!m->box)
+		return 0;
+	return (head + ZPAGE - 1) / ZPAGE * ZPAGE + atomic_load_explicit(&m->touched, memory_order_relaxed) * sizeof(struct mail_bytes);
 }

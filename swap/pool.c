@@ -13,8 +13,8 @@
  * compaction, which moves its object. The pin costs no cache line of its own and no call for one slot ever waits for
  * a call for another.
  *
- * One mapping holds everything, in this order: struct swap_pool, codec states, slots, block descriptors, blocks. It
- * is private and anonymous: a forked child has its own copy, content and all.
+ * One mapping holds everything, in this order: struct swap_pool, codec states, slots, block descriptors, owners of raw
+ * objects, blocks. It is private and anonymous: a forked child has its own copy, content and all.
  */
 #include <string.h>
 
@@ -271,7 +271,7 @@ void swap_pool_set_limit(struct swap_pool *p, size_t bytes)
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 struct layout {
-	size_t codec, slots, blocks, objects, end; /* offsets */
+	size_t codec, slots, blocks, owners, objects, end; /* offsets */
 	uint32_t nr_blocks;
 };
 
@@ -287,7 +287,8 @@ static struct layout layout_for(const struct swap_pool_params *q, size_t codec_l
 	l.codec = round_page(sizeof(struct swap_pool));
 	l.slots = l.codec + codec_len;
 	l.blocks = l.slots + round_page((q->nr_slots + 1) * sizeof(struct slot));
-	l.objects = l.blocks + round_page(nr_blocks * sizeof(struct zblock));
+	l.owners = l.blocks + round_page(nr_blocks * sizeof(struct zblock));
+	l.objects = l.owners + round_page(nr_blocks * sizeof(uint32_t[ZBLOCK_PAGES]));
 	l.end = l.objects + nr_blocks * ZBLOCK_STRIDE + round_page(CODEC_OVERREAD);
 	return l;
 }
@@ -346,7 +347,8 @@ struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 	}
 	newest.addr = (unsigned long)p;
 	newest.len = l.end;
-	zpool_init(&p->zpool, (char *)p + l.objects, (struct zblock *)((char *)p + l.blocks), l.nr_blocks, q->limit);
+	zpool_init(&p->zpool, (char *)p + l.objects, (struct zblock *)((char *)p + l.blocks),
+		   (uint32_t(*)[ZBLOCK_PAGES])((char *)p + l.owners), l.nr_blocks, q->limit);
 	return p;
 }
 
@@ -382,7 +384,8 @@ void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 	if (out->bytes_pool_peak < out->bytes_pool)
 		out->bytes_pool_peak = out->bytes_pool;
 	out->bytes_meta = round_page(sizeof(*p)) + codec_touched(&p->codec) +
-			  round_page((READ(p->highest) + 1) * sizeof(struct slot)) + round_page(READ(z->fresh) * sizeof(struct zblock));
+			  round_page((READ(p->highest) + 1) * sizeof(struct slot)) + round_page(READ(z->fresh) * sizeof(struct zblock)) +
+			  zpool_owners_touched(z);
 	/* A pending page is counted as the pool's already. */
 	if (p->mail.box)
 		out->bytes_meta += mail_touched(p) - (uint64_t)pending * ZPAGE;

@@ -16,7 +16,7 @@ static inline uint32_t *owner_of(const struct zpool *z, uint32_t block, uint32_t
 	const struct zclass *c = zpool_class(z, block);
 
 	if (!c->owner_bytes)
-		return &z->blocks[block].raw_owner[index];
+		return &z->raw_owner[block][index];
 	return (uint32_t *)(z->base + block * ZBLOCK_STRIDE + (size_t)index * c->size);
 }
 
@@ -90,14 +90,26 @@ static void classes_init(struct zpool *z)
 	}
 }
 
-void zpool_init(struct zpool *z, char *base, struct zblock *blocks, uint32_t nr_blocks, size_t limit)
+void zpool_init(struct zpool *z, char *base, struct zblock *blocks, uint32_t (*raw_owner)[ZBLOCK_PAGES], uint32_t nr_blocks,
+		size_t limit)
 {
 	z->base = base;
 	z->blocks = blocks;
+	z->raw_owner = raw_owner;
 	z->nr_blocks = nr_blocks;
 	atomic_init(&z->limit, limit);
 	atomic_init(&z->fresh, 1);
 	classes_init(z);
+}
+
+/* A raw block touches one page, and none lies beyond the blocks ever used. */
+size_t zpool_owners_touched(const struct zpool *z)
+{
+	const size_t fresh = atomic_load_explicit(&z->fresh, memory_order_relaxed) * sizeof(z->raw_owner[0]);
+	const size_t pages = (fresh + ZPAGE - 1) / ZPAGE;
+	const size_t made = atomic_load_explicit(&z->raw_made, memory_order_relaxed);
+
+	return (made < pages ? made : pages) * ZPAGE;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
@@ -276,6 +288,8 @@ static uint32_t class_new_block(struct zpool *z, struct zclass *c)
 		sys_madvise((unsigned long)z->base + b * ZBLOCK_STRIDE, (size_t)c->pages * ZPAGE, MADV_POPULATE_WRITE);
 	blk->used = blk->fresh = blk->free = 0;
 	blk->class = (uint8_t)(c - z->class);
+	if (blk->class == ZCLASS_RAW && z->raw_made < UINT32_MAX)
+		atomic_fetch_add_explicit(&z->raw_made, 1, memory_order_relaxed);
 	list_add(z, c, b, 0);
 	atomic_fetch_add_explicit(&c->blocks, 1, memory_order_relaxed);
 	return b;

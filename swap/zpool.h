@@ -5,7 +5,7 @@
  *   block  1..8 pages of one class, at a fixed stride of 8 pages of address space:
  *
  *          |owner|bytes .....|owner|bytes .....| ... |tail|          ordinary class: owner and object side by side
- *          |bytes 4096|bytes 4096| ...                    |          raw class: a page each, owners in struct zblock
+ *          |bytes 4096|bytes 4096| ...                    |          raw class: a page each, owners in an array of their own
  *
  * A class is (pages of a block, objects in a block); its object size follows. Blocks stand at a fixed stride so that
  * a block number is an address, whatever the class; the unused pages of a stride are never touched and cost address
@@ -55,8 +55,8 @@ struct zblock {                  /* class lock, once in a class; before, block l
 	uint16_t free;           /* index + 1 of the first freed object */
 	uint8_t class;
 	uint8_t group;
-	uint32_t raw_owner[ZBLOCK_PAGES];
 };
+_Static_assert(sizeof(struct zblock) == 16, "what each block costs");
 
 struct zclass {
 	struct lock lock;
@@ -73,6 +73,7 @@ struct zclass {
 struct zpool {
 	char *base;                      /* of block 0 */
 	struct zblock *blocks;
+	uint32_t (*raw_owner)[ZBLOCK_PAGES]; /* by block; only those of raw blocks are ever touched */
 	uint32_t nr_blocks;              /* block numbers 1 .. nr_blocks - 1 */
 	uint32_t nr_classes;
 	uint8_t class_of[(ZPACKED_MAX + ZOWNER) / ZCLASS_GRAIN + 1]; /* by bytes + owner in grains, rounded up */
@@ -85,6 +86,7 @@ struct zpool {
 	_Atomic uint64_t pages_used, pages_peak;
 	uint64_t promised;               /* pages that allocations to come have a right to; block lock */
 	_Atomic uint64_t compactions, moved;
+	_Atomic uint32_t raw_made;       /* blocks that became raw ones so far, however often; lock of the raw class */
 	_Atomic uint32_t compact_next;   /* class to go on with */
 	struct zclass class[ZCLASSES];
 };
@@ -97,9 +99,12 @@ struct zpool_mover {
 	void *ctx;
 };
 
-/* base: (nr_blocks - 0) * ZBLOCK_STRIDE bytes of address space; blocks: nr_blocks descriptors. Both zeroed and lazily
+/* base: nr_blocks * ZBLOCK_STRIDE bytes of address space; blocks, raw_owner: of nr_blocks each. All zeroed and lazily
  * touched. */
-void zpool_init(struct zpool *z, char *base, struct zblock *blocks, uint32_t nr_blocks, size_t limit);
+void zpool_init(struct zpool *z, char *base, struct zblock *blocks, uint32_t (*raw_owner)[ZBLOCK_PAGES], uint32_t nr_blocks,
+		size_t limit);
+/* What of raw_owner is touched: at most so many bytes. */
+size_t zpool_owners_touched(const struct zpool *z);
 
 /* Room for len bytes (1 .. ZPACKED_MAX, or ZPAGE). => 0, -ENOSPC: limit or address space. O(1), and a new block now
  * and then. */

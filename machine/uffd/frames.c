@@ -83,24 +83,51 @@ void uffd_set_real_limit(unsigned long nr_pages)
 
 /* ---- staging ----------------------------------------------------------------------------------------------------- */
 
-/* Neighbouring frames get neighbouring slots, so that a window of pages is one UFFDIO_COPY. */
-unsigned long stage_get(unsigned long pfn)
-{
-	for (unsigned try = 0; try < NR_STAGES; try++) {
-		unsigned slot = (unsigned)(pfn + try) % NR_STAGES;
-		uint32_t none = 0;
+static atomic_uint stages_high;
 
-		if (!atomic_compare_exchange_strong(&uffd.stage_owner[slot], &none, (uint32_t)pfn + 1))
-			continue;
-		uffd.at[pfn] = uffd.staging + slot * PAGE;
-		return uffd.at[pfn];
-	}
-	machine_bug(__FILE__, __LINE__, "all staging slots are taken");
+unsigned stages_touched(void)
+{
+	return atomic_load_explicit(&stages_high, memory_order_relaxed);
 }
 
 static bool is_staged_address(unsigned long addr)
 {
 	return addr - uffd.staging < NR_STAGES * PAGE;
+}
+
+static bool stage_try(unsigned slot, unsigned long pfn)
+{
+	unsigned high = stages_touched();
+	uint32_t none = 0;
+
+	if (!atomic_compare_exchange_strong(&uffd.stage_owner[slot], &none, (uint32_t)pfn + 1))
+		return false;
+	while (slot >= high && !atomic_compare_exchange_weak(&stages_high, &high, slot + 1))
+		;
+	uffd.at[pfn] = uffd.staging + slot * PAGE;
+	return true;
+}
+
+/* The slot after the one of the frame before: a window of pages is then one UFFDIO_COPY. NR_STAGES: that frame has none. Its owner may give it
+ * back meanwhile; then the guess is as good as any other. */
+static unsigned stage_next_to(unsigned long pfn)
+{
+	const unsigned long before = pfn && uffd.state[pfn - 1] == STAGED ? __atomic_load_n(&uffd.at[pfn - 1], __ATOMIC_RELAXED) : 0;
+
+	return is_staged_address(before) ? (unsigned)((before - uffd.staging) / PAGE) + 1 : NR_STAGES;
+}
+
+/* Otherwise the lowest one, so that no more of the area is touched than is in use at one time. */
+unsigned long stage_get(unsigned long pfn)
+{
+	const unsigned next = stage_next_to(pfn);
+
+	if (next < NR_STAGES && stage_try(next, pfn))
+		return uffd.at[pfn];
+	for (unsigned slot = 0; slot < NR_STAGES; slot++)
+		if (stage_try(slot, pfn))
+			return uffd.at[pfn];
+	machine_bug(__FILE__, __LINE__, "all staging slots are taken");
 }
 
 void stage_put(unsigned long pfn)

@@ -53,6 +53,8 @@ void home_drop(unsigned long pfn, unsigned nr);
 unsigned long stage_get(unsigned long pfn);
 void stage_put(unsigned long pfn);
 void stage_reset(void);
+/* Slots that were ever taken: so many pages of the staging area are touched at most. */
+unsigned stages_touched(void);
 /* The area of machine_alloc(). */
 struct uffd_own meta_range(void);
 /* The host's own swap has the page at addr. */

@@ -15,6 +15,7 @@
 #define META_STEP    (64UL << 20) /* made accessible at a time: what is not, does not count for RLIMIT_DATA */
 #define NR_CLASSES   7            /* 64 .. 4096 */
 #define MAX_RUNS     64           /* freed ranges of more than a page that are remembered */
+#define LAZY_FROM    (32UL << 10) /* requests from here on (tables by frame and by slot, stacks) are touched bit by bit */
 
 static struct {
 	atomic_flag lock;
@@ -22,8 +23,7 @@ static struct {
 	void *free[NR_CLASSES]; /* first word: the next one */
 	struct { unsigned long addr; size_t len; } run[MAX_RUNS];
 	unsigned nr_runs;
-	size_t lazy;            /* bytes in requests of 1 MiB and more: touched bit by bit */
-	size_t counted;         /* bytes in smaller ones */
+	size_t counted;         /* bytes in requests below LAZY_FROM, and those of a page and less that came back: they stay touched */
 } meta;
 
 static void lock(void)
@@ -89,6 +89,7 @@ static unsigned long take_small(size_t len, bool *fresh)
 {
 	unsigned c = class_of(len);
 	void *p = meta.free[c];
+	unsigned long at;
 
 	if (p) {
 		meta.free[c] = *(void **)p;
@@ -96,7 +97,10 @@ static unsigned long take_small(size_t len, bool *fresh)
 		return (unsigned long)p;
 	}
 	*fresh = true;
-	return cut(64UL << c, 64UL << c);
+	at = cut(64UL << c, 64UL << c);
+	if (at)
+		meta.counted += 64UL << c;
+	return at;
 }
 
 /* locked */
@@ -125,11 +129,7 @@ void *machine_alloc(size_t len)
 		return NULL;
 	lock();
 	at = len <= PAGE ? take_small(len, &fresh) : take_run(rounded, &fresh);
-	if (at && len <= PAGE)
-		meta.counted += 64UL << class_of(len);
-	else if (at && rounded >= (1UL << 20))
-		meta.lazy += rounded;
-	else if (at)
+	if (at && len > PAGE && rounded < LAZY_FROM)
 		meta.counted += rounded;
 	unlock();
 	if (at && !fresh)
@@ -149,16 +149,13 @@ void machine_free(void *p, size_t len)
 
 		*(void **)p = meta.free[c];
 		meta.free[c] = p;
-		meta.counted -= 64UL << c;
 	} else {
 		sys_madvise((unsigned long)p, rounded, MADV_DONTNEED);
 		if (meta.nr_runs < MAX_RUNS) {
 			meta.run[meta.nr_runs].addr = (unsigned long)p;
 			meta.run[meta.nr_runs++].len = rounded;
 		}
-		if (rounded >= (1UL << 20))
-			meta.lazy -= rounded;
-		else
+		if (rounded < LAZY_FROM)
 			meta.counted -= rounded;
 	}
 	unlock();
@@ -185,19 +182,20 @@ static size_t resident(unsigned long from, unsigned long to)
 	return pages;
 }
 
-/* The rough figure counts the lazily touched tables (frames, slots) by what was found at the last exact look. */
+/* The rough figure counts the lazily touched tables (frames, slots) by what was found at the last exact look. An exact look takes 20 us and
+ * more: one system call for each 16 MiB ever handed out. */
 size_t uffd_meta_bytes(bool exact)
 {
-	static size_t lazy_touched, staged;
+	static size_t lazy_touched;
+	size_t bytes;
 
+	lock();
 	if (exact) {
-		size_t all;
+		size_t all = resident(meta.base, meta.next) * PAGE;
 
-		lock();
-		all = resident(meta.base, meta.next) * PAGE;
-		staged = resident(uffd.staging, uffd.staging + NR_STAGES * PAGE) * PAGE;
 		lazy_touched = all > meta.counted ? all - meta.counted : 0;
-		unlock();
 	}
-	return meta.counted + lazy_touched + staged;
+	bytes = meta.counted + lazy_touched;
+	unlock();
+	return bytes + stages_touched() * PAGE;
 }

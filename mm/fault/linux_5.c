@@ -300,6 +300,7 @@ struct swapin {
 	struct page *page; /* locked, in the swap cache, one reference of ours */
 	pte_t pte;         /* what is to stand there */
 	bool leave_cache;  /* the slot is of no more use */
+	bool exclusive;    /* nobody else has the page, or can get it by way of the slot */
 	bool mapped;
 };
 
@@ -463,9 +464,10 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 	} else if (write && alone) {
 		flags |= _PAGE_RW | _PAGE_DIRTY;
 		s->leave_cache = true;
-	} else if (alone && mm_reuse_rule == REUSE_6) {
-		flags |= prot; /* known to be ours alone: a later store needs no fault */
 	}
+	s->exclusive = s->orig.val & _PAGE_EXCLUSIVE || flags & _PAGE_RW || (alone && mm_reuse_rule == REUSE_6);
+	if (s->exclusive && mm_reuse_rule == REUSE_6)
+		flags |= prot; /* a later store needs no fault */
 	s->pte = pfn_pte(page_to_pfn(s->page), flags);
 }
 
@@ -506,7 +508,7 @@ static void swapin_finish(struct vm_fault *vmf, struct swapin *s, bool fresh)
 	page_add_anon_rmap(s->page, vma, s->addr);
 	get_page(s->page);
 	clear_page_flags(s->page, PG_dirty);
-	if (s->orig.val & _PAGE_EXCLUSIVE || pte_write(s->pte))
+	if (s->exclusive)
 		set_page_flags(s->page, PG_anon_exclusive);
 	swap_free(entry);
 	if (s->leave_cache)

@@ -606,6 +606,91 @@ static void test_fork_swapped(void **state)
 	finish();
 }
 
+/* ---- rights, taken away and given back ------------------------------------------------------------------------------------------ */
+
+static void away_and_back(void)
+{
+	assert_int_equal(protect(mm, B, 8, 0, VM_WRITE), 0);
+	mm_check_invariants();
+	assert_int_equal(protect(mm, B, 8, VM_WRITE, 0), 0);
+	mm_check_invariants();
+	faults();
+}
+
+/* Row 21, and what a fork changes about it. 6.x: only a store finds out that the pages are alone again. */
+static void mprotect_rows(enum reuse_rule rule)
+{
+	start(CAPS_X86, 1, 0);
+	mm_reuse_rule = rule;
+	write_all(mm, 8, 1);
+	away_and_back();
+	write_all(mm, 8, 2);
+	assert_int_equal(faults(), 0);
+	mmput(fork_mm(mm));
+	away_and_back();
+	write_all(mm, 8, 3);
+	assert_int_equal(faults(), MINOR(rule == REUSE_6 ? 8 : 0));
+	assert_int_equal(mm_stats()->cow_copy, 0);
+	away_and_back();
+	write_all(mm, 8, 4);
+	assert_int_equal(faults(), 0);
+	finish();
+}
+
+static void test_mprotect(void **state)
+{
+	mprotect_rows(REUSE_5_4);
+	mprotect_rows(REUSE_5_15);
+	mprotect_rows(REUSE_6);
+}
+
+/* 6.x: that a page is nobody else's outlives its time in swap, unless a fork came in between. */
+static void test_mprotect_swapped(void **state)
+{
+	struct mm_struct *child;
+
+	start(CAPS_X86, 1, 0);
+	mm_reuse_rule = REUSE_6;
+	write_all(mm, 8, 1);
+	pageout(mm, B, 8);
+	assert_int_equal(protect(mm, B, 8, 0, VM_WRITE), 0);
+	read_all(mm, 8, 1);
+	away_and_back();
+	write_all(mm, 8, 2);
+	assert_int_equal(faults(), 0);
+
+	pageout(mm, B, 8);
+	child = fork_mm(mm);
+	mm_check_invariants();
+	read_all(mm, 8, 2);
+	mmput(child);
+	away_and_back();
+	write_all(mm, 8, 3);
+	assert_int_equal(faults(), MINOR(8));
+	assert_int_equal(mm_stats()->cow_reuse, 8);
+	finish();
+}
+
+/* 5.15: who has a reference may be reclaim, storing the bytes of a page that was shared a moment ago: no store may get by. */
+static void test_mprotect_held(void **state)
+{
+	struct page *page;
+
+	start(CAPS_X86, 1, 0);
+	put(mm, B, 1);
+	page = pfn_to_page(pte_pfn(ptep_get(pte_offset(pte_table(mm, B), B))));
+	get_page(page);
+	protect(mm, B, 1, 0, VM_WRITE);
+	protect(mm, B, 1, VM_WRITE, 0);
+	faults();
+	put(mm, B, 2);
+	assert_int_equal(faults(), MINOR(1));
+	assert_int_equal(mm_stats()->cow_copy, 1);
+	assert_int_equal(*(uint8_t *)machine_frame(page_to_pfn(page)), 1);
+	put_page(page);
+	finish();
+}
+
 /* ---- reclaim -------------------------------------------------------------------------------------------------------------------- */
 
 static void test_limit(void **state)
@@ -858,6 +943,7 @@ int main(void)
 		T(test_willneed_on_fragmented_frames), T(test_mark_range_used),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
+		T(test_mprotect), T(test_mprotect_swapped), T(test_mprotect_held),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_map_back), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
 	};
 

@@ -176,6 +176,23 @@ static void test_stack(void **state)
 	assert_int_equal(faults(), MINOR(1)); /* errors count nothing */
 }
 
+/* A stack that the limit has refused is one whose entries a fork copies (6.18): the child's read of the zero page is free. */
+static void test_stack_refused_then_fork(void **state)
+{
+	unsigned long top = B + 4096 * P;
+	struct mm_struct *child;
+
+	mm->rlimit_stack = 512 * P;
+	map(mm, top - 2 * P, 2, RW | VM_GROWSDOWN);
+	assert_int_equal(soft_store(mm, top - 513 * P, 1), VM_FAULT_BADMAP);
+	assert_int_equal(get(mm, top - P), 0);
+	child = fork_mm(mm);
+	faults();
+	assert_int_equal(get(child, top - P), 0);
+	assert_int_equal(faults(), 0);
+	mmput(child);
+}
+
 static void test_stack_gap(void **state)
 {
 	unsigned long top = B + 4096 * P, low = top - 1000 * P;
@@ -316,7 +333,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_merge_new), T(test_replace), T(test_unmap_splits), T(test_protect), T(test_protect_with_pages), T(test_move),
-		T(test_move_swapped), T(test_many_pieces), T(test_stack), T(test_stack_gap), T(test_geometries), T(test_folding),
+		T(test_move_swapped), T(test_many_pieces), T(test_stack), T(test_stack_refused_then_fork), T(test_stack_gap), T(test_geometries), T(test_folding),
 		T(test_tables_of_neighbours), T(test_buddy),
 	};
 

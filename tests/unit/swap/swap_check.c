@@ -32,7 +32,7 @@ static uint32_t owner(const struct swap_pool *p, uint32_t block, uint32_t index)
 	uint32_t o;
 
 	if (b->class == ZCLASS_RAW)
-		return b->raw_owner[index];
+		return p->zpool.raw_owner[block][index];
 	memcpy(&o, object_start(p, block, index), sizeof(o));
 	return o;
 }
@@ -161,7 +161,7 @@ void swap_check(const struct swap_pool *p)
 	free(sum);
 }
 
-static size_t resident(const char *from, size_t len)
+size_t swap_resident(const char *from, size_t len)
 {
 	static unsigned char vec[1 << 16];
 	size_t pages = 0;
@@ -180,10 +180,10 @@ static size_t resident(const char *from, size_t len)
 
 size_t swap_resident_blocks(const struct swap_pool *p)
 {
-	return resident(p->zpool.base, p->zpool.fresh * ZBLOCK_STRIDE);
+	return swap_resident(p->zpool.base, p->zpool.fresh * ZBLOCK_STRIDE);
 }
 
 size_t swap_resident_meta(const struct swap_pool *p)
 {
-	return resident((const char *)p, (size_t)(p->zpool.base - (const char *)p));
+	return swap_resident((const char *)p, (size_t)(p->zpool.base - (const char *)p));
 }

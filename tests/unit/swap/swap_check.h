@@ -12,6 +12,8 @@
 /* Prints what does not hold and aborts. */
 void swap_check(const struct swap_pool *pool);
 
+/* Pages of a range that the host really keeps. */
+size_t swap_resident(const char *from, size_t len);
 /* Pages of the pool that the host really keeps: of blocks, and of everything before them. */
 size_t swap_resident_blocks(const struct swap_pool *pool);
 size_t swap_resident_meta(const struct swap_pool *pool);

@@ -234,6 +234,30 @@ static void test_memory_is_what_is_said(void **state)
 	}
 }
 
+/* The owners of raw objects cost what raw blocks touch of them: nothing without raw pages, and never more than is said. */
+static void test_owners_of_raw_pages(void **state)
+{
+	struct swap_pool *pool = create(SWAP_LZ4, 0, 100000, 0);
+	const struct zpool *z = &pool->zpool;
+	const char *owners = (const char *)z->raw_owner;
+
+	for (unsigned long i = 1; i <= 2000; i++)
+		assert_int_equal(store(pool, i, PAGE_HALF, i), 0);
+	assert_int_equal(zpool_owners_touched(z), 0);
+	assert_int_equal(swap_resident(owners, z->base - owners), 0);
+	for (unsigned long round = 1; round <= 5; round++) {
+		for (unsigned long i = 1; i <= 6000; i++)
+			assert_int_equal(store(pool, i, (i + round) % 3 ? PAGE_NOISE : PAGE_HALF, i + 10000 * round), 0);
+		assert_true(swap_resident(owners, z->base - owners) * PAGE <= zpool_owners_touched(z));
+		assert_true(zpool_owners_touched(z) <= z->fresh * sizeof(z->raw_owner[0]) + PAGE);
+		assert_true(swap_resident(owners, z->base - owners) > 0);
+		while (swap_pool_compact(pool))
+			swap_check(pool);
+	}
+	swap_check(pool);
+	swap_pool_destroy(pool);
+}
+
 static void test_compaction_gives_back(void **state)
 {
 	FOR_EACH_CODEC(c) {
@@ -496,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_slots_that_do_not_exist),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_memory_is_what_is_said),
+		cmocka_unit_test(test_owners_of_raw_pages),
 		cmocka_unit_test(test_compaction_gives_back),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_reserve_yields),
