@@ -143,6 +143,26 @@ __attribute__((noinline, no_sanitize("address", "undefined"))) static void acces
 	landing = NULL;
 }
 
+/* Every page, whatever it raises: the signal counts into the sum. */
+static void sweep_pages(const struct scn_op *op)
+{
+	struct scn_op one = *op;
+	uint64_t sum = 0;
+
+	one.verb = SCN_READ;
+	one.len = 1;
+	for (size_t o = 0; o < op->len; o += SCN_PAGE) {
+		one.addr = op->addr + o;
+		self->out.sum = 0;
+		self->out.signal = SCN_NO_SIGNAL;
+		access_pages(&one);
+		sum = sum * 0x100000001b3ULL + (self->out.signal ? 1000 + self->out.signal : self->out.sum);
+	}
+	self->out.signal = SCN_NO_SIGNAL;
+	self->out.at = 0;
+	self->out.sum = sum;
+}
+
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 static int host_prot(unsigned prot)
@@ -299,6 +319,8 @@ static void operate(void)
 
 	if (op->verb == SCN_READ || op->verb == SCN_WRITE)
 		access_pages(op);
+	else if (op->verb == SCN_SWEEP)
+		sweep_pages(op);
 	else
 		self->out.error = call(op, fd) ? errno : 0;
 	after = count_faults(by_engine);
@@ -404,6 +426,13 @@ static void do_fork(struct host_shared *shared)
 	answer();
 }
 
+/* Everything that a scenario can have mapped: the plan's addresses grow from its begin, far below the process's own. */
+static void reset(void)
+{
+	munmap((void *)SCN_PLAN_BEGIN, (64UL << 30) - SCN_PLAN_BEGIN);
+	syscall(SYS_brk, self->heap);
+}
+
 void host_serve(struct host_shared *shared, unsigned index)
 {
 	settle(shared, index);
@@ -418,7 +447,10 @@ void host_serve(struct host_shared *shared, unsigned index)
 				_exit(1); /* nobody is left to ask */
 		}
 		self->out = (struct scn_outcome){ 0 };
-		if (self->is_peek) {
+		if (self->is_reset) {
+			reset();
+			answer();
+		} else if (self->is_peek) {
 			self->peek_error = peek(&self->op, &self->peeked);
 			answer();
 		} else if (self->op.verb == SCN_FORK) {

@@ -30,7 +30,8 @@ struct host {
 		char path[256];
 	} files[MAX_FILES];
 	unsigned nr_files;
-	bool has_swap;
+	bool has_swap, reuse_main;
+	const char *directory;
 	char message[256];
 };
 
@@ -90,6 +91,16 @@ void host_destroy(struct host *h)
 {
 	munmap(h->shared, sizeof(*h->shared));
 	free(h);
+}
+
+void host_reuse_main(struct host *h)
+{
+	h->reuse_main = true;
+}
+
+void host_set_directory(struct host *h, const char *directory)
+{
+	h->directory = directory;
 }
 
 /* ---- talking to processes ---------------------------------------------------------------------------------------- */
@@ -152,7 +163,7 @@ static void prepare_process(struct host_process *p)
 	atomic_store(&p->answered, 0);
 	p->pid = 0;
 	p->pidfd = -1;
-	p->is_peek = false;
+	p->is_peek = p->is_reset = false;
 }
 
 /* Are there huge pages where nobody has asked for them (madvise hugepage)? */
@@ -169,11 +180,13 @@ static bool huge_pages_unasked(void)
 	return strstr(line, "[always]");
 }
 
-_Noreturn static void become_main(struct host_shared *shared)
+_Noreturn static void become_main(struct host_shared *shared, bool reuse)
 {
 	struct rlimit stack;
 	unsigned long brk_now = (unsigned long)sbrk(0);
 
+	if (reuse)
+		signal(SIGCHLD, SIG_IGN); /* its children end while it serves */
 	if (huge_pages_unasked())
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	getrlimit(RLIMIT_STACK, &stack);
@@ -193,16 +206,17 @@ static int start(void *ctx)
 	struct host *h = ctx;
 	pid_t pid;
 
-	h->nr_processes = 0;
-	h->has_swap = any_swap();
 	h->message[0] = 0;
+	if (h->nr_processes)
+		return 0; /* main has been kept */
+	h->has_swap = any_swap();
 	prepare_process(&h->shared->processes[0]);
 	fflush(NULL);
 	pid = fork();
 	if (pid < 0)
 		return note_error(h, -errno, "fork");
 	if (pid == 0)
-		become_main(h->shared);
+		become_main(h->shared, h->reuse_main);
 	h->nr_processes = 1;
 	return admit(h, &h->shared->processes[0], pid);
 }
@@ -233,7 +247,7 @@ static int fill_file(int fd, size_t size)
 
 static int make_file(struct host *h, const struct scn_op *op)
 {
-	const char *dir = getenv("TMPDIR");
+	const char *dir = h->directory ? h->directory : getenv("TMPDIR");
 	unsigned i;
 	int fd, r;
 
@@ -400,6 +414,24 @@ static const char *message(void *ctx)
 	return h->message;
 }
 
+/* => 0, or -errno: it has been ended */
+static int reset_main(struct host *h)
+{
+	struct host_process *p = &h->shared->processes[0];
+	int err;
+
+	p->is_reset = true;
+	ask(p);
+	err = await(h, p, atomic_load(&p->asked) + 1);
+	p->is_reset = false;
+	if (err) {
+		syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+		close(p->pidfd);
+		p->pidfd = -1;
+	}
+	return err;
+}
+
 static void finish(void *ctx)
 {
 	struct host *h = ctx;
@@ -409,11 +441,21 @@ static void finish(void *ctx)
 
 		if (p->pidfd < 0)
 			continue;
+		if (i == 0 && h->reuse_main)
+			continue;
 		syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+		while (h->reuse_main && poll(&(struct pollfd){ .fd = p->pidfd, .events = POLLIN }, 1, -1) < 0)
+			;
 		close(p->pidfd);
+		p->pidfd = -1;
 	}
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+	if (h->reuse_main && h->nr_processes && !reset_main(h)) {
+		h->nr_processes = 1;
+	} else {
+		h->nr_processes = 0;
+		while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+			;
+	}
 	for (unsigned i = 0; i < h->nr_files; i++)
 		if (*h->files[i].path)
 			unlink(h->files[i].path);

@@ -35,7 +35,7 @@ struct host_process {
 	atomic_uint answered; /* number of answers; the controller sleeps on it */
 	pid_t pid;
 	int pidfd;            /* controller's */
-	bool is_peek;
+	bool is_peek, is_reset;
 	struct scn_op op;     /* op.file is not used here: */
 	char path[256];       /* of the file behind the area, or "" */
 	struct scn_outcome out;
@@ -57,6 +57,10 @@ extern const struct scn_machine host_machine;      /* ctx: what host_create() ga
 struct host;
 struct host *host_create(void);                    /* NULL: errno */
 void host_destroy(struct host *host);
+/* For many short scenarios: the process `main` lives on and gives up its mappings instead. */
+void host_reuse_main(struct host *host);
+/* Files are made in this directory from now on. NULL: $TMPDIR, /var/tmp */
+void host_set_directory(struct host *host, const char *directory);
 /* The same machine as it calls itself under `minflt run`. */
 const struct scn_machine *host_machine_here(const struct host *host);
 

@@ -42,6 +42,7 @@ static const struct verb {
 	{ "mincore", SCN_MINCORE, "aol" },
 	{ "read", SCN_READ, "ao?" },
 	{ "write", SCN_WRITE, "ao?v" },
+	{ "sweep", SCN_SWEEP, "aol" },
 	{ "fork", SCN_FORK, "P" },
 	{ "exit", SCN_EXIT, "p" },
 	{ "reclaim", SCN_RECLAIM, "n" },

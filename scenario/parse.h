@@ -34,6 +34,7 @@ enum scn_verb {
 	SCN_PREAD,
 	SCN_PWRITE,
 	SCN_MINCORE,
+	SCN_SWEEP,
 	SCN_READ,
 	SCN_WRITE,
 	SCN_FORK,

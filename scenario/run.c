@@ -334,6 +334,7 @@ static bool takes_area(const struct scn_stmt *s)
 	case SCN_PREAD:
 	case SCN_PWRITE:
 	case SCN_MINCORE:
+	case SCN_SWEEP:
 	case SCN_READ:
 	case SCN_WRITE:
 		return true;
@@ -478,7 +479,7 @@ static bool one(struct run *r, const struct scn_stmt *s)
 
 static bool is_call(const struct scn_stmt *s)
 {
-	return s->verb != SCN_READ && s->verb != SCN_WRITE && s->verb != SCN_MARK && s->verb != SCN_EXPECT;
+	return s->verb != SCN_READ && s->verb != SCN_WRITE && s->verb != SCN_SWEEP && s->verb != SCN_MARK && s->verb != SCN_EXPECT;
 }
 
 static void all(struct run *r, const struct scn *scn)

@@ -42,7 +42,7 @@ struct scn_outcome {
 	enum scn_signal signal; /* an access */
 	unsigned long at;       /* the address that the signal reported; to scn_watch: from the access's first byte on */
 	uint64_t min_flt, maj_flt;
-	uint64_t sum;           /* a hash of the bytes read; mincore: of its vector */
+	uint64_t sum;           /* a hash of the bytes read; sweep: and of the signals; mincore: of its vector */
 	unsigned long result;   /* mremap: where it stands now; pread, pwrite: bytes; mincore: resident pages */
 };
 
