@@ -15,15 +15,12 @@
 
 #define HEAP_BEGIN 0x10000000UL
 
-struct soft_process {
-	struct mm_struct *mm;
-	unsigned long brk;
-};
-
 struct soft {
 	struct soft_params params;
 	struct soft_process processes[SCN_MAX_PROCESSES];
 	unsigned nr_processes;
+	struct soft_files files;
+	struct soft_calls calls;
 	unsigned char **slots; /* [nr_slots + 1], NULL: holds nothing */
 	char message[100];
 };
@@ -66,6 +63,11 @@ static const struct swap_ops slot_ops = { slot_store, slot_load, slot_free };
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+static enum scn_kernel kernel_of(const struct soft_params *p)
+{
+	return !p->kernel || !strcmp(p->kernel, "5") ? SCN_5 : !strcmp(p->kernel, "2.6") ? SCN_2_6 : SCN_2_0;
+}
+
 struct soft *soft_create(const struct soft_params *params)
 {
 	struct soft *s = mm_geometry_find(params->arch) ? calloc(1, sizeof(*s)) : NULL;
@@ -73,6 +75,8 @@ struct soft *soft_create(const struct soft_params *params)
 	if (!s)
 		return NULL;
 	s->params = *params;
+	s->files.flags = MAPPING_NOTIFY;
+	s->calls = (struct soft_calls){ &s->files, HEAP_BEGIN, kernel_of(params), params->rules };
 	s->slots = calloc(params->nr_slots + 1, sizeof(*s->slots));
 	if (!s->slots) {
 		free(s);
@@ -107,6 +111,8 @@ static int start(void *ctx)
 		.swap_ctx = s,
 		.anon_around = 1,
 		.swapin_around = 1,
+		.kernel = s->params.kernel,
+		.rules = s->params.rules,
 	};
 	int err;
 
@@ -132,6 +138,7 @@ static void finish(void *ctx)
 	for (unsigned i = 0; i < s->nr_processes; i++)
 		if (s->processes[i].mm)
 			mmput(s->processes[i].mm);
+	soft_files_forget(&s->files);
 	if (s->nr_processes)
 		mm_check_invariants();
 	soft_machine_exit();
@@ -142,23 +149,15 @@ static void finish(void *ctx)
 
 static const char *unsupported(void *ctx, const struct scn_op *op)
 {
-	switch (op->verb) {
-	case SCN_FILE:
-	case SCN_WARM:
-	case SCN_COLD:
-	case SCN_TRUNCATE:
-	case SCN_REMAP_FILE_PAGES:
-	case SCN_PREAD:
-	case SCN_PWRITE:
-	case SCN_MINCORE:
+	if (op->verb == SCN_REMAP_FILE_PAGES && !sys_remap_file_pages)
+		return "remap_file_pages: the engine has none yet";
+	if (op->verb == SCN_MSYNC && !msync_range)
+		return "msync: the engine has none yet";
+	if (op->verb == SCN_MMAP && (*op->file || op->flags & SCN_SHARED) && !mmap_region_file)
 		return "files: the engine has none yet";
-	case SCN_MMAP:
-		if (*op->file)
-			return "files: the engine has none yet";
-		return op->flags & SCN_SHARED ? "shared anonymous memory: the engine has none yet" : NULL;
-	default:
-		return NULL;
-	}
+	if ((op->verb == SCN_FILE || op->verb == SCN_MINCORE) && !(address_space_alloc && filemap_populate && filemap_poke && vmtruncate))
+		return "files: the engine has none yet";
+	return NULL;
 }
 
 /* => ENOMEM or 0 */
@@ -199,6 +198,9 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	case SCN_WRITE:
 		soft_access(mm, op, out);
 		break;
+	case SCN_SWEEP:
+		soft_sweep(mm, op, out);
+		break;
 	case SCN_FORK:
 		out->error = do_fork(s, p, op->child);
 		break;
@@ -209,8 +211,14 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	case SCN_RECLAIM:
 		do_reclaim(op->len);
 		break;
+	case SCN_FILE:
+	case SCN_WARM:
+	case SCN_COLD:
+	case SCN_TRUNCATE:
+		out->error = soft_file_call(&s->files, op);
+		break;
 	default:
-		out->error = soft_call(mm, op, &p->brk, HEAP_BEGIN, &out->result);
+		out->error = soft_call(&s->calls, p, op, out);
 		break;
 	}
 	out->min_flt = atomic_load(&mm->min_flt) - minor;
@@ -229,8 +237,9 @@ static int peek(void *ctx, unsigned process, const struct scn_op *area, uint8_t 
 static long rss(void *ctx, unsigned process, const struct scn_range *ranges, size_t nr)
 {
 	const struct soft *s = ctx;
+	const struct mm_struct *mm = s->processes[process].mm;
 
-	return atomic_load(&s->processes[process].mm->rss[MM_ANONPAGES]);
+	return atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]) + atomic_load(&mm->rss[MM_SHMEMPAGES]);
 }
 
 static unsigned long heap(void *ctx, unsigned process)
@@ -248,3 +257,24 @@ static const char *message(void *ctx)
 const struct scn_machine soft_machine = {
 	SCN_5, start, unsupported, run, peek, rss, heap, message, finish,
 };
+static const struct scn_machine soft_machine_2_6 = {
+	SCN_2_6, start, unsupported, run, peek, rss, heap, message, finish,
+};
+static const struct scn_machine soft_machine_2_0 = {
+	SCN_2_0, start, unsupported, run, peek, rss, heap, message, finish,
+};
+
+const struct scn_machine *soft_machine_of(const struct soft *s)
+{
+	return s->calls.kernel == SCN_5 ? &soft_machine : s->calls.kernel == SCN_2_6 ? &soft_machine_2_6 : &soft_machine_2_0;
+}
+
+struct mm_struct *soft_mm(const struct soft *s, unsigned process)
+{
+	return s->processes[process].mm;
+}
+
+unsigned soft_nr_processes(const struct soft *s)
+{
+	return s->nr_processes;
+}

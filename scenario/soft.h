@@ -17,20 +17,71 @@ struct soft_params {
 	unsigned long nr_frames;
 	unsigned caps;            /* set of machine_cap */
 	unsigned long nr_slots;
+	const char *kernel;       /* "5" (NULL), "2.6", "2.0" */
+	unsigned rules;           /* set of mm_rule; 0: the generation's own */
 };
 
 #define SOFT_ALL_CAPS (MACHINE_YOUNG | MACHINE_DIRTY | MACHINE_READONLY | MACHINE_ALIAS | MACHINE_ZERO_PAGE)
-#define SOFT_DEFAULTS (struct soft_params){ "x86_64", 8192, SOFT_ALL_CAPS, 65536 }
+#define SOFT_DEFAULTS (struct soft_params){ "x86_64", 8192, SOFT_ALL_CAPS, 65536, NULL, 0 }
+
+/* The page cache is being built: what is missing is said to be unsupported. */
+#pragma weak address_space_alloc
+#pragma weak address_space_put
+#pragma weak address_space_size
+#pragma weak file_open
+#pragma weak fput
+#pragma weak filemap_populate
+#pragma weak filemap_peek
+#pragma weak filemap_poke
+#pragma weak filemap_cached
+#pragma weak filemap_write_and_wait_range
+#pragma weak invalidate_mapping_pages
+#pragma weak mmap_region_file
+#pragma weak msync_range
+#pragma weak sys_remap_file_pages
+#pragma weak vmtruncate
 
 struct soft;
 struct soft *soft_create(const struct soft_params *params); /* NULL: no memory, or no such geometry */
 void soft_destroy(struct soft *soft);
-extern const struct scn_machine soft_machine;               /* ctx: what soft_create() gave */
+extern const struct scn_machine soft_machine;               /* ctx: what soft_create() gave, for kernel 5 */
+const struct scn_machine *soft_machine_of(const struct soft *soft); /* for the kernel that was asked for */
+/* The address space of a process, and how many there are; NULL: it has ended. For those who draw and print. */
+struct mm_struct *soft_mm(const struct soft *soft, unsigned process);
+unsigned soft_nr_processes(const struct soft *soft);
 
-/* soft_calls.c: a system call on `mm`. => 0 or an errno value; *result as in struct scn_outcome */
-int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap,
-	      unsigned long *result);
+/* soft_files.c: real files behind address_spaces. */
+#define SOFT_MAX_FILES 32
+struct soft_file {
+	char name[SCN_NAME_MAX + 1];
+	struct address_space *mapping;
+	int fd; /* the address_space's */
+};
+struct soft_files {
+	unsigned flags; /* enum mapping_flags of new ones */
+	unsigned nr;
+	struct soft_file at[SOFT_MAX_FILES];
+};
+struct soft_file *soft_file_find(struct soft_files *files, const char *name);
+unsigned long soft_file_pages(const struct soft_file *f);
+int soft_file_call(struct soft_files *files, const struct scn_op *op); /* file, warm, cold, truncate. => 0 or an errno value */
+void soft_files_forget(struct soft_files *files);
+
+/* soft_calls.c: a system call. => 0 or an errno value; out->result and out->sum as in struct scn_outcome */
+struct soft_process {
+	struct mm_struct *mm;
+	unsigned long brk;
+};
+struct soft_calls {
+	struct soft_files *files;
+	unsigned long heap;  /* where the break stood at the start */
+	enum scn_kernel kernel;
+	unsigned rules;
+};
+int soft_call(const struct soft_calls *c, struct soft_process *p, const struct scn_op *op, struct scn_outcome *out);
 /* read and write */
 void soft_access(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out);
+/* sweep: one page after the other, signals count into the sum */
+void soft_sweep(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out);
 
 #endif

@@ -13,7 +13,7 @@
 #include <errno.h>
 
 #include "machine/soft/soft.h"
-#include "mm/mm_types.h" /* whether a mapping has an anon_vma */
+#include "mm/filemap.h" /* what a mapping is of, and its entries */
 #include "scenario/soft.h"
 
 #define MAY_FLAGS (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC)
@@ -30,7 +30,7 @@ static unsigned long page_up(unsigned long x)
 /* A new private mapping is accounted for when it can be written. */
 static unsigned long accounted(unsigned long vm_flags)
 {
-	return (vm_flags & (VM_WRITE | VM_NORESERVE)) == VM_WRITE ? vm_flags | VM_ACCOUNT : vm_flags;
+	return (vm_flags & (VM_WRITE | VM_NORESERVE | VM_SHARED)) == VM_WRITE ? vm_flags | VM_ACCOUNT : vm_flags;
 }
 
 static bool is_aligned(unsigned long x)
@@ -61,25 +61,32 @@ static bool is_free(struct mm_struct *mm, unsigned long addr, unsigned long end)
 	return !v || vma_start(v) >= end;
 }
 
-/* No lock held. Fault in what an access would fault in. => 0, EFAULT when it is refused, ENOMEM in a hole */
+/* No lock held. Is there an entry with which the kernel itself would read, or write? */
+static bool is_mapped(struct mm_struct *mm, unsigned long addr, bool write)
+{
+	struct ptdesc *table = pte_table(mm, addr);
+	pte_t pte = table ? ptep_get(pte_offset(table, addr)) : (pte_t){ 0 };
+
+	return pte_present(pte) && !(pte.val & _PAGE_PROTNONE) && (!write || pte_write(pte));
+}
+
+/* No lock held. Fault in what an access would fault in, changing nothing there. => 0, EFAULT when it is refused, ENOMEM in a hole */
 static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write)
 {
 	for (; addr < end; addr += SCN_PAGE) {
-		vm_fault_t err;
-		uint8_t byte;
+		while (!is_mapped(mm, addr, write)) {
+			vm_fault_t err = do_page_fault(mm, addr, FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0));
 
-		if (write && soft_peek(mm, addr, &byte))
-			return ENOMEM;
-		err = write ? soft_store(mm, addr, byte) : soft_load(mm, addr, &byte);
-		if (err & VM_FAULT_BADMAP)
-			return ENOMEM;
-		if (err)
-			return EFAULT;
+			if (err & VM_FAULT_BADMAP)
+				return ENOMEM;
+			if (err & VM_FAULT_ERROR)
+				return EFAULT;
+		}
 	}
 	return 0;
 }
 
-/* As mmap with MAP_POPULATE and mlock do: by writes where writing is allowed. */
+/* As mmap with MAP_POPULATE and mlock do: by writes where writing is allowed and what is written is one's own. */
 static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned long end)
 {
 	while (addr < end) {
@@ -96,7 +103,7 @@ static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned
 		mmap_read_unlock(mm);
 		if (!(flags & VM_ACCESS_FLAGS))
 			return ENOMEM;
-		err = populate(mm, addr, part, flags & VM_WRITE);
+		err = populate(mm, addr, part, (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE);
 		if (err)
 			return err;
 		addr = part;
@@ -104,21 +111,56 @@ static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned
 	return 0;
 }
 
-static int call_mmap(struct mm_struct *mm, const struct scn_op *op)
+/* What mmap refuses whatever stands there. => 0 or an errno value */
+static int check_mmap(const struct soft_calls *c, const struct scn_op *op)
 {
+	if (!op->len || !is_aligned(op->addr) || !is_aligned(op->file_off))
+		return EINVAL;
+	if (op->flags & SCN_GROWSDOWN && (*op->file || op->flags & SCN_SHARED))
+		return EINVAL;
+	if (c->kernel != SCN_2_0 || !(op->flags & SCN_SHARED))
+		return 0;
+	/* 2.0 has no shared anonymous memory; and while tasks share pages by looking into each other's tables, nobody may write to one. */
+	return !*op->file || (op->prot & SCN_W && !(c->rules & MM_2_0_PAGE_CACHE)) ? EINVAL : 0;
+}
+
+/* mmap_lock held for writing. => 0 or -errno */
+static int map_new(const struct soft_calls *c, struct mm_struct *mm, const struct scn_op *op, unsigned long flags)
+{
+	struct soft_file *f = soft_file_find(c->files, op->file);
 	unsigned long len = page_up(op->len);
+	struct file *file;
 	int err;
 
-	if (!op->len || !is_aligned(op->addr))
-		return EINVAL;
+	if (!*op->file && !(op->flags & SCN_SHARED))
+		return mmap_region(mm, op->addr, len, flags);
+	if (!*op->file)
+		return mmap_region_file(mm, op->addr, len, flags, NULL, 0);
+	if (!f)
+		return -ENOENT;
+	file = file_open(f->mapping, FILE_WRITE);
+	if (!file)
+		return -ENOMEM;
+	err = mmap_region_file(mm, op->addr, len, flags, file, op->file_off / SCN_PAGE);
+	fput(file);
+	return err;
+}
+
+static int call_mmap(const struct soft_calls *c, struct mm_struct *mm, const struct scn_op *op)
+{
+	unsigned long len = page_up(op->len);
+	unsigned long flags = vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
+			      (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0) |
+			      (op->flags & SCN_SHARED ? VM_SHARED | VM_MAYSHARE : 0);
+	int err = check_mmap(c, op);
+
+	if (err)
+		return err;
 	mmap_write_lock(mm);
 	if (!(op->flags & SCN_AT) && !is_free(mm, op->addr, op->addr + len))
 		err = -EEXIST;
 	else
-		err = mmap_region(mm, op->addr, len,
-				  accounted(vm_prot(op->prot) | MAY_FLAGS |
-					    (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
-					    (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0)));
+		err = map_new(c, mm, op, accounted(flags));
 	mmap_write_unlock(mm);
 	if (!err && op->flags & SCN_POPULATE)
 		populate_by_rights(mm, op->addr, op->addr + len); /* as far as it goes: mmap has succeeded */
@@ -144,10 +186,10 @@ static int protect_vma(struct mm_struct *mm, unsigned long addr, size_t len, uns
 	const struct vm_area_struct *v = find_vma(mm, addr);
 	unsigned long flags = vma_flags(v), clear = VM_ACCESS_FLAGS & ~set;
 
-	*locked = (flags & (VM_LOCKED | VM_WRITE)) == VM_LOCKED && set & VM_WRITE;
-	if (set & VM_WRITE && !(flags & VM_NORESERVE))
+	*locked = (flags & (VM_LOCKED | VM_WRITE | VM_SHARED)) == VM_LOCKED && set & VM_WRITE;
+	if (set & VM_WRITE && !(flags & (VM_NORESERVE | VM_SHARED)))
 		set |= VM_ACCOUNT;
-	else if (!(set & VM_WRITE) && !atomic_load(&v->anon_vma))
+	else if (!(set & VM_WRITE) && !v->vm_file && !atomic_load(&v->anon_vma))
 		clear |= VM_ACCOUNT; /* nothing was ever written, nothing can be: the promise is taken back */
 	return vma_modify_flags(mm, addr, len, set, clear);
 }
@@ -199,14 +241,97 @@ static int call_mlock(struct mm_struct *mm, const struct scn_op *op)
 
 static int call_msync(struct mm_struct *mm, const struct scn_op *op)
 {
-	unsigned long end = op->addr + page_up(op->len), hole;
+	return !is_aligned(op->addr) ? EINVAL : -msync_range(mm, op->addr, page_up(op->len));
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static int call_remap_file_pages(struct mm_struct *mm, const struct scn_op *op)
+{
+	int err;
+
+	if (!is_aligned(op->addr) || !op->len)
+		return EINVAL;
+	mmap_write_lock(mm);
+	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, false);
+	mmap_write_unlock(mm);
+	return -err;
+}
+
+/* read(2) and write(2) of a page's part. What the kernel can't reach in memory ends it. => bytes */
+static size_t transfer(struct mm_struct *mm, struct soft_file *f, bool to_memory, unsigned long addr, uint64_t off, size_t len)
+{
+	size_t done;
+
+	for (done = 0; done < len; done++) {
+		uint8_t byte;
+
+		if (to_memory ? filemap_peek(f->mapping, off + done, &byte) || soft_store(mm, addr + done, byte)
+			      : soft_load(mm, addr + done, &byte) || filemap_poke(f->mapping, off + done, byte))
+			break;
+	}
+	return done;
+}
+
+/* Nothing grows. An error that stops it after the first byte is not one. */
+static int call_transfer(const struct soft_calls *c, struct mm_struct *mm, const struct scn_op *op, unsigned long *result)
+{
+	struct soft_file *f = soft_file_find(c->files, op->file);
+	uint64_t size = f ? address_space_size(f->mapping) : 0;
+	struct file *file = f ? file_open(f->mapping, FILE_WRITE) : NULL;
+	size_t len = op->len;
+
+	if (!file)
+		return f ? ENOMEM : EBADF;
+	if (op->verb == SCN_PWRITE && op->new_len + op->len > size) {
+		fput(file);
+		return EINVAL;
+	}
+	if (op->new_len + len > size)
+		len = size > op->new_len ? size - op->new_len : 0;
+	for (*result = 0; *result < len;) {
+		size_t room = SCN_PAGE - (op->addr + *result) % SCN_PAGE, n = len - *result < room ? len - *result : room, done;
+
+		filemap_populate(file, (op->new_len + *result) / SCN_PAGE, (op->new_len + *result + n - 1) / SCN_PAGE + 1);
+		done = transfer(mm, f, op->verb == SCN_PREAD, op->addr + *result, op->new_len + *result, n);
+		*result += done;
+		if (done < n)
+			break;
+	}
+	fput(file);
+	return len && !*result ? EFAULT : 0;
+}
+
+/* mmap_lock held. */
+static bool in_core(struct mm_struct *mm, struct vm_area_struct *v, unsigned long addr)
+{
+	if (mm_residency(mm, addr) == MM_PRESENT)
+		return true;
+	return v->vm_file && filemap_cached(v->vm_file->f_mapping, linear_page_index(v, addr));
+}
+
+static int call_mincore(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out)
+{
+	unsigned long end = op->addr + page_up(op->len);
+	int err = 0;
 
 	if (!is_aligned(op->addr))
 		return EINVAL;
 	mmap_read_lock(mm);
-	hole = first_hole(mm, op->addr, end);
+	for (unsigned long addr = op->addr; addr < end && !err; addr += SCN_PAGE) {
+		struct vm_area_struct *v = find_vma(mm, addr);
+		bool is_in;
+
+		if (!v || vma_start(v) > addr) {
+			err = ENOMEM;
+			break;
+		}
+		is_in = in_core(mm, v, addr);
+		out->result += is_in;
+		out->sum = out->sum * 2 + is_in;
+	}
 	mmap_read_unlock(mm);
-	return hole < end ? ENOMEM : 0;
+	return err;
 }
 
 /* ---- mremap ------------------------------------------------------------------------------------------------------ */
@@ -244,6 +369,14 @@ static int move_to(struct mm_struct *mm, const struct scn_op *op, struct vm_area
 	return move_vma(mm, op->addr, old_len, op->to, new_len, false);
 }
 
+/* mmap_lock held for writing. An old length of 0: the same pages of a shared mapping at another place as well. */
+static int duplicate(struct mm_struct *mm, const struct scn_op *op, struct vm_area_struct *v)
+{
+	if (!(vma_flags(v) & VM_SHARED) || !(op->flags & SCN_AT))
+		return op->flags & SCN_AT ? -EINVAL : -ENOMEM;
+	return mmap_region_file(mm, op->to, page_up(op->new_len), vma_flags(v), v->vm_file, linear_page_index(v, op->addr));
+}
+
 static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned long *result)
 {
 	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len), flags = 0;
@@ -257,7 +390,7 @@ static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned l
 	if (!v || vma_start(v) > op->addr) {
 		err = -EFAULT;
 	} else if (!old_len) {
-		err = -EINVAL; /* duplicating is for shared mappings */
+		err = vma_flags(v) & VM_SHARED ? duplicate(mm, op, v) : -EINVAL;
 	} else {
 		flags = vma_flags(v);
 		err = op->flags & SCN_AT ? move_to(mm, op, v) : resize_in_place(mm, op, v);
@@ -271,40 +404,48 @@ static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned l
 
 /* ---- madvise ----------------------------------------------------------------------------------------------------- */
 
-/* mmap_lock held for writing; [addr, end) lies in one vma with these flags. => 0 or -errno */
-static int advise_vma(struct mm_struct *mm, unsigned long addr, unsigned long end, unsigned long flags,
-		      enum scn_advice advice)
+static void will_need(struct mm_struct *mm, struct vm_area_struct *v, unsigned long addr, unsigned long end)
 {
+	if (v->vm_file && !(v->vm_file->f_mapping->flags & MAPPING_ANON))
+		filemap_populate(v->vm_file, linear_page_index(v, addr), linear_page_index(v, end));
+	else
+		swapin_range(mm, addr, end - addr);
+}
+
+/* mmap_lock held for writing; [addr, end) lies in one vma. => 0 or -errno */
+static int advise_vma(struct mm_struct *mm, struct vm_area_struct *v, unsigned long addr, unsigned long end, enum scn_advice advice)
+{
+	bool is_locked = vma_flags(v) & VM_LOCKED;
 	size_t len = end - addr;
 
 	switch (advice) {
 	case SCN_DONTNEED:
-		if (flags & VM_LOCKED)
-			return -EINVAL;
-		zap_page_range(mm, addr, len);
-		return 0;
+		if (!is_locked)
+			zap_page_range(mm, addr, len);
+		return is_locked ? -EINVAL : 0;
 	case SCN_FREE:
-		if (flags & VM_LOCKED)
+		if (is_locked || v->vm_file)
 			return -EINVAL;
 		zap_swap_range(mm, addr, len);
 		return 0;
 	case SCN_PAGEOUT:
-		if (flags & VM_LOCKED)
-			return -EINVAL;
-		pageout_range(mm, addr, len);
-		return 0;
+		if (!is_locked)
+			pageout_range(mm, addr, len);
+		return is_locked ? -EINVAL : 0;
 	case SCN_COLD_PAGES:
-		return flags & VM_LOCKED ? -EINVAL : 0;
+		return is_locked ? -EINVAL : 0;
 	case SCN_WILLNEED:
-		swapin_range(mm, addr, len);
+		will_need(mm, v, addr, end);
 		return 0;
 	case SCN_NORMAL: return vma_modify_flags(mm, addr, len, 0, VM_SEQ_READ | VM_RAND_READ);
 	case SCN_RANDOM: return vma_modify_flags(mm, addr, len, VM_RAND_READ, VM_SEQ_READ);
 	case SCN_SEQUENTIAL: return vma_modify_flags(mm, addr, len, VM_SEQ_READ, VM_RAND_READ);
 	case SCN_DONTFORK: return vma_modify_flags(mm, addr, len, VM_DONTCOPY, 0);
 	case SCN_DOFORK: return vma_modify_flags(mm, addr, len, 0, VM_DONTCOPY);
-	case SCN_WIPEONFORK: return vma_modify_flags(mm, addr, len, VM_WIPEONFORK, 0);
+	case SCN_WIPEONFORK: return v->vm_file ? -EINVAL : vma_modify_flags(mm, addr, len, VM_WIPEONFORK, 0);
 	case SCN_KEEPONFORK: return vma_modify_flags(mm, addr, len, 0, VM_WIPEONFORK);
+	case SCN_HUGEPAGE:
+	case SCN_NOHUGEPAGE: return 0; /* there are none */
 	default: return -EINVAL;
 	}
 }
@@ -326,7 +467,7 @@ static int advise_range(struct mm_struct *mm, unsigned long addr, unsigned long 
 			addr = vma_start(v);
 		}
 		part = vma_end(v) < end ? vma_end(v) : end;
-		err = advise_vma(mm, addr, part, vma_flags(v), advice);
+		err = advise_vma(mm, v, addr, part, advice);
 		if (err)
 			return err;
 		addr = part;
@@ -401,19 +542,24 @@ static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, 
 
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
-int soft_call(struct mm_struct *mm, const struct scn_op *op, unsigned long *brk, unsigned long heap,
-	      unsigned long *result)
+int soft_call(const struct soft_calls *c, struct soft_process *p, const struct scn_op *op, struct scn_outcome *out)
 {
+	struct mm_struct *mm = p->mm;
+
 	switch (op->verb) {
-	case SCN_MMAP: return call_mmap(mm, op);
+	case SCN_MMAP: return call_mmap(c, mm, op);
 	case SCN_MUNMAP: return call_munmap(mm, op);
 	case SCN_MPROTECT: return call_mprotect(mm, op);
-	case SCN_MREMAP: return call_mremap(mm, op, result);
+	case SCN_MREMAP: return call_mremap(mm, op, &out->result);
 	case SCN_MADVISE: return call_madvise(mm, op);
 	case SCN_MSYNC: return call_msync(mm, op);
 	case SCN_MLOCK:
 	case SCN_MUNLOCK: return call_mlock(mm, op);
-	case SCN_BRK: return call_brk(mm, op->addr, brk, heap);
+	case SCN_REMAP_FILE_PAGES: return call_remap_file_pages(mm, op);
+	case SCN_PREAD:
+	case SCN_PWRITE: return call_transfer(c, mm, op, &out->result);
+	case SCN_MINCORE: return call_mincore(mm, op, out);
+	case SCN_BRK: return call_brk(mm, op->addr, &p->brk, c->heap);
 	default: return ENOSYS;
 	}
 }
@@ -447,4 +593,23 @@ void soft_access(struct mm_struct *mm, const struct scn_op *op, struct scn_outco
 		if (op->verb == SCN_READ)
 			out->sum = out->sum * 0x100000001b3ULL + byte + 1;
 	}
+}
+
+void soft_sweep(struct mm_struct *mm, const struct scn_op *op, struct scn_outcome *out)
+{
+	struct scn_op one = *op;
+	uint64_t sum = 0;
+
+	one.verb = SCN_READ;
+	one.len = 1;
+	for (size_t o = 0; o < op->len; o += SCN_PAGE) {
+		struct scn_outcome got = { 0 };
+
+		one.addr = op->addr + o;
+		soft_access(mm, &one, &got);
+		sum = sum * 0x100000001b3ULL + (got.signal ? 1000 + got.signal : got.sum);
+		if (got.signal == SCN_OOM)
+			out->signal = got.signal;
+	}
+	out->sum = sum;
 }

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * soft_files.c - the files of a scenario on the software machine: real ones, read and written by pread and pwrite, in
+ * a directory for temporary files and without a name there. The engine's page cache stands between them and memory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "scenario/soft.h"
+
+#define MAX_IOV  64
+#define BLOCK    1024 /* of linux-2.0's file systems */
+#define MAX_FILE (1ULL << 32)
+
+/* What an address_space knows as its host; lives as long as that does. */
+struct real_file {
+	int fd;
+};
+
+/* ---- what the engine asks for -------------------------------------------------------------------------------------- */
+
+static int read_pages(int fd, uint64_t off, const struct iovec *iov, unsigned nr)
+{
+	struct iovec rest[MAX_IOV];
+	unsigned i = 0;
+
+	memcpy(rest, iov, nr * sizeof(*iov));
+	while (i < nr) {
+		ssize_t n = preadv(fd, rest + i, (int)(nr - i), (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -EIO;
+		if (n == 0)
+			break;
+		off += (uint64_t)n;
+		for (; i < nr && (size_t)n >= rest[i].iov_len; i++)
+			n -= (ssize_t)rest[i].iov_len;
+		if (i < nr) {
+			rest[i].iov_base = (char *)rest[i].iov_base + n;
+			rest[i].iov_len -= (size_t)n;
+		}
+	}
+	for (; i < nr; i++)
+		memset(rest[i].iov_base, 0, rest[i].iov_len);
+	return 0;
+}
+
+static int real_readpages(void *host, unsigned long pgoff, unsigned nr, void *const pages[])
+{
+	const struct real_file *f = host;
+	struct iovec iov[MAX_IOV];
+
+	for (unsigned done = 0; done < nr;) {
+		unsigned n = nr - done < MAX_IOV ? nr - done : MAX_IOV;
+		int err;
+
+		for (unsigned i = 0; i < n; i++)
+			iov[i] = (struct iovec){ pages[done + i], SCN_PAGE };
+		err = read_pages(f->fd, ((uint64_t)pgoff + done) * SCN_PAGE, iov, n);
+		if (err)
+			return err;
+		done += n;
+	}
+	return 0;
+}
+
+static int real_writepage(void *host, unsigned long pgoff, const void *page, size_t len)
+{
+	const struct real_file *f = host;
+
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(f->fd, (const char *)page + done, len - done,
+				   (off_t)((uint64_t)pgoff * SCN_PAGE + done));
+
+		if (n < 0 && errno != EINTR)
+			return errno == ENOSPC ? -ENOSPC : -EIO;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* The device's numbers of blocks are nobody's business here; whether there is one is: a hole of the file has none. */
+static unsigned long real_bmap(void *host, unsigned long block)
+{
+	const struct real_file *f = host;
+	off_t data = lseek(f->fd, (off_t)block * BLOCK, SEEK_DATA);
+
+	return data >= 0 && data < (off_t)(block + 1) * BLOCK ? block + 1 : 0;
+}
+
+static void real_release(void *host)
+{
+	struct real_file *f = host;
+
+	close(f->fd);
+	free(f);
+}
+
+static const struct address_space_operations real_ops = {
+	.readpages = real_readpages,
+	.writepage = real_writepage,
+	.bmap = real_bmap,
+	.release = real_release,
+};
+
+/* ---- their names --------------------------------------------------------------------------------------------------- */
+
+struct soft_file *soft_file_find(struct soft_files *files, const char *name)
+{
+	for (unsigned i = 0; i < files->nr; i++)
+		if (!strcmp(files->at[i].name, name))
+			return &files->at[i];
+	return NULL;
+}
+
+/* => 0 or an errno value */
+static int fill(int fd, uint64_t size)
+{
+	unsigned char page[SCN_PAGE];
+
+	for (uint64_t at = 0; at < size; at += SCN_PAGE) {
+		size_t n = size - at < SCN_PAGE ? (size_t)(size - at) : SCN_PAGE;
+
+		memset(page, (int)((at / SCN_PAGE * 37 + 11) & 255), sizeof(page));
+		if (write(fd, page, n) != (ssize_t)n)
+			return errno ? errno : EIO;
+	}
+	return 0;
+}
+
+/* => a descriptor, or -1 with errno */
+static int nameless_file(void)
+{
+	const char *dir = getenv("TMPDIR");
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%.200s/minflt-scenario-XXXXXX", dir && *dir ? dir : "/var/tmp");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+/* => 0 or an errno value; f->mapping has one reference */
+static int make(struct soft_file *f, uint64_t size, unsigned flags)
+{
+	struct real_file *host = malloc(sizeof(*host));
+	int err;
+
+	if (!host)
+		return ENOMEM;
+	host->fd = nameless_file();
+	err = host->fd < 0 ? errno : fill(host->fd, size);
+	f->mapping = err ? NULL : address_space_alloc(&real_ops, host, size, flags);
+	f->fd = host->fd;
+	if (!err && !f->mapping)
+		err = ENOMEM;
+	if (err) {
+		if (host->fd >= 0)
+			close(host->fd);
+		free(host);
+	}
+	return err;
+}
+
+/* A file of the same name that is still mapped lives on without it. */
+static int do_file(struct soft_files *files, const struct scn_op *op)
+{
+	struct soft_file made = { .fd = -1 }, *f = soft_file_find(files, op->file);
+	int err;
+
+	if (op->len > MAX_FILE)
+		return EFBIG;
+	if (!f && files->nr == SOFT_MAX_FILES)
+		return ENFILE;
+	err = make(&made, op->len, files->flags);
+	if (err)
+		return err;
+	if (f)
+		address_space_put(f->mapping);
+	else
+		f = &files->at[files->nr++];
+	snprintf(made.name, sizeof(made.name), "%s", op->file);
+	*f = made;
+	return 0;
+}
+
+void soft_files_forget(struct soft_files *files)
+{
+	for (unsigned i = 0; i < files->nr; i++)
+		address_space_put(files->at[i].mapping);
+	files->nr = 0;
+}
+
+/* ---- warm, cold, truncate ------------------------------------------------------------------------------------------ */
+
+unsigned long soft_file_pages(const struct soft_file *f)
+{
+	return (address_space_size(f->mapping) + SCN_PAGE - 1) / SCN_PAGE;
+}
+
+static int do_warm(struct soft_file *f)
+{
+	struct file *file = file_open(f->mapping, 0);
+
+	if (!file)
+		return ENOMEM;
+	filemap_populate(file, 0, soft_file_pages(f));
+	fput(file);
+	return 0;
+}
+
+static int do_cold(struct soft_file *f)
+{
+	int err = filemap_write_and_wait_range(f->mapping, 0, soft_file_pages(f));
+
+	if (!err)
+		invalidate_mapping_pages(f->mapping, 0, soft_file_pages(f));
+	return -err;
+}
+
+/* The real file is never shorter than what the engine believes. */
+static int do_truncate(struct soft_file *f, uint64_t size)
+{
+	bool grows = size > address_space_size(f->mapping);
+	int err;
+
+	if (size > MAX_FILE)
+		return EFBIG;
+	if (grows && ftruncate(f->fd, (off_t)size))
+		return errno;
+	err = vmtruncate(f->mapping, size);
+	if (!err && !grows && ftruncate(f->fd, (off_t)size))
+		return errno;
+	return -err;
+}
+
+int soft_file_call(struct soft_files *files, const struct scn_op *op)
+{
+	struct soft_file *f = soft_file_find(files, op->file);
+
+	if (op->verb == SCN_FILE)
+		return do_file(files, op);
+	if (!f)
+		return ENOENT; /* it could not be made */
+	switch (op->verb) {
+	case SCN_WARM: return do_warm(f);
+	case SCN_COLD: return do_cold(f);
+	case SCN_TRUNCATE: return do_truncate(f, op->len);
+	default: return ENOSYS;
+	}
+}
