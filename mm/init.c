@@ -43,6 +43,22 @@ static void init_caches(void)
 	kmem_cache_init(&ptdesc_cache, sizeof(struct ptdesc), 0, false);
 }
 
+/* By what stands behind "linux-" in its name. */
+static const struct fault_path *find_generation(const char *kernel)
+{
+	static const struct fault_path *const generations[] = { &linux_5_path, &linux_2_0_path };
+
+	for (size_t i = 0; kernel && i < sizeof(generations) / sizeof(generations[0]); i++) {
+		const char *a = generations[i]->name + sizeof("linux-") - 1, *b = kernel;
+
+		while (*a && *a == *b)
+			a++, b++;
+		if (*a == *b)
+			return generations[i];
+	}
+	return kernel ? NULL : &linux_5_path;
+}
+
 int mm_init(const struct mm_params *params)
 {
 	unsigned anon_around = params->anon_around ? params->anon_around : 1;
@@ -60,12 +76,16 @@ int mm_init(const struct mm_params *params)
 	mm_swapin_around = swapin_around;
 	mm_check_every = params->check_every;
 	mm_reuse_rule = REUSE_5_15;
-	fault_path = &linux_5_path;
+	mm_rules = params->rules;
+	fault_path = find_generation(params->kernel);
+	if (!fault_path)
+		return -EINVAL;
 	err = page_alloc_init(params->nr_frames, params->frame_limit);
 	if (err)
 		return err;
 	vmscan_init();
-	return swap_init(params);
+	err = swap_init(params);
+	return err || !fault_path->init ? err : fault_path->init();
 }
 
 /* ---- address spaces -------------------------------------------------------------------------------------------------------- */

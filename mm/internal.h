@@ -126,6 +126,8 @@ static inline void page_batch_add(struct page_batch *batch, unsigned long pfn)
 
 int page_alloc_init(unsigned long nr_frames, unsigned long limit);
 void page_alloc_reinit_locks(void);
+/* linux-2.0: the last frame leaves the circulation for good, PG_reserved. Before any is in use. => its number; -1UL: there are too few */
+unsigned long reserve_frame(void);
 /* A run of up to `want` neighbours (1..64), never more than are free under the limit; each page has one reference.
  * => first pfn and *got >= 1, or -1UL. Doesn't reclaim. */
 unsigned long alloc_run(unsigned want, unsigned *got);
@@ -153,6 +155,8 @@ struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsi
 				 unsigned long pgoff);
 void vma_link(struct mm_struct *mm, struct vm_area_struct *vma);
 void vma_remove(struct vm_area_struct *vma);
+/* New bounds, the order in the tree stays. => mmap_lock held for writing */
+void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end);
 void exit_mmap(struct mm_struct *mm);
 
 /* ---- rmap.c -------------------------------------------------------------------------------------------------------- */
@@ -196,6 +200,7 @@ void swap_reinit_locks(void);
 void swap_duplicate(swp_entry_t entry, int n);
 void swap_free(swp_entry_t entry);
 int swap_count(swp_entry_t entry);
+bool swap_slot_used(swp_entry_t entry); /* false also for slots that don't exist */
 /* Swap cache. add_to_swap: => true: the page (locked) has a slot now. */
 bool add_to_swap(struct page *page);
 /* Slots for pages that leave: all of them have a slot and swap cache afterwards, and its count has risen by one. One turn of the lock.
@@ -230,7 +235,12 @@ void vmscan_init(void);
 void vmscan_reinit_locks(void);
 void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable);
 void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *vma);
+void lru_cache_add_file(struct page *page); /* a page of an address_space; which list its flags say */
 void activate_page(struct page *page);
+/* Used: inactive -> referenced -> active. By who unmaps a young entry of a file (fault-paths.md 4.3) */
+void mark_page_accessed(struct page *page);
+/* try_to_free_pages() for who holds an mmap_lock or has entered reclaim already. */
+unsigned long __try_to_free_pages(unsigned long nr);
 /* Takes freed pages off their lists; => pages without references */
 void lru_del_batch(const uint32_t *pfn, unsigned nr);
 void page_set_unevictable(struct page *page, bool on);

@@ -5,7 +5,7 @@
  * Everything stands still meanwhile: all address spaces are locked for writing, which stops faults and changes of mappings, and
  * reclaim from outside a fault waits at enter_reclaim().
  */
-#include "mm/internal.h"
+#include "mm/fault/fault.h"
 
 static atomic_uint checking, reclaiming;
 
@@ -69,10 +69,9 @@ static bool probe_one(struct page *page, struct vm_area_struct *vma, unsigned lo
 	return !probe->found;
 }
 
-/* I6, I10 */
-static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
+/* I10 */
+static void check_rmap(struct vm_area_struct *vma, unsigned long addr, struct page *page)
 {
-	struct page *page = pfn_to_page(pte_pfn(pte));
 	struct rmap_probe probe = { .vma = vma, .addr = addr };
 	struct anon_vma *root = page_lock_anon_vma(page);
 
@@ -80,22 +79,33 @@ static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t 
 	rmap_walk_locked(page, root, probe_one, &probe);
 	page_unlock_anon_vma(root);
 	MM_BUG_ON(!probe.found);
-	MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback | PG_buddy));
 	MM_BUG_ON(!(page_flags(page) & PG_lru));
+}
+
+/* I6, I10. vma NULL: a page without one (fault_path->bare_pages) */
+static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
+{
+	struct page *page = pfn_to_page(pte_pfn(pte));
+
+	if (!fault_path->no_rmap)
+		check_rmap(vma, addr, page);
+	MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback | PG_buddy));
 	if (pte_write(pte)) {
-		MM_BUG_ON(!(vma->vm_flags & VM_WRITE));
+		MM_BUG_ON(vma && !(vma->vm_flags & VM_WRITE));
 		MM_BUG_ON(page_mapcount(page) != 1);
-		MM_BUG_ON(!(page_flags(page) & PG_anon_exclusive));
+		MM_BUG_ON(!fault_path->no_rmap && !(page_flags(page) & PG_anon_exclusive));
 		MM_BUG_ON(page_in_swap_cache(page) && swap_count(page_swap_entry(page)));
 	}
-	MM_BUG_ON(!(vma->vm_flags & VM_ACCESS_FLAGS) != !!(pte.val & _PAGE_PROTNONE));
+	MM_BUG_ON(vma && !(vma->vm_flags & VM_ACCESS_FLAGS) != !!(pte.val & _PAGE_PROTNONE));
 	if (!(mm_caps & MACHINE_READONLY))
 		MM_BUG_ON(!pte_dirty(pte) && !(mm_caps & MACHINE_DIRTY));
 }
 
 static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct tally *t)
 {
-	if (pte_normal(pte)) {
+	if (pte_normal(pte) && page_flags(pfn_to_page(pte_pfn(pte))) & PG_reserved) {
+		MM_BUG_ON(page_count(pfn_to_page(pte_pfn(pte))) != 1); /* BAD_PAGE: neither counted nor freed */
+	} else if (pte_normal(pte)) {
 		t->map[pte_pfn(pte)]++;
 		t->anon++;
 		check_present(vma, addr, pte);
@@ -130,8 +140,8 @@ static void check_tables(struct mm_struct *mm, struct tally *t)
 				continue;
 			while (vma && vma->vm_end <= addr)
 				vma = vma_next(mm, vma);
-			MM_BUG_ON(!vma || addr < vma->vm_start);
-			check_entry(vma, addr, pte, t);
+			MM_BUG_ON((!vma || addr < vma->vm_start) && !fault_path->bare_pages);
+			check_entry(vma && addr >= vma->vm_start ? vma : NULL, addr, pte, t);
 		}
 	}
 	MM_BUG_ON(t->anon != atomic_load(&mm->rss[MM_ANONPAGES])); /* I5 */
@@ -190,7 +200,7 @@ static void check_pages(const struct tally *t, unsigned long nr)
 		}
 		MM_BUG_ON((int)t->map[pfn] != page_mapcount(page));
 		MM_BUG_ON(page_count(page) != page_mapcount(page) + cached);
-		MM_BUG_ON(!(page_flags(page) & PG_lru));
+		MM_BUG_ON(!fault_path->no_rmap && !(page_flags(page) & PG_lru));
 		if (cached)
 			MM_BUG_ON(swap_map[page->private].cache != pfn + 1);
 		if (page_flags(page) & PG_anon_exclusive) { /* I11 */

@@ -5,7 +5,7 @@
  * All of these meet swap entries whose page is just being evicted. The evicting thread then has a machine call for the address under way,
  * and may still put the page back; they let go of the table, wait for the page, and look at the entry again.
  */
-#include "mm/internal.h"
+#include "mm/fault/fault.h"
 
 int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
@@ -87,6 +87,10 @@ static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
 		return;
 	}
 	page = pfn_to_page(pte_pfn(pte));
+	if (unlikely(page_flags(page) & PG_reserved)) { /* BAD_PAGE of linux-2.0: nobody counts it */
+		machine_discard(d->mm, addr, 1, pte_pfn(pte));
+		return;
+	}
 	add_mm_counter(d->mm, MM_ANONPAGES, -1);
 	page_remove_rmap(page);
 	/* Its slot goes with it, unless another thread holds the page: then that one looks when it is done. */

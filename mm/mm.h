@@ -147,6 +147,7 @@ typedef unsigned vm_fault_t;
 #define FAULT_FLAG_KILLABLE    0x10u
 #define FAULT_FLAG_TRIED       0x20u
 #define FAULT_FLAG_USER        0x40u
+#define FAULT_FLAG_REMOTE      0x80u /* for another process (ptrace) */
 #define FAULT_FLAG_INSTRUCTION 0x100u
 
 /* The entry of a fault: takes mmap_lock for reading, resolves, accounts, retries. No lock held.

@@ -110,7 +110,8 @@ typedef struct { struct ptdesc *desc; } pmd_t;
 struct ptdesc {
 	void *table;    /* array of pte_t, or of pointers to ptdesc */
 	spinlock_t ptl; /* last level: guards the entries and is held over machine_map() and machine_unmap() for them */
-	uint32_t level; /* enum pt_level */
+	uint16_t level; /* enum pt_level */
+	bool reserved;  /* linux-2.0: BAD_PAGETABLE, in any number of address spaces; walks of a range leave it out, nobody frees it */
 };
 
 typedef struct { unsigned long val; } swp_entry_t;
@@ -225,7 +226,8 @@ struct stream_table {
 
 /* ---- address spaces ------------------------------------------------------------------------------------------------ */
 
-enum { MM_ANONPAGES, MM_SWAPENTS, MM_FILEPAGES, MM_SHMEMPAGES, NR_MM_COUNTERS };
+enum { MM_ANONPAGES, MM_SWAPENTS, MM_FILEPAGES, MM_SHMEMPAGES, MM_MISCOUNTED /* 1.0: faults that count as rss and mapped nothing */,
+       NR_MM_COUNTERS };
 
 struct mm_struct {
 	struct rw_semaphore mmap_lock;
@@ -240,6 +242,9 @@ struct mm_struct {
 	atomic_ulong min_flt, maj_flt;
 	atomic_ulong stack_pointer;                /* of the program; 0: not known */
 	struct stream_table anon_streams, swap_streams;
+	/* linux-2.0 */
+	unsigned long end_data, brk;               /* mmap_lock */
+	unsigned long swap_address, swap_cnt;      /* where the scan for pages to swap out goes on; pages before the next process has its turn */
 	struct mm_struct *next, *prev;             /* all of them; mmlist_lock */
 };
 

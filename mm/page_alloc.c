@@ -49,6 +49,20 @@ int page_alloc_init(unsigned long nr_frames, unsigned long limit)
 	return 0;
 }
 
+unsigned long reserve_frame(void)
+{
+	struct page *page = pfn_to_page(zone.nr_frames - 1);
+
+	if (zone.nr_frames < 2 || zone.fresh)
+		return -1UL;
+	zone.nr_frames--;
+	mm_set_frame_limit(atomic_load(&zone.limit));
+	atomic_store(&page->flags, PG_reserved);
+	atomic_store(&page->_refcount, 1);
+	atomic_store(&page->_mapcount, -1);
+	return zone.nr_frames;
+}
+
 void page_alloc_reinit_locks(void)
 {
 	spin_lock_init(&zone.lock, ORDER_ZONE);

@@ -73,6 +73,8 @@ static struct ptdesc *table_alloc(enum pt_level level)
 
 static void table_free(struct ptdesc *desc)
 {
+	if (desc->reserved)
+		return;
 	count(page_tables, -(table_size(desc->level) / PAGE_SIZE));
 	machine_free(desc->table, table_size(desc->level));
 	kmem_cache_free(&ptdesc_cache, desc);
@@ -136,8 +138,15 @@ struct ptdesc *pte_table_next(struct mm_struct *mm, unsigned long *addr, unsigne
 
 		while ((below = desc_load(entry_of(desc, *addr)))) {
 			desc = below;
-			if (desc->level == PT_PTE)
+			if (desc->level != PT_PTE)
+				continue;
+			if (!desc->reserved)
 				return desc;
+			break;
+		}
+		if (desc->level == PT_PTE) {
+			*addr = pmd_addr_end(*addr, end);
+			continue;
 		}
 		*addr = pt_addr_end(desc->level, *addr, end);
 	}

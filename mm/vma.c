@@ -9,7 +9,7 @@
  * Two vmas merge when they are adjacent, have equal flags and vm_ops, consecutive page offsets, and one anon_vma (or one of them has
  * none and no fork came in between). An anonymous vma's offset is its address at the time it was made.
  */
-#include "mm/internal.h"
+#include "mm/fault/fault.h"
 
 struct vm_area_struct *vma_of(struct tree_node *node)
 {
@@ -127,7 +127,7 @@ void vma_remove(struct vm_area_struct *vma)
 }
 
 /* New bounds; the order in the tree stays. */
-static void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
 	anon_vma_lock_vma(vma);
 	anon_vma_interval_tree_pre_update_vma(vma);
@@ -261,7 +261,8 @@ static void unmap_isolated(struct mm_struct *mm, unsigned long start, unsigned l
 		unmap_region(vma, vma->vm_start, vma->vm_end);
 		vma_remove(vma);
 	}
-	free_pgtables(mm, start, last, prev ? prev->vm_end : 0, next ? next->vm_start : ~0UL);
+	if (!fault_path->bare_pages) /* who knows what stands between the mappings */
+		free_pgtables(mm, start, last, prev ? prev->vm_end : 0, next ? next->vm_start : ~0UL);
 }
 
 int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len)
@@ -274,6 +275,8 @@ int do_munmap(struct mm_struct *mm, unsigned long addr, size_t len)
 		err = isolate_range(mm, addr, addr + len);
 	if (!err)
 		unmap_isolated(mm, addr, addr + len);
+	if (!err && fault_path->bare_pages)
+		zap_page_range(mm, addr, len);
 	return err;
 }
 
@@ -285,6 +288,8 @@ static void vma_link_merge(struct mm_struct *mm, struct vm_area_struct *vma)
 	struct vm_area_struct *prev;
 
 	vma_link(mm, vma);
+	if (fault_path->mapped)
+		fault_path->mapped(vma);
 	prev = vma_prev(vma);
 	if (prev && vma_merge(prev, vma))
 		vma = prev;
@@ -320,6 +325,8 @@ void exit_mmap(struct mm_struct *mm)
 		unmap_region(vma, vma->vm_start, vma->vm_end);
 		vma_remove(vma);
 	}
+	if (fault_path->bare_pages)
+		zap_page_range(mm, 0, TASK_SIZE);
 	pgd_free(mm);
 }
 

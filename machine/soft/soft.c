@@ -421,7 +421,7 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
 
 	mmap_read_lock(mm);
 	vma = find_vma(mm, addr);
-	if (vma && addr >= vma->vm_start) {
+	if ((vma && addr >= vma->vm_start) || (addr >= mm->end_data && addr < mm->brk)) {
 		err = 0;
 		*value = 0;
 		table = pte_table(mm, addr);

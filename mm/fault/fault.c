@@ -8,7 +8,7 @@
 #include "mm/fault/fault.h"
 
 const struct fault_path *fault_path = &linux_5_path;
-unsigned mm_check_every;
+unsigned mm_check_every, mm_rules;
 
 static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 {
@@ -34,7 +34,10 @@ vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsign
 		flags |= FAULT_FLAG_TRIED;
 		mmap_read_lock(mm);
 	}
-	mm_account_fault(mm, ret, flags);
+	if (unlikely(fault_path->account))
+		fault_path->account(mm, ret, flags);
+	else
+		mm_account_fault(mm, ret, flags);
 	trace(fault_done, addr, ret, 0);
 	return ret;
 }

@@ -46,6 +46,14 @@ struct fault_path {
 	const struct vm_operations_struct *file_vm_ops;                                /* of mappings of files; NULL: generic_file_vm_ops */
 	int (*anon_vma_fork)(struct vm_area_struct *vma, struct vm_area_struct *pvma); /* the child's vma joins the reverse map */
 	int (*remap_file_pages)(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
+	int (*init)(void);                                                   /* the last step of mm_init() */
+	int (*mmap_check)(const struct file *file, unsigned long *vm_flags); /* may this be mapped (file NULL: anonymous)? It may change the flags */
+	int (*brk)(struct mm_struct *mm, unsigned long start, unsigned long end); /* what sys_brk() does; end: page aligned */
+	int (*dup_mm)(struct mm_struct *dst, struct mm_struct *src);         /* the end of a fork: what belongs to no vma. => both locked for writing */
+	unsigned long (*pageout_range)(struct mm_struct *mm, unsigned long addr, size_t len);
+	void (*msync)(struct vm_area_struct *vma, unsigned long start, unsigned long end); /* dirty entries of the range: their pages become dirty */
+	bool no_rmap;    /* pages are found through the tables alone: no anon_vma, and no LRU list has anonymous pages */
+	bool bare_pages; /* pages may stand where no vma is (the data segment of 1.0) */
 };
 
 extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
