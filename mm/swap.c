@@ -105,6 +105,17 @@ int swap_count(swp_entry_t entry)
 	return __atomic_load_n(&slot_of(entry)->count, __ATOMIC_RELAXED);
 }
 
+bool swap_slot_used(swp_entry_t entry)
+{
+	bool used = false;
+
+	spin_lock(&swap_lock);
+	if (entry.val && entry.val < fresh_slot)
+		used = slot_of(entry)->flags & SLOT_USED;
+	spin_unlock(&swap_lock);
+	return used;
+}
+
 void swap_duplicate(swp_entry_t entry, int n)
 {
 	struct swap_slot *slot = slot_of(entry);
