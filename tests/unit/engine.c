@@ -82,6 +82,8 @@ void engine_start(const struct engine *e)
 		.swap = &memswap_ops,
 		.anon_around = e->anon_around,
 		.swapin_around = e->swapin_around,
+		.kernel = e->kernel,
+		.rules = e->rules,
 	};
 
 	engine_stop();

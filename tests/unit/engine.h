@@ -44,6 +44,8 @@ struct engine {
 	unsigned caps;
 	unsigned long frames, limit, slots;
 	unsigned anon_around, swapin_around;
+	const char *kernel; /* NULL: 5 */
+	unsigned rules;
 };
 
 /* Starts over. */
