@@ -21,6 +21,7 @@ struct soft {
 	unsigned nr_processes;
 	struct soft_files files;
 	struct soft_calls calls;
+	unsigned long nr_operations;
 	unsigned char **slots; /* [nr_slots + 1], NULL: holds nothing */
 	char message[100];
 };
@@ -75,7 +76,8 @@ struct soft *soft_create(const struct soft_params *params)
 	if (!s)
 		return NULL;
 	s->params = *params;
-	s->files.flags = MAPPING_NOTIFY;
+	s->files.flags = params->no_notify ? 0 : MAPPING_NOTIFY;
+	s->files.ra_pages = params->ra_pages;
 	s->calls = (struct soft_calls){ &s->files, HEAP_BEGIN, kernel_of(params), params->rules };
 	s->slots = calloc(params->nr_slots + 1, sizeof(*s->slots));
 	if (!s->slots) {
@@ -107,7 +109,7 @@ static int start(void *ctx)
 		.geometry = mm_geometry_find(s->params.arch),
 		.nr_frames = s->params.nr_frames,
 		.nr_swap_slots = s->params.nr_slots,
-		.swap = &slot_ops,
+		.swap = s->params.nr_slots ? &slot_ops : NULL,
 		.swap_ctx = s,
 		.anon_around = 1,
 		.swapin_around = 1,
@@ -223,7 +225,8 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	}
 	out->min_flt = atomic_load(&mm->min_flt) - minor;
 	out->maj_flt = atomic_load(&mm->maj_flt) - major;
-	mm_check_invariants();
+	if (!s->params.check_every || ++s->nr_operations % s->params.check_every == 0)
+		mm_check_invariants();
 	return 0;
 }
 

@@ -19,10 +19,13 @@ struct soft_params {
 	unsigned long nr_slots;
 	const char *kernel;       /* "5" (NULL), "2.6", "2.0" */
 	unsigned rules;           /* set of mm_rule; 0: the generation's own */
+	unsigned ra_pages;        /* readahead window of files; 0: the engine's default */
+	bool no_notify;           /* files are as on tmpfs: their dirty pages are not counted */
+	unsigned check_every;     /* the invariants after every n-th operation; 0: after every one */
 };
 
 #define SOFT_ALL_CAPS (MACHINE_YOUNG | MACHINE_DIRTY | MACHINE_READONLY | MACHINE_ALIAS | MACHINE_ZERO_PAGE)
-#define SOFT_DEFAULTS (struct soft_params){ "x86_64", 8192, SOFT_ALL_CAPS, 65536, NULL, 0 }
+#define SOFT_DEFAULTS (struct soft_params){ "x86_64", 8192, SOFT_ALL_CAPS, 65536, NULL, 0, 0, false, 0 }
 
 /* The page cache is being built: what is missing is said to be unsupported. */
 #pragma weak address_space_alloc
@@ -59,6 +62,7 @@ struct soft_file {
 };
 struct soft_files {
 	unsigned flags; /* enum mapping_flags of new ones */
+	unsigned ra_pages; /* of new ones; 0: the default */
 	unsigned nr;
 	struct soft_file at[SOFT_MAX_FILES];
 };

@@ -184,6 +184,8 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 	err = make(&made, op->len, files->flags);
 	if (err)
 		return err;
+	if (files->ra_pages)
+		address_space_set_readahead(made.mapping, files->ra_pages);
 	if (f)
 		address_space_put(f->mapping);
 	else

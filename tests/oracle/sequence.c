@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sequence.c - the generator. It keeps a rough model (which areas there are, how long they may be), so that most statements meet something;
+ * what becomes of them is for the machines to say.
+ */
+#include "tests/oracle/sequence.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "scenario/soft.h"
+
+#define MAX_AREAS     6
+#define MAX_PROCESSES 5
+#define MAX_FILES     2
+#define SIZEOF_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
+
+enum kind { ANON, STACK, HEAP, SHARED_ANON, FILE_PRIVATE, FILE_SHARED };
+
+struct area {
+	bool there;
+	enum kind kind;
+	unsigned pages; /* as far as it was ever made; holes are not followed */
+};
+
+struct process {
+	bool alive;
+	char name[8];
+	struct area areas[MAX_AREAS];
+};
+
+struct maker {
+	struct sequence *q;
+	uint64_t state;
+	struct process processes[MAX_PROCESSES];
+	unsigned nr_processes, value, nr_files;
+};
+
+static uint64_t next(struct maker *m)
+{
+	uint64_t z = m->state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+static unsigned below(struct maker *m, unsigned n)
+{
+	return (unsigned)(next(m) % n);
+}
+
+static bool one_in(struct maker *m, unsigned n)
+{
+	return !below(m, n);
+}
+
+/* `in NAME:` is put before it unless the process is main. */
+__attribute__((format(printf, 3, 4))) static void emit(struct maker *m, const struct process *p, const char *format, ...)
+{
+	char *line = m->q->lines[m->q->nr];
+	int n = 0;
+	va_list ap;
+
+	if (m->q->nr == SEQ_MAX_LINES)
+		return;
+	if (p && strcmp(p->name, "main"))
+		n = snprintf(line, SEQ_LINE_SIZE, "in %s: ", p->name);
+	va_start(ap, format);
+	vsnprintf(line + n, (size_t)(SEQ_LINE_SIZE - n), format, ap);
+	va_end(ap);
+	m->q->nr++;
+}
+
+static const char *name_of(const struct process *p, unsigned i)
+{
+	static const char *const names[] = { "A", "B", "C", "D", "E", "F" };
+
+	return p->areas[i].kind == HEAP && p->areas[i].there ? "heap" : names[i];
+}
+
+static const char *random_prot(struct maker *m)
+{
+	static const char *const prots[] = { "rw", "rw", "rw", "r", "none", "w", "rwx" };
+
+	return prots[below(m, SIZEOF_ARRAY(prots))];
+}
+
+static unsigned char random_value(struct maker *m)
+{
+	return (unsigned char)(m->value = m->value % 255 + 1);
+}
+
+/* ---- areas ------------------------------------------------------------------------------------------------------- */
+
+static enum kind random_kind(struct maker *m, unsigned i)
+{
+	bool old = m->q->parts & SEQ_OLD;
+	unsigned k = below(m, 20);
+
+	if (k == 0 && i == MAX_AREAS - 1)
+		return HEAP;
+	if (k < 2)
+		return m->q->parts & (SEQ_OLD | SEQ_SAME_CONTENTS) ? ANON : STACK;
+	if (!(m->q->parts & SEQ_FILES) || k < 8)
+		return ANON;
+	if (k < 11)
+		return old ? ANON : SHARED_ANON;
+	return k < 16 ? FILE_PRIVATE : FILE_SHARED;
+}
+
+static void make_area(struct maker *m, struct process *p, unsigned i)
+{
+	struct area *a = &p->areas[i];
+	const char *prot = one_in(m, 3) ? random_prot(m) : "rw", *name;
+	const char *populate = one_in(m, 8) ? " populate" : "", *reserve = one_in(m, 8) ? " noreserve" : "";
+
+	*a = (struct area){ .there = true, .kind = random_kind(m, i), .pages = 1 + below(m, 24) };
+	name = name_of(p, i);
+	switch (a->kind) {
+	case HEAP:
+		emit(m, p, "brk %uP", a->pages);
+		break;
+	case STACK:
+		emit(m, p, "mmap %s %uP rw private anon growsdown", name, a->pages);
+		break;
+	case ANON:
+		emit(m, p, "mmap %s %uP %s private anon%s%s", name, a->pages, prot, populate, reserve);
+		break;
+	case SHARED_ANON:
+		emit(m, p, "mmap %s %uP %s shared anon%s", name, a->pages, prot, populate);
+		break;
+	case FILE_PRIVATE:
+	case FILE_SHARED:
+		if (m->q->parts & SEQ_OLD && a->kind == FILE_SHARED)
+			prot = "r";
+		emit(m, p, "mmap %s %uP %s %s G%u %uP%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
+		     below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
+		break;
+	}
+}
+
+/* A range in the area, now and then reaching out of it. */
+static void range(struct maker *m, const struct area *a, int *off, unsigned *len)
+{
+	*off = (int)below(m, a->pages);
+	*len = 1 + below(m, a->pages - (unsigned)*off);
+	if (one_in(m, 12))
+		*len += 1 + below(m, 3);
+	if (a->kind == STACK && one_in(m, 3))
+		*off -= (int)below(m, 40);
+}
+
+static void access(struct maker *m, struct process *p, unsigned i)
+{
+	unsigned len, within = one_in(m, 6) ? below(m, 4096) : 0;
+	int off;
+
+	range(m, &p->areas[i], &off, &len);
+	if (one_in(m, 2))
+		emit(m, p, "read %s %d %uP", name_of(p, i), off * 4096 + (int)within, len);
+	else
+		emit(m, p, "write %s %d %uP %u", name_of(p, i), off * 4096 + (int)within, len, random_value(m));
+}
+
+static void advise(struct maker *m, struct process *p, unsigned i)
+{
+	static const char *const advices[] = {
+		"dontneed",   "dontneed", "dontneed",   "dontneed", "populate_read", "populate_write",
+		"dontfork",   "dofork",   "wipeonfork", "keeponfork", "random",      "normal",
+		"sequential",
+	};
+	unsigned len;
+	int off;
+
+	range(m, &p->areas[i], &off, &len);
+	if (one_in(m, 12) && p->areas[i].kind <= HEAP)
+		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
+	else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE)
+		emit(m, p, "madvise %s %dP %uP pageout", name_of(p, i), off, len);
+	else
+		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advices[below(m, SIZEOF_ARRAY(advices))]);
+}
+
+static void move(struct maker *m, struct process *p, unsigned i)
+{
+	struct area *a = &p->areas[i];
+	unsigned new_pages = 1 + below(m, 32);
+
+	if (a->kind == STACK || a->kind == HEAP)
+		return;
+	if (below(m, 3)) {
+		emit(m, p, "mremap %s 0 %uP %uP%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "");
+		a->pages = new_pages > a->pages ? new_pages : a->pages;
+	} else {
+		unsigned len;
+		int off;
+
+		range(m, a, &off, &len);
+		emit(m, p, "mremap %s %dP %uP %uP", name_of(p, i), off, len, new_pages);
+	}
+}
+
+static void resize_heap(struct maker *m, struct process *p, unsigned i)
+{
+	struct area *a = &p->areas[i];
+	unsigned delta = 1 + below(m, 12);
+
+	if (a->kind != HEAP)
+		return;
+	emit(m, p, "brk %s%uP", one_in(m, 2) ? "-" : "", delta);
+	a->pages += delta; /* an upper bound */
+}
+
+static void lock(struct maker *m, struct process *p, unsigned i)
+{
+	unsigned len;
+	int off;
+
+	if (p->areas[i].kind == STACK)
+		return;
+	range(m, &p->areas[i], &off, &len);
+	emit(m, p, "%s %s %dP %uP", one_in(m, 2) ? "mlock" : "munlock", name_of(p, i), off, len);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static unsigned random_size(struct maker *m)
+{
+	unsigned pages = below(m, 28);
+
+	return pages * 4096 + (one_in(m, 3) ? below(m, 4096) : 0);
+}
+
+static void file_step(struct maker *m, struct process *p, unsigned i)
+{
+	unsigned file = below(m, m->nr_files), what = below(m, 12), len;
+	const struct area *a = &p->areas[i];
+	int off;
+
+	range(m, a, &off, &len);
+	if (what < 3)
+		emit(m, NULL, "truncate G%u %u", file, random_size(m));
+	else if (what < 5)
+		emit(m, p, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
+	else if (what < 7)
+		emit(m, p, "pwrite %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
+	else if (what < 8)
+		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
+	else if (what < 9 && a->kind == SHARED_ANON)
+		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
+	else if (what < 9 && a->kind == FILE_SHARED)
+		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
+	else if (m->q->parts & SEQ_COLD && what < 11)
+		emit(m, NULL, "cold G%u", file);
+	else
+		emit(m, NULL, "warm G%u", file);
+}
+
+static void make_files(struct maker *m)
+{
+	m->nr_files = 1 + below(m, MAX_FILES);
+	for (unsigned i = 0; i < m->nr_files; i++) {
+		emit(m, NULL, "file G%u %u", i, random_size(m) + 4096);
+		if (m->q->parts & SEQ_COLD && one_in(m, 2))
+			emit(m, NULL, "cold G%u", i);
+	}
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+static void fork_or_exit(struct maker *m, struct process *p)
+{
+	struct process *c = &m->processes[m->nr_processes];
+
+	if (!(m->q->parts & SEQ_FORKS))
+		return;
+	if (m->nr_processes < MAX_PROCESSES && below(m, 3)) {
+		*c = *p;
+		snprintf(c->name, sizeof(c->name), "p%u", m->nr_processes);
+		emit(m, p, "fork %s", c->name);
+		m->nr_processes++;
+		return;
+	}
+	c = &m->processes[below(m, m->nr_processes)];
+	if (c != &m->processes[0] && c->alive) {
+		emit(m, NULL, "exit %s", c->name);
+		c->alive = false;
+	}
+}
+
+static void evict(struct maker *m, struct process *p, unsigned i)
+{
+	if (!(m->q->parts & SEQ_RECLAIM))
+		return;
+	emit(m, NULL, "only 2.0 2.6 5 uffd");
+	if (one_in(m, 2))
+		emit(m, NULL, "reclaim %u", 1 + below(m, 200));
+	else
+		emit(m, p, "madvise %s 0 %uP pageout", name_of(p, i), p->areas[i].pages);
+}
+
+static void step(struct maker *m)
+{
+	struct process *p = &m->processes[below(m, m->nr_processes)];
+	unsigned i = below(m, MAX_AREAS), what = below(m, 100), len;
+	int off;
+
+	if (!p->alive)
+		return;
+	if (!p->areas[i].there) {
+		make_area(m, p, i);
+		return;
+	}
+	range(m, &p->areas[i], &off, &len);
+	if (what < 48)
+		access(m, p, i);
+	else if (what < 57)
+		emit(m, p, "mprotect %s %dP %uP %s", name_of(p, i), off, len, random_prot(m));
+	else if (what < 62)
+		emit(m, p, "munmap %s %dP %uP", name_of(p, i), off, len);
+	else if (what < 71)
+		advise(m, p, i);
+	else if (what < 76)
+		move(m, p, i);
+	else if (what < 80)
+		lock(m, p, i);
+	else if (what < 82)
+		resize_heap(m, p, i);
+	else if (what < 88)
+		fork_or_exit(m, p);
+	else if (m->q->parts & SEQ_FILES && what < 95)
+		file_step(m, p, i);
+	else if (what < 98)
+		evict(m, p, i);
+	else if (!(m->q->parts & SEQ_ONE_BY_ONE))
+		emit(m, p, "mincore %s %dP %uP", name_of(p, i), off, len);
+}
+
+/* Every page of every process: nothing that went wrong before may stay unseen. */
+static void look_at_all(struct maker *m)
+{
+	for (unsigned i = 0; i < m->nr_processes; i++) {
+		const struct process *p = &m->processes[i];
+
+		for (unsigned k = 0; p->alive && k < MAX_AREAS; k++) {
+			const struct area *a = &p->areas[k];
+
+			if (!a->there)
+				continue;
+			if (!(m->q->parts & SEQ_ONE_BY_ONE))
+				emit(m, p, "sweep %s 0 %uP", name_of(p, k), a->pages);
+			for (unsigned page = 0; m->q->parts & SEQ_ONE_BY_ONE && page < a->pages; page++)
+				emit(m, p, "read %s %uP", name_of(p, k), page);
+		}
+	}
+}
+
+static unsigned parts_by_seed(struct maker *m)
+{
+	unsigned parts = 0;
+
+	if (below(m, 4))
+		parts |= SEQ_FILES;
+	if (below(m, 3))
+		parts |= SEQ_FORKS;
+	if (one_in(m, 4))
+		parts |= SEQ_RECLAIM;
+	else if (parts & SEQ_FILES && one_in(m, 10))
+		parts |= SEQ_COLD;
+	else if (parts & SEQ_FILES && one_in(m, 4))
+		parts |= SEQ_TMPFS;
+	return parts;
+}
+
+void sequence_generate(struct sequence *q, uint64_t seed, unsigned parts)
+{
+	static const char *const archs[] = { "x86_64", "i386", "arm", "x86_64-5", "sv39", "sv48" };
+	struct maker m = { .q = q, .state = seed };
+	unsigned steps;
+
+	q->nr = 0;
+	q->parts = parts_by_seed(&m);
+	if (parts != SEQ_BY_SEED)
+		q->parts = parts;
+	q->arch = archs[below(&m, SIZEOF_ARRAY(archs))];
+	q->caps = SOFT_ALL_CAPS;
+	if (q->parts & SEQ_RECLAIM && one_in(&m, 2))
+		q->caps &= ~(unsigned)(MACHINE_YOUNG | MACHINE_DIRTY);
+	m.processes[0] = (struct process){ .alive = true, .name = "main" };
+	m.nr_processes = 1;
+	if (q->parts & SEQ_FILES)
+		make_files(&m);
+	steps = 12 + below(&m, one_in(&m, 8) ? 100 : 40);
+	for (unsigned i = 0; i < steps; i++)
+		step(&m);
+	look_at_all(&m);
+}
