@@ -442,7 +442,8 @@ void host_serve(struct host_shared *shared, unsigned index)
 		while (atomic_load(&self->asked) == done) {
 			const struct timespec patience = { .tv_sec = 5 };
 
-			syscall(SYS_futex, &self->asked, FUTEX_WAIT, done, &patience, NULL, 0);
+			if (!syscall(SYS_futex, &self->asked, FUTEX_WAIT, done, &patience, NULL, 0) || errno != ETIMEDOUT)
+				continue;
 			if (syscall(SYS_kill, shared->controller, 0))
 				_exit(1); /* nobody is left to ask */
 		}
