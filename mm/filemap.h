@@ -105,6 +105,14 @@ void filemap_init(void); /* from mm_init() */
 bool machine_has_files(void);
 /* A frame for a cache: one reference, locked; NULL: none to be had */
 struct page *page_cache_alloc(void);
+/* The page, made if it isn't there: with a reference, not locked, maybe not uptodate; NULL: no frame. invalidate_lock held for reading */
+struct page *find_or_create_page(struct address_space *mapping, unsigned long index);
+/* Reads a page that isn't uptodate. => page locked and in its cache; 0, -EIO; still locked */
+int filemap_read_page(struct page *page);
+/* Both: locked, with a reference, uptodate; NULL: *err is -ENOMEM or -EIO. invalidate_lock held */
+struct page *read_cache_page(struct address_space *mapping, unsigned long index, int *err);
+/* Up to `max` pages of [*index, last] with a reference each; *index is where to go on. => how many */
+unsigned find_get_pages(struct address_space *mapping, unsigned long *index, unsigned long last, struct page **pages, unsigned max);
 /* F1, F5 from the caches' side; swap entries in the caches are added to `slots` (may be NULL), pages in them to `cached` (one byte a frame).
  * => nothing else runs */
 void check_page_cache(uint16_t *slots, uint8_t *cached);
@@ -133,6 +141,11 @@ vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, un
 /* => vmf->page with a reference and unlocked. VM_FAULT_LOCKED: may be written, dirty; NOPAGE: it left the mapping; SIGBUS */
 vm_fault_t filemap_page_mkwrite(struct vm_fault *vmf);
 vm_fault_t shmem_fault(struct vm_fault *vmf);
+/* vm_page_prot of a vma of a file, for a page that is mapped clean (3.5, 4.1): W only in a shared mapping whose first stores nobody wants to see */
+static inline pteval_t file_page_prot(const struct vm_area_struct *vma);
+/* Shared anonymous memory: the page at index, zeroed or out of swap. => locked, with a reference; NULL: *err is -ENOMEM or -EIO; 1 in *err: read
+ * from swap */
+struct page *shmem_get_page(struct address_space *mapping, unsigned long index, int *err);
 /* Reclaim: the cache's slot gets a swap entry. => page locked and in the swap cache afterwards; 0, -ENOSPC */
 int shmem_writepage(struct page *page);
 
@@ -144,6 +157,10 @@ void page_cache_async_readahead(struct file *file, struct page *page, unsigned l
  * gets PG_readahead (async 0: none). => pages read */
 unsigned do_page_cache_readahead(struct file *file, unsigned long start, unsigned nr, unsigned async);
 
+/* A window around index after a miss of a mapped access (3.6). */
+void page_cache_read_around(struct file *file, unsigned long index, unsigned ra_pages);
+#define MMAP_LOTSAMISS 100 /* more misses than hits by so many: mapped accesses are at random */
+
 /* ---- writeback.c ------------------------------------------------------------------------------------------------------- */
 
 /* => true: it was clean before */
@@ -152,11 +169,16 @@ bool set_page_dirty(struct page *page);
 bool clear_page_dirty_for_io(struct page *page);
 /* => page locked, dirty bit cleared. 0, -EIO (dirty again) */
 int write_one_page(struct page *page);
+/* All dirty pages of [first, last]. => mmap_lock or reclaim entered; 0, -EIO (the first error; the others were tried) */
+int write_mapping_pages(struct address_space *mapping, unsigned long first, unsigned long last);
 
 /* ---- truncate.c -------------------------------------------------------------------------------------------------------- */
 
 /* Zap the entries of all mappings of [start, end) (page offsets); even_cows: private copies too. */
 void unmap_mapping_range(struct address_space *mapping, unsigned long start, unsigned long end, bool even_cows);
+
+/* All pages and swap entries from page offset start on leave the cache. => nobody brings pages in; unmaps what is mapped */
+void truncate_inode_pages(struct address_space *mapping, unsigned long start);
 
 /* ---- rmap.c, vma.c, memory.c: the other side --------------------------------------------------------------------------- */
 
@@ -170,8 +192,20 @@ void rmap_walk(struct page *page, rmap_fn_t *fn, void *arg);
 void page_add_file_rmap(struct page *page); /* pte lock held */
 /* Does a clean page of this vma have to be read-only, so that its first store is seen? (4.1) */
 bool vma_wants_writenotify(const struct vm_area_struct *vma);
+/* Entries of [start, end) of a vma of a truncated file; even_cows: private copies too. Doesn't wait: => NULL, or a page with a reference that is being
+ * evicted from one of the entries, and must be waited for without locks before the call is repeated. i_mmap_lock held */
+struct page *zap_file_range(struct vm_area_struct *vma, unsigned long start, unsigned long end, bool even_cows);
 /* One page of the cache into an entry that is none (do_set_pte, 3.5). => pte lock held, page locked; takes over the caller's reference */
 void do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr);
+
+static inline pteval_t file_page_prot(const struct vm_area_struct *vma)
+{
+	if (!(vma->vm_flags & VM_ACCESS_FLAGS))
+		return _PAGE_PROTNONE;
+	if ((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED) || vma_wants_writenotify(vma))
+		return 0;
+	return _PAGE_RW;
+}
 
 struct file *get_file(struct file *file);
 

@@ -3,6 +3,7 @@
  * init.c - start, address spaces as a whole, fork, and the counters.
  */
 #include "mm/fault/fault.h"
+#include "mm/filemap.h"
 
 struct mm_stats mm_stat;
 struct mm_struct *mmlist;
@@ -46,7 +47,7 @@ static void init_caches(void)
 /* By what stands behind "linux-" in its name. */
 static const struct fault_path *find_generation(const char *kernel)
 {
-	static const struct fault_path *const generations[] = { &linux_5_path, &linux_2_0_path };
+	static const struct fault_path *const generations[] = { &linux_5_path, &linux_2_6_path, &linux_2_0_path };
 
 	for (size_t i = 0; kernel && i < sizeof(generations) / sizeof(generations[0]); i++) {
 		const char *a = generations[i]->name + sizeof("linux-") - 1, *b = kernel;
@@ -71,11 +72,12 @@ int mm_init(const struct mm_params *params)
 	mmlist = NULL;
 	spin_lock_init(&mmlist_lock, ORDER_LEAF);
 	init_caches();
+	filemap_init();
 	pgtable_init(params->geometry);
 	mm_anon_around = anon_around;
 	mm_swapin_around = swapin_around;
 	mm_check_every = params->check_every;
-	mm_reuse_rule = REUSE_5_15;
+	mm_reuse_rule = params->rules & MM_REUSE_5_4 ? REUSE_5_4 : params->rules & MM_REUSE_6 ? REUSE_6 : REUSE_5_15;
 	mm_rules = params->rules;
 	fault_path = find_generation(params->kernel);
 	if (!fault_path)
@@ -154,16 +156,17 @@ static int dup_vma(struct mm_struct *mm, struct vm_area_struct *pvma)
 
 	if (!vma)
 		return -ENOMEM;
-	vma->vm_ops = pvma->vm_ops;
-	vma->vm_private_data = pvma->vm_private_data;
-	if (!wipe && anon_vma_fork(vma, pvma)) {
-		kmem_cache_free(&vma_cache, vma);
+	vma_copy_backing(vma, pvma);
+	if (!wipe && (fault_path->anon_vma_fork ? fault_path->anon_vma_fork : anon_vma_fork)(vma, pvma)) {
+		vma_free(vma);
 		return -ENOMEM;
 	}
 	if (vma->vm_ops && vma->vm_ops->open)
 		vma->vm_ops->open(vma);
 	vma_link(mm, vma);
-	return wipe ? 0 : copy_page_range(vma, pvma);
+	if (wipe)
+		return 0;
+	return (fault_path->copy_page_range ? fault_path->copy_page_range : copy_page_range)(vma, pvma);
 }
 
 struct mm_struct *dup_mm(struct mm_struct *src)

@@ -13,6 +13,11 @@
 
 #pragma GCC visibility push(hidden)
 
+/* What the slots of an address_space hold besides pages: where a page of shared anonymous memory went. */
+static inline bool item_is_swap(const void *item) { return (uintptr_t)item & 1; }
+static inline void *swap_item(swp_entry_t entry) { return (void *)(entry.val << 1 | 1); }
+static inline swp_entry_t item_swap(const void *item) { return (swp_entry_t){ (uintptr_t)item >> 1 }; }
+
 #define RADIX_SHIFT 6
 #define RADIX_SLOTS (1u << RADIX_SHIFT)
 

@@ -10,7 +10,7 @@
  *                                                             when it outgrows
  *
  * used since the last look, by Linux 5.15: used now and marked from before -> active list; used by several entries -> active list; used
- * now -> marked, one more round; not used -> evicted.
+ * now -> marked, one more round; not used -> evicted. Pages of files: policy_file_references().
  */
 #ifndef MF_MM_POLICY_H
 #define MF_MM_POLICY_H
@@ -29,7 +29,7 @@ static inline bool policy_second_chance(void)
 	return (mm_caps & MACHINE_YOUNG) || (mm_caps & MACHINE_READONLY) || EMULATE_YOUNG_WITHOUT_READONLY;
 }
 
-enum page_references { PAGEREF_RECLAIM, PAGEREF_KEEP, PAGEREF_ACTIVATE };
+enum page_references { PAGEREF_RECLAIM, PAGEREF_RECLAIM_CLEAN, PAGEREF_KEEP, PAGEREF_ACTIVATE };
 
 /* `referenced_ptes` entries were young, `marked`: PG_referenced was set at the last look. */
 static inline enum page_references policy_references(int referenced_ptes, bool marked)
@@ -37,6 +37,27 @@ static inline enum page_references policy_references(int referenced_ptes, bool m
 	if (!referenced_ptes)
 		return PAGEREF_RECLAIM;
 	return marked || referenced_ptes > 1 ? PAGEREF_ACTIVATE : PAGEREF_KEEP;
+}
+
+/* Pages of an address_space: as above, but program text that was used once is active at once, and a page that was marked and not used
+ * since goes only if that costs no writing (`anon`: shared anonymous memory, which always does). */
+static inline enum page_references policy_file_references(int referenced_ptes, bool marked, bool exec, bool anon)
+{
+	if (!referenced_ptes)
+		return marked && !anon ? PAGEREF_RECLAIM_CLEAN : PAGEREF_RECLAIM;
+	return marked || referenced_ptes > 1 || exec ? PAGEREF_ACTIVATE : PAGEREF_KEEP;
+}
+
+/* Anonymous or file pages next? Each kind is looked at in proportion to how many there are of it, those of files 7 times for 3: a clean one costs
+ * nothing to drop, and no more to bring back than one in swap (Linux's swappiness of 60). seen: looked at so far in this call. */
+#define WEIGHT_ANON 60
+#define WEIGHT_FILE 140
+
+static inline bool policy_take_file(const unsigned long seen[2], unsigned long anon, unsigned long file)
+{
+	if (!file || !anon)
+		return file;
+	return seen[1] * anon * WEIGHT_ANON <= seen[0] * file * WEIGHT_FILE;
 }
 
 /* Below 1 GiB Linux keeps the two lists equal; above, the active one may be larger: inactive * sqrt(10 * GiB) < active. */

@@ -15,9 +15,14 @@
  * From the swap entry until the page lock is released the page has PG_writeback: whoever meets the swap entry waits for the page
  * lock first. So nobody uses the address while a machine call for it is under way, and page tables stay until the end.
  *
+ * Pages of files stand on lists of their own, shared anonymous memory on the anonymous ones. They go one by one (free_file_page): entries
+ * become none, a clean page is dropped, one of shared anonymous memory goes to swap, a dirty one of a file stays (4.3).
+ *
  * A page that several tables map (after fork) goes alone and in another order: it is read-only everywhere and its page lock keeps
  * it so, hence its bytes are stored first and the entries change one by one afterwards; any number of them may fail.
  */
+#include "mm/fault/linux_2_6.h"
+#include "mm/filemap.h"
 #include "mm/policy.h"
 
 static spinlock_t lru_lock;
@@ -58,7 +63,9 @@ static enum lru_list page_lru(const struct page *page)
 {
 	unsigned f = page_flags(page);
 
-	return f & PG_unevictable ? LRU_UNEVICTABLE : f & PG_active ? LRU_ACTIVE_ANON : LRU_INACTIVE_ANON;
+	if (f & PG_unevictable)
+		return LRU_UNEVICTABLE;
+	return (f & PG_swapbacked ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
 }
 
 /* => lru_lock held */
@@ -84,16 +91,22 @@ static void lru_del(struct page *page)
 	lru_count(page_lru(page), -1);
 }
 
-/* New pages, `nr` neighbours, in one go. */
+/* New anonymous pages, `nr` neighbours, in one go. */
 void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 {
 	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
 	spin_lock(&lru_lock);
 	for (unsigned i = 0; i < nr; i++) {
-		if (unevictable)
-			set_page_flags(page + i, PG_unevictable);
+		set_page_flags(page + i, unevictable ? PG_swapbacked | PG_unevictable : PG_swapbacked);
 		lru_add(page + i);
 	}
+	spin_unlock(&lru_lock);
+}
+
+void lru_cache_add_file(struct page *page)
+{
+	spin_lock(&lru_lock);
+	lru_add(page);
 	spin_unlock(&lru_lock);
 }
 
@@ -137,6 +150,17 @@ static void move_to(struct page *page, unsigned set, unsigned clear)
 void activate_page(struct page *page)
 {
 	move_to(page, PG_active, PG_referenced);
+}
+
+void mark_page_accessed(struct page *page)
+{
+	unsigned f = page_flags(page);
+
+	trace_leaf(mark_page_accessed, page_to_pfn(page), f & PG_active, f & PG_referenced);
+	if (!(f & PG_referenced))
+		set_page_flags(page, PG_referenced);
+	else if (!(f & (PG_active | PG_unevictable)))
+		activate_page(page);
 }
 
 void page_set_unevictable(struct page *page, bool on)
@@ -191,6 +215,9 @@ struct scan {
 	unsigned long looked; /* pages */
 	bool full;            /* the last cluster had pages that the backend, or the slots, had no room for */
 	bool shrunk;          /* the swap cache had nothing to give: not asked again */
+	unsigned long seen[2]; /* pages looked at: anonymous, of files; halved when they grow */
+	bool dirty;           /* dirty pages of files were met and left alone */
+	bool may_writepage;   /* they are written now */
 };
 
 /* Room by dropping copies of resident pages. => false: there was nothing to drop */
@@ -255,7 +282,7 @@ static bool victim_eligible(pte_t pte, unsigned lists)
 	if (!pte_normal(pte))
 		return false;
 	page = pfn_to_page(pte_pfn(pte));
-	if (!(page_flags(page) & PG_lru) || !(lists & 1u << page_lru(page)) || page_mapcount(page) != 1)
+	if (!(page_flags(page) & PG_lru) || !(lists & 1u << page_lru(page)) || page_mapcount(page) != 1 || page_is_file(page))
 		return false;
 	return trylock_page(page);
 }
@@ -586,7 +613,7 @@ static unsigned evict_shared(struct page *page, struct scan *scan)
 	return 1;
 }
 
-/* ---- inactive and active list --------------------------------------------------------------------------------------------- */
+/* ---- an anonymous page ---------------------------------------------------------------------------------------------------- */
 
 struct found {
 	struct vm_area_struct *vma;
@@ -641,14 +668,173 @@ static unsigned evict_around(struct page *page, struct scan *scan)
 	return evict_cluster(&c, root, scan);
 }
 
-/* => page isolated; afterwards not. Pages freed */
-static unsigned shrink_page(struct page *page, struct scan *scan)
+/* ---- pages of files and of shared anonymous memory ------------------------------------------------------------------------ */
+
+struct unmap_file {
+	bool locked, stuck;
+};
+
+static bool unmap_file_one(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
 {
-	scan->looked++;
-	if (!trylock_page(page)) {
-		lru_putback(page);
+	struct unmap_file *u = arg;
+	uint64_t stuck = 0, gone = 0;
+	spinlock_t *ptl;
+	pte_t *ptep = page_vma_mapped(page, vma, addr, &ptl), old;
+
+	if (!ptep)
+		return true;
+	if (vma->vm_flags & VM_LOCKED) {
+		u->locked = true;
+		spin_unlock(ptl);
+		return false;
+	}
+	old = ptep_get_and_clear(ptep);
+	if (pte_mapped(old))
+		machine_unmap(vma->vm_mm, addr, 1, page_to_pfn(page), &stuck, &gone);
+	if (stuck) {
+		set_pte(ptep, old);
+		count(stuck, 1);
+		set_page_stuck(page);
+		u->stuck = true;
+		spin_unlock(ptl);
+		return false;
+	}
+	if (pte_mapped(old))
+		machine_release(vma->vm_mm, addr, 1, page_to_pfn(page));
+	if (pte_dirty(old))
+		set_page_dirty(page);
+	page_remove_rmap(page);
+	add_mm_counter(vma->vm_mm, mm_counter_file(page), -1);
+	atomic_fetch_sub(&page->_refcount, 1);
+	spin_unlock(ptl);
+	return page_mapcount(page) > 0;
+}
+
+/* All entries of the page become none. => page locked; false: some stay */
+static bool try_to_unmap_file(struct page *page, struct unmap_file *u)
+{
+	struct address_space *mapping = page_mapping(page);
+
+	trace_fn(try_to_unmap, page->index, page_to_pfn(page), page_mapcount(page));
+	rmap_walk(page, unmap_file_one, u);
+	if (page_mapcount(page) && !u->locked && !u->stuck && mapping->i_mmap_nonlinear)
+		try_to_unmap_nonlinear(mapping, page);
+	return page_mapcount(page) == 0;
+}
+
+/* A page that nobody maps, and its bytes. => page locked; true: they are safe where they came from */
+static bool clean_file_page(struct page *page, struct scan *scan)
+{
+	if (page_flags(page) & PG_swapbacked) {
+		if (!(page_flags(page) & PG_dirty))
+			return true; /* never stored to: it will begin as zeros again */
+		if (nr_swap_slots && (!shmem_writepage(page) || (make_room(scan) && !shmem_writepage(page))))
+			return true;
+		scan->full = true;
+		return false;
+	}
+	if (!(page_flags(page) & PG_dirty))
+		return true;
+	if (!scan->may_writepage) {
+		scan->dirty = true;
+		return false;
+	}
+	return !clear_page_dirty_for_io(page) || !write_one_page(page);
+}
+
+/* => page locked, mapped nowhere, out of its cache and of the swap cache in the end. 1: freed; 0: kept */
+static unsigned free_file_page(struct page *page, struct scan *scan)
+{
+	struct address_space *mapping;
+
+	if (!clean_file_page(page, scan)) {
+		keep_page(page, PG_active); /* a dirty page of a file: until it was written there is nothing to win here */
 		return 0;
 	}
+	mapping = page_mapping(page);
+	if (mapping && !remove_mapping(mapping, page)) {
+		keep_page(page, 0);
+		return 0;
+	}
+	if (page_in_swap_cache(page)) /* shmem_writepage(): the tree names the slot now */
+		delete_from_swap_cache(page);
+	unlock_page(page);
+	put_page(page);
+	count(evicted, 1);
+	return 1;
+}
+
+static bool vma_is_exec(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
+{
+	bool *exec = arg;
+
+	*exec = vma->vm_flags & VM_EXEC;
+	return !*exec;
+}
+
+/* Is it program text? => page locked */
+static bool page_is_exec_file(struct page *page)
+{
+	bool exec = false;
+
+	if (!(page_flags(page) & PG_swapbacked) && page_mapcount(page))
+		rmap_walk(page, vma_is_exec, &exec);
+	return exec;
+}
+
+/* What the entries and the marks say (policy.h). => page locked */
+static enum page_references page_check_references(struct page *page)
+{
+	int referenced = page_referenced(page);
+	bool marked = page_flags(page) & PG_referenced;
+	enum page_references verdict = policy_file_references(referenced, marked, referenced && page_is_exec_file(page),
+							       page_flags(page) & PG_swapbacked);
+
+	clear_page_flags(page, PG_referenced);
+	if (referenced)
+		set_page_flags(page, PG_referenced);
+	return verdict;
+}
+
+/* => page isolated and locked; afterwards neither. 1: freed */
+static unsigned shrink_file_page(struct page *page, struct scan *scan)
+{
+	struct unmap_file u = { false, false };
+
+	if (!page_mapping(page)) { /* truncated; somebody has a reference yet */
+		keep_page(page, 0);
+		return 0;
+	}
+	switch (page_check_references(page)) {
+	case PAGEREF_KEEP:
+		keep_page(page, 0);
+		return 0;
+	case PAGEREF_ACTIVATE:
+		keep_page(page, PG_active);
+		return 0;
+	case PAGEREF_RECLAIM_CLEAN:
+		/* Unlike the dirty bit of an entry, the page's is known without unmapping it. */
+		if (page_flags(page) & PG_dirty && !scan->may_writepage) {
+			scan->dirty = true;
+			keep_page(page, 0);
+			return 0;
+		}
+		break;
+	case PAGEREF_RECLAIM:
+		break;
+	}
+	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
+		keep_page(page, u.locked ? PG_unevictable : PG_active);
+		return 0;
+	}
+	return free_file_page(page, scan);
+}
+
+/* ---- inactive and active list --------------------------------------------------------------------------------------------- */
+
+/* => page isolated and locked, anonymous; afterwards neither. Pages freed */
+static unsigned shrink_anon_page(struct page *page, struct scan *scan)
+{
 	if (policy_second_chance()) {
 		int referenced = page_referenced(page);
 		bool marked = page_flags(page) & PG_referenced;
@@ -661,7 +847,7 @@ static unsigned shrink_page(struct page *page, struct scan *scan)
 		case PAGEREF_ACTIVATE:
 			keep_page(page, PG_active);
 			return 0;
-		case PAGEREF_RECLAIM:
+		default:
 			break;
 		}
 	}
@@ -670,6 +856,23 @@ static unsigned shrink_page(struct page *page, struct scan *scan)
 		return 0;
 	}
 	return page_mapcount(page) == 1 ? evict_around(page, scan) : evict_shared(page, scan);
+}
+
+/* => page isolated; afterwards not. Pages freed */
+static unsigned shrink_page(struct page *page, struct scan *scan)
+{
+	scan->looked++;
+	if (!trylock_page(page)) {
+		lru_putback(page);
+		return 0;
+	}
+	if (unlikely(page_is_file(page)))
+		return shrink_file_page(page, scan);
+	if (unlikely(!page_mapcount(page) && !page_in_swap_cache(page))) { /* truncated */
+		keep_page(page, 0);
+		return 0;
+	}
+	return shrink_anon_page(page, scan);
 }
 
 /* The last page of a list, isolated. => NULL: the list is empty */
@@ -690,17 +893,55 @@ static struct page *isolate_tail(enum lru_list list)
 	return page;
 }
 
-static void shrink_active_list(unsigned nr)
+/* => page isolated. Does it stay on the active list? Only program text that was used. */
+static bool keep_active(struct page *page)
+{
+	bool keep;
+
+	if (!page_is_file(page)) {
+		if (policy_second_chance())
+			page_referenced(page);
+		clear_page_flags(page, PG_referenced);
+		return false;
+	}
+	if (!trylock_page(page))
+		return true; /* somebody reads or writes it; its mapping may change */
+	keep = page_mapping(page) && page_referenced(page) && page_is_exec_file(page);
+	unlock_page(page);
+	return keep;
+}
+
+static void shrink_active_list(unsigned nr, enum lru_list list)
 {
 	struct page *page;
 
-	trace_fn(shrink_active_list, nr, lru_size(LRU_ACTIVE_ANON), lru_size(LRU_INACTIVE_ANON));
-	while (nr-- && (page = isolate_tail(LRU_ACTIVE_ANON))) {
-		if (policy_second_chance())
-			page_referenced(page);
-		clear_page_flags(page, PG_active | PG_referenced);
+	trace_fn(shrink_active_list, nr, lru_size(list), lru_size(list - 1));
+	while (nr-- && (page = isolate_tail(list))) {
+		if (!keep_active(page))
+			clear_page_flags(page, PG_active);
 		lru_putback(page);
 	}
+}
+
+/* From which of the two inactive lists the next page comes; its active list has lost some to it, if that was needed.
+ * => LRU_INACTIVE_ANON or LRU_INACTIVE_FILE */
+static enum lru_list choose_list(struct scan *scan)
+{
+	unsigned long anon = nr_swap_slots ? lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON) : 0;
+	unsigned long file = lru_size(LRU_INACTIVE_FILE) + lru_size(LRU_ACTIVE_FILE);
+	enum lru_list list = policy_take_file(scan->seen, anon, file) ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
+
+	scan->seen[list == LRU_INACTIVE_FILE]++;
+	if (policy_inactive_is_low(lru_size(list), lru_size(list + 1)))
+		shrink_active_list(RECLAIM_CLUSTER, list + 1);
+	return list;
+}
+
+static unsigned long reclaimable(void)
+{
+	unsigned long n = lru_size(LRU_INACTIVE_FILE) + lru_size(LRU_ACTIVE_FILE);
+
+	return nr_swap_slots ? n + lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON) : n;
 }
 
 #define BARREN_CLUSTERS 8
@@ -708,26 +949,47 @@ static void shrink_active_list(unsigned nr)
 /* Ends when every page has had four looks on the average, for all may be stuck, in use or locked; and after eight
  * clusters in a row of which the full backend took nothing: each costs 16 attempts to store, and the others fare no
  * better. These pages stand on the active list then, so that the next call tries others. */
-static unsigned long shrink_inactive_list(unsigned long nr)
+static unsigned long shrink_inactive_list(unsigned long nr, struct scan *scan)
 {
-	unsigned long freed = 0, budget = 4 * (lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON)) + 64;
-	struct scan scan = { .looked = 0 };
+	unsigned long freed = 0, budget = 4 * reclaimable() + 64;
 	unsigned barren = 0;
 
 	trace_fn(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
-	while (freed < nr && scan.looked < budget && barren < BARREN_CLUSTERS) {
-		struct page *page;
+	scan->looked = 0;
+	while (freed < nr && scan->looked < budget && barren < BARREN_CLUSTERS) {
+		enum lru_list list = choose_list(scan);
+		struct page *page = isolate_tail(list);
 		unsigned got;
 
-		if (policy_inactive_is_low(lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON)))
-			shrink_active_list(RECLAIM_CLUSTER);
-		page = isolate_tail(LRU_INACTIVE_ANON);
-		if (!page)
-			break;
-		scan.full = false;
-		got = shrink_page(page, &scan);
-		barren = got ? 0 : barren + scan.full;
+		if (!page) { /* what there is of this kind is isolated by others, or the active list was rotated */
+			if (!reclaimable())
+				break;
+			scan->looked += RECLAIM_CLUSTER;
+			continue;
+		}
+		scan->full = false;
+		got = shrink_page(page, scan);
+		barren = got ? 0 : barren + scan->full;
 		freed += got;
+	}
+	return freed;
+}
+
+/* Dirty pages of files are somebody else's business: who stores to files has them written (msync, the last close). But when there was nothing
+ * else to take, they are written here, for nobody would otherwise, and the fault that waits would fail. */
+unsigned long __try_to_free_pages(unsigned long nr)
+{
+	struct scan scan = { .looked = 0 };
+	unsigned long freed;
+
+	if (mm_is_quiet())
+		return 0;
+	if (fault_path->try_to_free_pages)
+		return fault_path->try_to_free_pages(nr);
+	freed = shrink_inactive_list(nr, &scan);
+	if (!freed && scan.dirty) {
+		scan.may_writepage = true;
+		freed = shrink_inactive_list(nr, &scan);
 	}
 	return freed;
 }
@@ -736,10 +998,8 @@ unsigned long try_to_free_pages(unsigned long nr)
 {
 	unsigned long freed;
 
-	if (mm_is_quiet() || !nr_swap_slots)
-		return 0;
 	enter_reclaim();
-	freed = shrink_inactive_list(nr);
+	freed = __try_to_free_pages(nr);
 	leave_reclaim();
 	return freed;
 }
@@ -757,7 +1017,7 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 		if (!pte_normal(pte))
 			continue;
 		page = pfn_to_page(pte_pfn(pte));
-		if (page_mapcount(page) < 2 || !trylock_page(page))
+		if (page_mapcount(page) < 2 || page_is_file(page) || !trylock_page(page))
 			continue;
 		spin_lock(&lru_lock);
 		ours = lru_isolate_locked(page);
@@ -770,8 +1030,53 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 	return NULL;
 }
 
-static unsigned long pageout_window(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi,
-				    struct scan *scan)
+/* Pages of [*lo, hi) that belong to a file. Having been used from here is forgotten. => one of them, isolated and locked, or NULL.
+ * pte lock held */
+static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *table, unsigned long *lo, unsigned long hi)
+{
+	for (; *lo < hi; *lo += PAGE_SIZE) {
+		pte_t *ptep = pte_offset(table, *lo), pte = ptep_get(ptep);
+		struct page *page;
+		bool ours;
+
+		if (!pte_normal(pte) || !page_is_file(pfn_to_page(pte_pfn(pte))))
+			continue;
+		page = pfn_to_page(pte_pfn(pte));
+		if (!trylock_page(page))
+			continue;
+		spin_lock(&lru_lock);
+		ours = lru_isolate_locked(page);
+		spin_unlock(&lru_lock);
+		if (ours) {
+			if (mm_caps & MACHINE_YOUNG) {
+				__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+				machine_protect(vma->vm_mm, *lo, 1, page_to_pfn(page), pte_how(pte));
+			}
+			clear_page_flags(page, PG_referenced | PG_active);
+			*lo += PAGE_SIZE;
+			return page;
+		}
+		unlock_page(page);
+	}
+	return NULL;
+}
+
+static unsigned long pageout_files(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi, struct scan *scan)
+{
+	unsigned long freed = 0;
+	struct page *page;
+
+	for (;;) {
+		spin_lock(&table->ptl);
+		page = isolate_file(vma, table, &lo, hi);
+		spin_unlock(&table->ptl);
+		if (!page)
+			return freed;
+		freed += shrink_file_page(page, scan);
+	}
+}
+
+static unsigned long pageout_anon(struct vm_area_struct *vma, struct ptdesc *table, unsigned long lo, unsigned long hi, struct scan *scan)
 {
 	struct cluster c;
 	unsigned long freed;
@@ -798,8 +1103,10 @@ unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len
 	struct scan scan = { .looked = 0 };
 
 	mmap_assert_locked(mm);
-	if (mm_is_quiet() || !nr_swap_slots)
+	if (mm_is_quiet())
 		return 0;
+	if (fault_path->pageout_range)
+		return fault_path->pageout_range(mm, addr, len);
 	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
 		unsigned long at = max_ul(addr, vma->vm_start), stop = min_ul(end, vma->vm_end);
 		struct ptdesc *table;
@@ -810,8 +1117,13 @@ unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len
 			unsigned long lo, hi;
 
 			cluster_bounds(vma, at, &lo, &hi);
-			freed += pageout_window(vma, table, max_ul(lo, at), min_ul(hi, stop), &scan);
-			at = min_ul(hi, stop);
+			lo = max_ul(lo, at);
+			hi = min_ul(hi, stop);
+			if (nr_swap_slots)
+				freed += pageout_anon(vma, table, lo, hi, &scan);
+			if (vma->vm_file)
+				freed += pageout_files(vma, table, lo, hi, &scan);
+			at = hi;
 		}
 	}
 	return freed;
@@ -827,7 +1139,7 @@ void check_lru(void)
 
 		for (struct page *p = link_page(head->next); p != head; p = link_page(p->next), n++) {
 			MM_BUG_ON(!(page_flags(p) & PG_lru) || (int)page_lru(p) != list);
-			MM_BUG_ON(!page_mapcount(p) && !page_in_swap_cache(p)); /* the latter goes at the next look */
+			MM_BUG_ON(!page_mapcount(p) && !page_in_swap_cache(p) && !page_is_file(p)); /* the second goes at the next look */
 			MM_BUG_ON(link_page(p->next)->prev != page_link(p));
 		}
 		MM_BUG_ON(n != lru_nr[list]);

@@ -1,0 +1,781 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * filemap.c - the page cache: address_spaces, files, pages by offset, and the faults that end there (fault-paths.md 3.5, 3.6).
+ *
+ *      filemap_fault                                                       what it may wait for
+ *        beyond the end ................ SIGBUS
+ *        cached ........................ async step (readahead.c)          reading the next window
+ *        not cached .................... MAJOR, sync step                  reading a window; mmap_lock released before, once
+ *        find it, or make it ........... invalidate_lock for reading       truncate
+ *        lock the page ................. truncated: from the start         its reader; mmap_lock released before, once
+ *        not uptodate .................. read, once; error: SIGBUS         the disk; mmap_lock released before, once
+ *        beyond the end now ............ SIGBUS
+ *
+ * mmap_lock is released at most once in a fault, on its first try, and such a try ends in RETRY whatever it found; the second try
+ * holds on to it. In the async step it is not released: 5.15 does that too, and its retry then counts as a major fault, but no later
+ * kernel counts it so (6.4 and later: a retry is major only if a page was read), and a marked page must not cost a major fault.
+ *
+ * A try that has released mmap_lock stands between enter_reclaim() and leave_reclaim(), because it holds references that the invariants
+ * would miss.
+ */
+#include "mm/fault/fault.h"
+#include "mm/page_tree.h"
+
+#define RA_PAGES_DEFAULT 32
+
+static struct kmem_cache mapping_cache, file_cache;
+struct address_space *mapping_list;
+spinlock_t mapping_list_lock;
+
+void filemap_init(void)
+{
+	kmem_cache_init(&mapping_cache, sizeof(struct address_space), offsetof(struct address_space, next), false);
+	kmem_cache_init(&file_cache, sizeof(struct file), 0, false);
+	page_tree_init();
+	spin_lock_init(&mapping_list_lock, ORDER_LEAF);
+	mapping_list = NULL;
+}
+
+bool machine_has_files(void)
+{
+	unsigned need = MACHINE_ALIAS | MACHINE_READONLY;
+
+	return (mm_caps & need) == need;
+}
+
+/* ---- address spaces and files -------------------------------------------------------------------------------------------- */
+
+struct address_space *address_space_alloc(const struct address_space_operations *ops, void *host, uint64_t size, unsigned flags)
+{
+	struct address_space *mapping = kmem_cache_alloc(&mapping_cache);
+
+	if (!mapping)
+		return NULL;
+	atomic_init(&mapping->refs, 1);
+	mapping->flags = flags;
+	mapping->a_ops = ops;
+	mapping->host = host;
+	atomic_init(&mapping->i_size, size);
+	atomic_store(&mapping->invalidate_lock.state, 0);
+	spin_lock_init(&mapping->tree_lock, ORDER_TREE);
+	spin_lock_init(&mapping->i_mmap_lock, ORDER_I_MMAP);
+	mapping->ra_pages = RA_PAGES_DEFAULT;
+	spin_lock(&mapping_list_lock);
+	mapping->prev = NULL;
+	mapping->next = mapping_list;
+	if (mapping_list)
+		mapping_list->prev = mapping;
+	mapping_list = mapping;
+	spin_unlock(&mapping_list_lock);
+	return mapping;
+}
+
+static void mapping_unlink(struct address_space *mapping)
+{
+	spin_lock(&mapping_list_lock);
+	if (mapping->prev)
+		mapping->prev->next = mapping->next;
+	else
+		mapping_list = mapping->next;
+	if (mapping->next)
+		mapping->next->prev = mapping->prev;
+	spin_unlock(&mapping_list_lock);
+}
+
+/* Nobody maps or opens it any more. Reclaim may still hold pages of it; it is waited for, page by page. */
+void address_space_put(struct address_space *mapping)
+{
+	if (atomic_fetch_sub(&mapping->refs, 1) != 1)
+		return;
+	MM_BUG_ON(mapping->i_mmap.node || mapping->i_mmap_nonlinear);
+	enter_reclaim();
+	write_mapping_pages(mapping, 0, ~0UL);
+	truncate_inode_pages(mapping, 0);
+	MM_BUG_ON(mapping->nrpages || mapping->i_pages.root);
+	mapping_unlink(mapping);
+	leave_reclaim();
+	if (mapping->a_ops && mapping->a_ops->release)
+		mapping->a_ops->release(mapping->host);
+	kmem_cache_free(&mapping_cache, mapping);
+}
+
+void address_space_set_readahead(struct address_space *mapping, unsigned ra_pages)
+{
+	__atomic_store_n(&mapping->ra_pages, ra_pages, __ATOMIC_RELAXED);
+}
+
+uint64_t address_space_size(const struct address_space *mapping)
+{
+	return atomic_load_explicit(&((struct address_space *)mapping)->i_size, memory_order_acquire);
+}
+
+struct file *file_open(struct address_space *mapping, unsigned file_flags)
+{
+	struct file *file = kmem_cache_alloc(&file_cache);
+
+	if (!file)
+		return NULL;
+	atomic_init(&file->refs, 1);
+	file->f_mapping = mapping;
+	file->f_flags = file_flags;
+	file->f_ra.prev_pos = ~0UL; /* no page was read: the one after it is not a sequential miss */
+	atomic_fetch_add(&mapping->refs, 1);
+	return file;
+}
+
+struct file *get_file(struct file *file)
+{
+	atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+	return file;
+}
+
+/* => no spinlock, no page lock held, and not between enter_reclaim() and leave_reclaim() */
+void fput(struct file *file)
+{
+	struct address_space *mapping = file->f_mapping;
+
+	if (atomic_fetch_sub(&file->refs, 1) != 1)
+		return;
+	kmem_cache_free(&file_cache, file);
+	address_space_put(mapping);
+}
+
+/* ---- pages by offset ------------------------------------------------------------------------------------------------------ */
+
+struct page *page_cache_alloc(void)
+{
+	unsigned long pfn;
+	unsigned got;
+
+	while ((pfn = alloc_run(1, &got)) == -1UL) {
+		if (mm_is_quiet())
+			return NULL;
+		if (__try_to_free_pages(32) || wait_for_evictions() || __swap_cache_shrink(32))
+			continue;
+		pfn = alloc_run(1, &got); /* somebody else's reclaim may have been faster than ours */
+		if (pfn == -1UL)
+			return NULL;
+		break;
+	}
+	set_page_flags(pfn_to_page(pfn), PG_locked);
+	return pfn_to_page(pfn);
+}
+
+struct page *find_get_page(struct address_space *mapping, unsigned long index, swp_entry_t *swap)
+{
+	struct page *page;
+	void *item;
+
+	if (swap)
+		swap->val = 0;
+	spin_lock(&mapping->tree_lock);
+	item = page_tree_load(&mapping->i_pages, index);
+	page = item_is_swap(item) ? NULL : item;
+	if (page)
+		get_page(page); /* the cache's reference can't go meanwhile */
+	else if (item && swap)
+		*swap = item_swap(item);
+	spin_unlock(&mapping->tree_lock);
+	trace_leaf(find_get_page, index, page ? page_to_pfn(page) : -1UL, 0);
+	return page;
+}
+
+struct page *find_lock_page(struct address_space *mapping, unsigned long index)
+{
+	struct page *page;
+
+	trace_fn(find_lock_page, index, 0, 0);
+	while ((page = find_get_page(mapping, index, NULL))) {
+		lock_page(page);
+		if (page_mapping(page) == mapping)
+			return page;
+		unlock_page(page);
+		put_page(page);
+	}
+	return NULL;
+}
+
+/* => page locked, known to nobody. On the lists: anonymous ones for shared anonymous memory, else those of files */
+int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsigned long index)
+{
+	int err;
+
+	trace_fn(add_to_page_cache_lru, page_to_pfn(page), index, 0);
+	MM_DEBUG_ON(!(page_flags(page) & PG_locked));
+	page->index = index;
+	if (mapping->flags & MAPPING_ANON)
+		set_page_flags(page, PG_swapbacked);
+	spin_lock(&mapping->tree_lock);
+	err = page_tree_insert(&mapping->i_pages, index, page);
+	if (!err) {
+		get_page(page);
+		mapping->nrpages++;
+		atomic_store_explicit(&page->mapping, (uintptr_t)mapping, memory_order_release);
+	}
+	spin_unlock(&mapping->tree_lock);
+	if (err)
+		return err;
+	lru_cache_add_file(page);
+	return 0;
+}
+
+/* => tree_lock and the page lock held; the cache's reference is the caller's now */
+static void page_cache_unlink(struct address_space *mapping, struct page *page)
+{
+	void *old = page_tree_erase(&mapping->i_pages, page->index);
+
+	MM_BUG_ON(old != page);
+	mapping->nrpages--;
+	atomic_store_explicit(&page->mapping, 0, memory_order_release);
+}
+
+void delete_from_page_cache(struct page *page)
+{
+	struct address_space *mapping = page_mapping(page);
+
+	trace_leaf(delete_from_page_cache, page_to_pfn(page), page->index, 0);
+	MM_DEBUG_ON(!(page_flags(page) & PG_locked) || !mapping || page_mapcount(page));
+	spin_lock(&mapping->tree_lock);
+	page_cache_unlink(mapping, page);
+	spin_unlock(&mapping->tree_lock);
+	put_page(page);
+}
+
+/* In one step with the look at its references: whoever finds the page in the tree has tree_lock and gets a reference there, and
+ * whoever finds it on the lists gets none from a page that has none. */
+bool remove_mapping(struct address_space *mapping, struct page *page)
+{
+	int two = 2;
+	bool gone;
+
+	spin_lock(&mapping->tree_lock);
+	gone = atomic_compare_exchange_strong_explicit(&page->_refcount, &two, 0, memory_order_acq_rel, memory_order_relaxed);
+	if (gone && page_flags(page) & PG_dirty) {
+		atomic_store_explicit(&page->_refcount, 2, memory_order_release);
+		gone = false;
+	}
+	if (gone) {
+		page_cache_unlink(mapping, page);
+		atomic_store_explicit(&page->_refcount, 1, memory_order_release);
+	}
+	spin_unlock(&mapping->tree_lock);
+	trace_leaf(remove_mapping, page_to_pfn(page), page->index, gone);
+	return gone;
+}
+
+void page_cache_for_each(struct address_space *mapping, unsigned long first, unsigned long last, page_tree_fn *fn, void *arg)
+{
+	struct page *page;
+
+	spin_lock(&mapping->tree_lock);
+	for (unsigned long i = first; i <= last && (page = page_tree_next(&mapping->i_pages, &i, last)); i++)
+		if ((!item_is_swap(page) && !fn(page, i, arg)) || i == ~0UL)
+			break;
+	spin_unlock(&mapping->tree_lock);
+}
+
+struct gang {
+	struct page **pages;
+	unsigned nr, max;
+	unsigned long next;
+};
+
+static bool gang_add(struct page *page, unsigned long index, void *arg)
+{
+	struct gang *g = arg;
+
+	get_page(page);
+	g->pages[g->nr++] = page;
+	g->next = index;
+	return g->nr < g->max;
+}
+
+unsigned find_get_pages(struct address_space *mapping, unsigned long *index, unsigned long last, struct page **pages, unsigned max)
+{
+	struct gang g = { .pages = pages, .max = max };
+
+	page_cache_for_each(mapping, *index, last, gang_add, &g);
+	if (g.nr)
+		*index = g.next + 1;
+	return g.nr;
+}
+
+bool filemap_cached(struct address_space *mapping, unsigned long pgoff)
+{
+	struct page *page = find_get_page(mapping, pgoff, NULL);
+	bool cached = page && page_flags(page) & PG_uptodate;
+
+	if (page)
+		put_page(page);
+	return cached;
+}
+
+/* ---- reading one page ------------------------------------------------------------------------------------------------------ */
+
+/* => page locked; 0 (uptodate), -EIO; still locked */
+int filemap_read_page(struct page *page)
+{
+	struct address_space *mapping = page_mapping(page);
+	void *bytes = machine_frame(page_to_pfn(page));
+	int err;
+
+	trace_fn(readpages, page->index, 1, page_to_pfn(page));
+	err = mapping->a_ops->readpages(mapping->host, page->index, 1, &bytes);
+	if (err) {
+		set_page_flags(page, PG_error);
+		return -EIO;
+	}
+	clear_page_flags(page, PG_error);
+	set_page_flags(page, PG_uptodate);
+	count(file_read, 1);
+	return 0;
+}
+
+/* => the page with a reference, not locked, maybe not uptodate; NULL: no frame. invalidate_lock held for reading */
+struct page *find_or_create_page(struct address_space *mapping, unsigned long index)
+{
+	for (;;) {
+		struct page *page = find_get_page(mapping, index, NULL), *fresh;
+		int err;
+
+		if (page)
+			return page;
+		fresh = page_cache_alloc();
+		if (!fresh)
+			return NULL;
+		err = add_to_page_cache_lru(fresh, mapping, index);
+		unlock_page(fresh);
+		if (!err)
+			return fresh;
+		put_page(fresh);
+		if (err != -EEXIST)
+			return NULL;
+	}
+}
+
+/* The page, read if need be. => locked, with a reference; NULL: *err is -ENOMEM or -EIO. invalidate_lock held */
+struct page *read_cache_page(struct address_space *mapping, unsigned long index, int *err)
+{
+	struct page *page;
+
+	*err = -ENOMEM;
+	while ((page = find_or_create_page(mapping, index))) {
+		lock_page(page);
+		*err = 0;
+		if (page_mapping(page) == mapping && (page_flags(page) & PG_uptodate || !(*err = filemap_read_page(page))))
+			return page;
+		unlock_page(page);
+		put_page(page);
+		if (*err)
+			return NULL;
+		*err = -ENOMEM;
+	}
+	return NULL;
+}
+
+int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value)
+{
+	unsigned long index = offset >> PAGE_SHIFT, at = offset & ~PAGE_MASK;
+	struct page *page;
+	swp_entry_t swap;
+	void *buf;
+	int err = 0;
+
+	if (offset >= address_space_size(mapping))
+		return -EFAULT;
+	page = find_get_page(mapping, index, &swap);
+	if (page && page_flags(page) & PG_uptodate) {
+		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
+		put_page(page);
+		return 0;
+	}
+	if (page)
+		put_page(page);
+	if (swap.val)
+		return swap_peek(swap, at, value);
+	*value = 0;
+	if (mapping->flags & MAPPING_ANON)
+		return 0;
+	buf = machine_alloc(PAGE_SIZE);
+	if (!buf)
+		return -ENOMEM;
+	err = mapping->a_ops->readpages(mapping->host, index, 1, &buf);
+	*value = ((uint8_t *)buf)[at];
+	machine_free(buf, PAGE_SIZE);
+	return err;
+}
+
+int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value)
+{
+	struct page *page = NULL;
+	int err = -EFAULT;
+
+	enter_reclaim();
+	down_read(&mapping->invalidate_lock);
+	if (offset < address_space_size(mapping)) {
+		if (mapping->flags & MAPPING_ANON)
+			page = shmem_get_page(mapping, offset >> PAGE_SHIFT, &err);
+		else
+			page = read_cache_page(mapping, offset >> PAGE_SHIFT, &err);
+	}
+	if (page) {
+		__atomic_store_n((uint8_t *)machine_frame(page_to_pfn(page)) + (offset & ~PAGE_MASK), value, __ATOMIC_RELAXED);
+		set_page_dirty(page);
+		unlock_page(page);
+		put_page(page);
+	}
+	up_read(&mapping->invalidate_lock);
+	leave_reclaim();
+	return err;
+}
+
+/* ---- filemap_fault --------------------------------------------------------------------------------------------------------- */
+
+/* One try of a fault. The vma may only be looked at until mmap_lock has been released. */
+struct fault_try {
+	struct address_space *mapping;
+	struct file *file;
+	struct mm_struct *mm;
+	unsigned long pgoff, vm_flags;
+	bool may_drop; /* a first try that may be repeated, and mmap_lock is still held */
+	bool dropped;  /* `file` is pinned, and reclaim entered, instead of it */
+	bool held;     /* invalidate_lock, for reading */
+};
+
+static void maybe_unlock_mmap_for_io(struct fault_try *t)
+{
+	if (!t->may_drop)
+		return;
+	trace_why("mmap_lock is released before waiting", 0, 0);
+	get_file(t->file);
+	enter_reclaim();
+	mmap_read_unlock(t->mm);
+	t->may_drop = false;
+	t->dropped = true;
+}
+
+static void do_async_mmap_readahead(struct fault_try *t, struct page *page)
+{
+	struct file_ra_state *ra = &t->file->f_ra;
+	unsigned miss = __atomic_load_n(&ra->mmap_miss, __ATOMIC_RELAXED), ra_pages = t->mapping->ra_pages;
+
+	trace_fn(do_async_mmap_readahead, t->pgoff, miss, 0);
+	if (t->vm_flags & VM_RAND_READ || !ra_pages)
+		return;
+	if (miss)
+		__atomic_store_n(&ra->mmap_miss, miss - 1, __ATOMIC_RELAXED);
+	if (page_flags(page) & PG_readahead) {
+		trace_why("page %lu carries the readahead mark", t->pgoff, 0);
+		page_cache_async_readahead(t->file, page, t->pgoff, ra_pages);
+	}
+}
+
+static void do_sync_mmap_readahead(struct fault_try *t)
+{
+	struct file_ra_state *ra = &t->file->f_ra;
+	unsigned miss = __atomic_load_n(&ra->mmap_miss, __ATOMIC_RELAXED), ra_pages = t->mapping->ra_pages;
+
+	trace_fn(do_sync_mmap_readahead, t->pgoff, miss, ra_pages);
+	if (t->vm_flags & VM_RAND_READ || !ra_pages)
+		return;
+	if (t->vm_flags & VM_SEQ_READ) {
+		maybe_unlock_mmap_for_io(t);
+		page_cache_sync_readahead(t->file, t->pgoff, ra_pages);
+		return;
+	}
+	if (miss < 10 * MMAP_LOTSAMISS)
+		__atomic_store_n(&ra->mmap_miss, ++miss, __ATOMIC_RELAXED);
+	if (miss > MMAP_LOTSAMISS) {
+		trace_why("%lu misses more than hits: no readahead", miss, 0);
+		return;
+	}
+	maybe_unlock_mmap_for_io(t);
+	page_cache_read_around(t->file, t->pgoff, ra_pages);
+}
+
+/* => the page locked and uptodate, or NULL: *ret says why */
+static struct page *filemap_get_locked(struct fault_try *t, struct page *page, vm_fault_t *ret)
+{
+	for (;; page = NULL) {
+		bool read_it = !page || !(page_flags(page) & PG_uptodate);
+		int err;
+
+		if (read_it && !t->held) {
+			down_read(&t->mapping->invalidate_lock);
+			t->held = true;
+		}
+		if (!page) {
+			/* No page is made beyond the end; under invalidate_lock that stays where it is. */
+			if (t->pgoff >= i_pages_end(t->mapping)) {
+				*ret = VM_FAULT_SIGBUS;
+				return NULL;
+			}
+			page = find_or_create_page(t->mapping, t->pgoff);
+			if (!page) {
+				*ret = VM_FAULT_OOM;
+				return NULL;
+			}
+		}
+		if (!trylock_page(page)) {
+			maybe_unlock_mmap_for_io(t);
+			trace_leaf(lock_page, page_to_pfn(page), t->pgoff, 0);
+			__lock_page(page);
+		}
+		if (page_mapping(page) == t->mapping) {
+			if (page_flags(page) & PG_uptodate)
+				return page;
+			if (t->held) {
+				maybe_unlock_mmap_for_io(t);
+				err = filemap_read_page(page);
+				if (!err)
+					return page;
+				*ret = VM_FAULT_SIGBUS;
+				unlock_page(page);
+				put_page(page);
+				return NULL;
+			}
+		}
+		/* Truncated, or reclaimed and no longer uptodate when the lock was ours. */
+		unlock_page(page);
+		put_page(page);
+	}
+}
+
+/* What was dropped is a reference in another form: back to do_page_fault(), which takes mmap_lock and finds the vma again. */
+static vm_fault_t filemap_retry(struct fault_try *t, struct page *page)
+{
+	if (page) {
+		unlock_page(page);
+		put_page(page);
+	}
+	leave_reclaim();
+	fput(t->file);
+	return VM_FAULT_RETRY;
+}
+
+vm_fault_t filemap_fault(struct vm_fault *vmf)
+{
+	struct file *file = vmf->vma->vm_file;
+	struct fault_try t = {
+		.mapping = file->f_mapping, .file = file, .mm = vmf->vma->vm_mm, .pgoff = vmf->pgoff, .vm_flags = vmf->vma->vm_flags,
+		.may_drop = (vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY,
+	};
+	vm_fault_t ret = 0, err = 0;
+	struct page *page;
+
+	trace_fn(filemap_fault, vmf->address, vmf->pgoff, vmf->flags);
+	if (t.pgoff >= i_pages_end(t.mapping)) {
+		trace_why("page %lu is beyond the end of the file", t.pgoff, 0);
+		return VM_FAULT_SIGBUS;
+	}
+	page = find_get_page(t.mapping, t.pgoff, NULL);
+	if (page) {
+		if (!(vmf->flags & FAULT_FLAG_TRIED))
+			do_async_mmap_readahead(&t, page);
+	} else {
+		ret = VM_FAULT_MAJOR;
+		do_sync_mmap_readahead(&t);
+	}
+	page = filemap_get_locked(&t, page, &err);
+	if (t.held)
+		up_read(&t.mapping->invalidate_lock);
+	if (t.dropped)
+		return ret | filemap_retry(&t, page);
+	if (!page)
+		return err;
+	if (t.pgoff >= i_pages_end(t.mapping)) {
+		unlock_page(page);
+		put_page(page);
+		return VM_FAULT_SIGBUS;
+	}
+	vmf->page = page;
+	return ret | VM_FAULT_LOCKED;
+}
+
+/* ---- filemap_map_pages ------------------------------------------------------------------------------------------------------- */
+
+/* Entries that are written but of which the machine hasn't heard, neighbours on neighbouring frames; and what was counted. */
+struct map_pages {
+	struct vm_area_struct *vma;
+	pte_t *pte;          /* of the first address of the leaf being walked */
+	unsigned long addr;  /* that address */
+	pteval_t prot;
+	unsigned long fault; /* the faulting address */
+	unsigned long run_addr, run_pfn;
+	unsigned run;
+	unsigned mapped;
+	bool hit;            /* the faulting address is among them */
+};
+
+/* What the machine did not take is undone. => pte lock held */
+static noinline void map_pages_undo(struct map_pages *m, unsigned done)
+{
+	const struct ptdesc *table = pte_table(m->vma->vm_mm, m->run_addr);
+
+	for (unsigned i = done; i < m->run; i++) {
+		struct page *page = pfn_to_page(m->run_pfn + i);
+		unsigned long addr = m->run_addr + i * PAGE_SIZE;
+
+		set_pte(pte_offset(table, addr), (pte_t){ 0 });
+		page_remove_rmap(page);
+		atomic_fetch_sub(&page->_refcount, 1); /* the cache has another, which tree_lock keeps */
+		m->mapped--;
+		if (addr == m->fault)
+			m->hit = false;
+	}
+}
+
+static void map_pages_flush(struct map_pages *m)
+{
+	int done;
+
+	if (!m->run)
+		return;
+	done = map_run(m->vma->vm_mm, m->run_addr, m->run, m->run_pfn, m->prot & _PAGE_RW ? pte_how(pfn_pte(0, m->prot)) : 0);
+	if (unlikely(done != (int)m->run))
+		map_pages_undo(m, done > 0 ? done : 0);
+	m->run = 0;
+}
+
+/* The slots of one leaf. A page that is locked is being read or thrown away; one with the readahead mark has to be met by a fault.
+ * => pte lock and tree_lock held */
+static void map_leaf(struct map_pages *m, void *const *slot, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct page *page = slot[i];
+		unsigned long pfn, addr = m->addr + i * PAGE_SIZE;
+
+		if (!page || item_is_swap(page))
+			continue;
+		if ((page_flags(page) & (PG_locked | PG_uptodate | PG_readahead)) != PG_uptodate || !pte_none(m->pte[i]))
+			continue;
+		if (!trylock_page(page))
+			continue;
+		pfn = page_to_pfn(page);
+		if (m->run && (pfn != m->run_pfn + m->run || addr != m->run_addr + m->run * PAGE_SIZE))
+			map_pages_flush(m);
+		if (!m->run) {
+			m->run_addr = addr;
+			m->run_pfn = pfn;
+		}
+		m->run++;
+		m->mapped++;
+		m->hit |= addr == m->fault;
+		get_page(page);
+		atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
+		set_pte(&m->pte[i], pfn_pte(pfn, m->prot));
+		if (unlikely(m->vma->vm_flags & VM_LOCKED))
+			page_set_unevictable(page, true);
+		unlock_page(page);
+	}
+}
+
+/* A hit is a miss that readahead has saved. No lock: a hint. */
+static void mmap_hits(struct file_ra_state *ra, unsigned n)
+{
+	unsigned miss = __atomic_load_n(&ra->mmap_miss, __ATOMIC_RELAXED);
+
+	if (miss)
+		__atomic_store_n(&ra->mmap_miss, miss > n ? miss - n : 0, __ATOMIC_RELAXED);
+}
+
+vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct map_pages m = { .vma = vma, .fault = vmf->address, .prot = file_page_prot(vma) | _PAGE_ACCESSED };
+	struct ptdesc *table = desc_load(&vmf->pmd->desc);
+	unsigned long index = start_pgoff, n;
+
+	trace_fn(filemap_map_pages, vmf->address, start_pgoff, end_pgoff);
+	if (!table)
+		return 0;
+	spin_lock(&table->ptl);
+	spin_lock(&mapping->tree_lock);
+	for (; index <= end_pgoff && index < i_pages_end(mapping); index += n) {
+		void *const *slot = page_tree_leaf(&mapping->i_pages, index, &n);
+
+		if (!n)
+			break;
+		n = min_ul(n, min_ul(end_pgoff + 1, i_pages_end(mapping)) - index);
+		m.addr = vmf->address + ((index - vmf->pgoff) << PAGE_SHIFT);
+		m.pte = pte_offset(table, m.addr);
+		if (slot)
+			map_leaf(&m, slot, n);
+	}
+	map_pages_flush(&m);
+	spin_unlock(&mapping->tree_lock);
+	if (m.mapped)
+		add_mm_counter(vma->vm_mm, mapping->flags & MAPPING_ANON ? MM_SHMEMPAGES : MM_FILEPAGES, m.mapped);
+	spin_unlock(&table->ptl);
+	mmap_hits(&vma->vm_file->f_ra, m.mapped);
+	if (m.mapped > m.hit)
+		count(file_around_pages, m.mapped - m.hit);
+	return m.hit ? VM_FAULT_NOPAGE : 0;
+}
+
+/* ---- filemap_page_mkwrite ------------------------------------------------------------------------------------------------------ */
+
+vm_fault_t filemap_page_mkwrite(struct vm_fault *vmf)
+{
+	struct page *page = vmf->page;
+	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
+
+	trace_fn(page_mkwrite, vmf->address, page_to_pfn(page), page->index);
+	if (mapping->a_ops && mapping->a_ops->page_mkwrite && mapping->a_ops->page_mkwrite(mapping->host, page->index)) {
+		trace_why("the file system refuses: no space", 0, 0);
+		return VM_FAULT_SIGBUS;
+	}
+	lock_page(page);
+	if (page_mapping(page) != mapping) {
+		unlock_page(page);
+		return VM_FAULT_NOPAGE;
+	}
+	set_page_dirty(page);
+	return VM_FAULT_LOCKED;
+}
+
+const struct vm_operations_struct generic_file_vm_ops = {
+	.fault = filemap_fault,
+	.map_pages = filemap_map_pages,
+	.page_mkwrite = filemap_page_mkwrite,
+};
+
+/* ---- F1, F5 ---------------------------------------------------------------------------------------------------------------------- */
+
+static void check_cached_page(struct address_space *mapping, struct page *page, unsigned long index)
+{
+	unsigned lru = mapping->flags & MAPPING_ANON ? PG_swapbacked : 0;
+
+	MM_BUG_ON(page_mapping(page) != mapping || page->index != index);
+	MM_BUG_ON(page_count(page) < page_mapcount(page) + 1);
+	MM_BUG_ON((page_flags(page) & PG_swapbacked) != lru);
+	MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback | PG_buddy | PG_anon_exclusive));
+	MM_BUG_ON(page_mapcount(page) && index >= i_pages_end(mapping));
+}
+
+void check_page_cache(uint16_t *slots, uint8_t *cached)
+{
+	for (struct address_space *mapping = mapping_list; mapping; mapping = mapping->next) {
+		unsigned long pages = 0, swapped = 0, items;
+		void *item;
+
+		MM_BUG_ON(spin_is_locked(&mapping->tree_lock) || spin_is_locked(&mapping->i_mmap_lock));
+		MM_BUG_ON(rwsem_is_locked(&mapping->invalidate_lock));
+		page_tree_check(&mapping->i_pages, &items);
+		for (unsigned long i = 0; (item = page_tree_next(&mapping->i_pages, &i, ~0UL - 1)); i++) {
+			if (item_is_swap(item)) {
+				MM_BUG_ON(!(mapping->flags & MAPPING_ANON) || i >= i_pages_end(mapping));
+				swapped++;
+				if (slots)
+					slots[item_swap(item).val]++;
+				continue;
+			}
+			pages++;
+			check_cached_page(mapping, item, i);
+			if (cached)
+				cached[page_to_pfn(item)]++;
+		}
+		MM_BUG_ON(pages != mapping->nrpages || pages + swapped != items);
+	}
+}
