@@ -155,6 +155,8 @@ struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsi
 				 unsigned long pgoff);
 void vma_link(struct mm_struct *mm, struct vm_area_struct *vma);
 void vma_remove(struct vm_area_struct *vma);
+void vma_free(struct vm_area_struct *vma); /* not linked; its file's reference goes with it */
+void vma_copy_backing(struct vm_area_struct *new, const struct vm_area_struct *vma); /* vm_ops, vm_private_data, vm_file with a reference */
 /* New bounds, the order in the tree stays. => mmap_lock held for writing */
 void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end);
 void exit_mmap(struct mm_struct *mm);

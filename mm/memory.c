@@ -6,6 +6,7 @@
  * and may still put the page back; they let go of the table, wait for the page, and look at the entry again.
  */
 #include "mm/fault/fault.h"
+#include "mm/filemap.h"
 
 int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
@@ -43,12 +44,19 @@ struct discard {
 	unsigned long addr, pfn;
 	unsigned nr;
 	struct page_batch batch; /* their frames, to be freed afterwards */
+	bool only_swap;          /* what is present stays */
+	bool keep_cows;          /* only pages of the file go: private copies stay, swapped ones too */
+	bool no_wait;            /* a spinlock is held: an entry whose page is on its way out is left to the caller, in `busy` */
+	bool once;               /* young entries of the mapping say nothing: it is read once (VM_SEQ_READ) */
+	struct page *busy;
 };
 
 static void discard_init(struct discard *d, struct mm_struct *mm)
 {
 	d->mm = mm;
 	d->nr = d->batch.nr = 0;
+	d->only_swap = d->keep_cows = d->no_wait = d->once = false;
+	d->busy = NULL;
 }
 
 static void discard_flush(struct discard *d)
@@ -77,6 +85,27 @@ static void discard_add(struct discard *d, unsigned long addr, unsigned long pfn
 		discard_flush(d);
 }
 
+/* What the entry knows of the page goes over to the page. A store through an old translation must not come after that: the machine hears of
+ * writable entries first. */
+static void zap_file_page(struct discard *d, struct page *page, unsigned long addr, pte_t pte)
+{
+	bool mapped = pte_mapped(pte);
+
+	if (pte_write(pte) && mapped) {
+		machine_discard(d->mm, addr, 1, pte_pfn(pte));
+		mapped = false;
+	}
+	if (pte_dirty(pte))
+		set_page_dirty(page);
+	if (pte_young(pte) && !d->once)
+		mark_page_accessed(page);
+	if (unlikely(page_flags(page) & PG_unevictable))
+		page_set_unevictable(page, false); /* who locks it too is found by reclaim */
+	add_mm_counter(d->mm, mm_counter_file(page), -1);
+	page_remove_rmap(page);
+	discard_add(d, addr, pte_pfn(pte), mapped);
+}
+
 static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
 {
 	pte_t pte = ptep_get_and_clear(ptep);
@@ -91,6 +120,10 @@ static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
 		machine_discard(d->mm, addr, 1, pte_pfn(pte));
 		return;
 	}
+	if (unlikely(page_is_file(page))) {
+		zap_file_page(d, page, addr, pte);
+		return;
+	}
 	add_mm_counter(d->mm, MM_ANONPAGES, -1);
 	page_remove_rmap(page);
 	/* Its slot goes with it, unless another thread holds the page: then that one looks when it is done. */
@@ -99,8 +132,32 @@ static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
 	discard_add(d, addr, pte_pfn(pte), pte_mapped(pte));
 }
 
+/* => pte lock held; false: nothing was done, the page is on its way out and was waited for, or is the caller's to wait for (d->busy);
+ * the lock is released then */
+static bool zap_swap_pte(struct discard *d, struct ptdesc *table, pte_t *ptep, pte_t pte)
+{
+	swp_entry_t entry = pte_to_swp_entry(pte);
+
+	if (unlikely(swap_writeback(entry))) {
+		discard_flush(d);
+		if (d->no_wait) {
+			d->busy = lookup_swap_cache(entry);
+			if (d->busy) {
+				spin_unlock(&table->ptl);
+				return false;
+			}
+		} else if (wait_on_swap_writeback(entry, &table->ptl)) {
+			return false;
+		}
+	}
+	set_pte(ptep, (pte_t){ 0 });
+	add_mm_counter(d->mm, MM_SWAPENTS, -1);
+	free_swap_and_cache(entry);
+	return true;
+}
+
 /* Entries of one table. => false: had to wait, *addr is where to go on; ptl released */
-static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long *addr, unsigned long end, bool only_swap)
+static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long *addr, unsigned long end)
 {
 	for (; *addr < end; *addr += PAGE_SIZE) {
 		pte_t *ptep = pte_offset(table, *addr), pte = ptep_get(ptep);
@@ -108,19 +165,12 @@ static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long
 		if (pte_none(pte))
 			continue;
 		if (pte_present(pte)) {
-			if (!only_swap)
-				zap_present(d, ptep, *addr);
+			if (d->only_swap || (d->keep_cows && !(pte_normal(pte) && page_is_file(pfn_to_page(pte_pfn(pte))))))
+				continue;
+			zap_present(d, ptep, *addr);
 		} else if (is_swap_pte(pte)) {
-			swp_entry_t entry = pte_to_swp_entry(pte);
-
-			if (swap_writeback(entry)) {
-				discard_flush(d);
-				if (wait_on_swap_writeback(entry, &table->ptl))
-					return false;
-			}
-			set_pte(ptep, (pte_t){ 0 });
-			add_mm_counter(d->mm, MM_SWAPENTS, -1);
-			free_swap_and_cache(entry);
+			if (!d->keep_cows && !zap_swap_pte(d, table, ptep, pte))
+				return false;
 		} else {
 			set_pte(ptep, (pte_t){ 0 });
 		}
@@ -132,14 +182,12 @@ static bool zap_pte_range(struct discard *d, struct ptdesc *table, unsigned long
 
 /* The frames are freed only after the machine has heard of it, and that before the table's lock is released: nobody may fill an
  * address of which the machine still thinks that something stands there. */
-static void zap_range(struct mm_struct *mm, unsigned long start, unsigned long end, bool only_swap)
+static void zap_range(struct discard *d, unsigned long start, unsigned long end)
 {
 	struct ptdesc *table;
-	struct discard d;
 
-	discard_init(&d, mm);
-	trace_fn(zap_pte_range, start, end, only_swap);
-	while ((table = pte_table_next(mm, &start, end))) {
+	trace_fn(zap_pte_range, start, end, d->only_swap);
+	while ((table = pte_table_next(d->mm, &start, end))) {
 		unsigned long stop = pmd_addr_end(start, end);
 		bool done;
 
@@ -147,26 +195,53 @@ static void zap_range(struct mm_struct *mm, unsigned long start, unsigned long e
 			unsigned long chunk = min_ul(stop, start + MAX_AROUND * PAGE_SIZE);
 
 			spin_lock(&table->ptl);
-			done = zap_pte_range(&d, table, &start, chunk, only_swap);
+			done = zap_pte_range(d, table, &start, chunk);
+			if (unlikely(d->busy))
+				return;
 		} while (!done || start < stop);
 	}
 }
 
 void unmap_region(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
-	zap_range(vma->vm_mm, start, end, false);
+	struct discard d;
+
+	discard_init(&d, vma->vm_mm);
+	d.once = vma->vm_flags & VM_SEQ_READ;
+	zap_range(&d, start, end);
+}
+
+/* i_mmap_lock keeps the vma and its tables where they are. */
+struct page *zap_file_range(struct vm_area_struct *vma, unsigned long start, unsigned long end, bool even_cows)
+{
+	struct discard d;
+
+	assert_spin_locked(&vma->vm_file->f_mapping->i_mmap_lock);
+	discard_init(&d, vma->vm_mm);
+	d.keep_cows = !even_cows;
+	d.no_wait = true;
+	d.once = vma->vm_flags & VM_SEQ_READ;
+	zap_range(&d, start, end);
+	return d.busy;
 }
 
 void zap_page_range(struct mm_struct *mm, unsigned long addr, size_t len)
 {
+	struct discard d;
+
 	mmap_assert_locked(mm);
-	zap_range(mm, addr, addr + len, false);
+	discard_init(&d, mm);
+	zap_range(&d, addr, addr + len);
 }
 
 void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len)
 {
+	struct discard d;
+
 	mmap_assert_locked(mm);
-	zap_range(mm, addr, addr + len, true);
+	discard_init(&d, mm);
+	d.only_swap = true;
+	zap_range(&d, addr, addr + len);
 }
 
 /* ---- rights ------------------------------------------------------------------------------------------------------------- */
@@ -175,13 +250,16 @@ void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len)
  * machine has no read-only mappings, it must. 6.x: the page is known to be ours alone; once shared, only do_wp_page() finds that
  * out again. Before: nobody else has a reference, reclaim (which may be storing the bytes of a page that was shared) included.
  * => pte lock held */
-static bool can_change_pte_writable(pte_t pte)
+static bool can_change_pte_writable(const struct vm_area_struct *vma, pte_t pte)
 {
 	struct page *page;
 
 	if (pte_special(pte))
 		return false;
 	page = pfn_to_page(pte_pfn(pte));
+	/* A shared page whose first store has been seen since it was cleaned, or of which nobody wants to see it. */
+	if (unlikely(page_is_file(page)))
+		return vma->vm_flags & VM_SHARED && (pte_dirty(pte) || !vma_wants_writenotify(vma));
 	if (mm_caps & MACHINE_READONLY) {
 		if (mm_reuse_rule == REUSE_6)
 			return page_flags(page) & PG_anon_exclusive;
@@ -200,7 +278,7 @@ static pte_t new_protection(const struct vm_area_struct *vma, pte_t pte)
 	pte = pte_clear(pte, _PAGE_PROTNONE);
 	if (!(prot & _PAGE_RW))
 		pte = pte_wrprotect(pte);
-	else if (!pte_write(pte) && can_change_pte_writable(pte))
+	else if (!pte_write(pte) && can_change_pte_writable(vma, pte))
 		pte = pte_set(pte, _PAGE_RW);
 	return pte_set(pte, prot & _PAGE_PROTNONE);
 }
@@ -262,10 +340,31 @@ void mlock_range(struct vm_area_struct *vma, unsigned long start, unsigned long 
 
 /* ---- mremap ------------------------------------------------------------------------------------------------------------- */
 
-/* => both tables locked; false: had to wait, ptl of `from` released and the other too */
-static bool move_ptes(struct mm_struct *mm, struct ptdesc *src, unsigned long *from, unsigned long end, struct ptdesc *dst,
+/* Whoever looks for the pages of a file by its vmas (truncate) must not come too early for the new place and too late for the old one. */
+static void lock_tables(struct vm_area_struct *vma, struct ptdesc *src, struct ptdesc *dst)
+{
+	if (unlikely(vma->vm_file))
+		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);
+	spin_lock(&src->ptl);
+	if (dst != src)
+		spin_lock_nested(&dst->ptl);
+}
+
+static void unlock_tables(struct vm_area_struct *vma, struct ptdesc *src, struct ptdesc *dst)
+{
+	if (dst != src)
+		spin_unlock_nested(&dst->ptl);
+	spin_unlock(&src->ptl);
+	if (unlikely(vma->vm_file))
+		spin_unlock(&vma->vm_file->f_mapping->i_mmap_lock);
+}
+
+/* => tables locked, released; false: had to wait */
+static bool move_ptes(struct vm_area_struct *vma, struct ptdesc *src, unsigned long *from, unsigned long end, struct ptdesc *dst,
 		      long delta)
 {
+	struct mm_struct *mm = vma->vm_mm;
+
 	for (; *from < end; *from += PAGE_SIZE) {
 		pte_t *ptep = pte_offset(src, *from), pte = ptep_get(ptep);
 
@@ -276,9 +375,7 @@ static bool move_ptes(struct mm_struct *mm, struct ptdesc *src, unsigned long *f
 			bool out = page && page_flags(page) & PG_writeback;
 
 			if (out) {
-				if (dst != src)
-					spin_unlock_nested(&dst->ptl);
-				spin_unlock(&src->ptl);
+				unlock_tables(vma, src, dst);
 				wait_on_page_locked(page);
 			}
 			if (page)
@@ -291,9 +388,7 @@ static bool move_ptes(struct mm_struct *mm, struct ptdesc *src, unsigned long *f
 		if (pte_present(pte))
 			machine_moved(mm, *from, *from + delta, 1, pte_special(pte) ? 0 : pte_pfn(pte));
 	}
-	if (dst != src)
-		spin_unlock_nested(&dst->ptl);
-	spin_unlock(&src->ptl);
+	unlock_tables(vma, src, dst);
 	return true;
 }
 
@@ -316,11 +411,9 @@ int move_page_tables(struct vm_area_struct *vma, unsigned long from, struct vm_a
 		dst = pte_table_alloc(mm, from + delta);
 		if (!dst)
 			return -ENOMEM;
-		do {
-			spin_lock(&src->ptl);
-			if (dst != src)
-				spin_lock_nested(&dst->ptl);
-		} while (!move_ptes(mm, src, &from, stop, dst, delta));
+		do
+			lock_tables(vma, src, dst);
+		while (!move_ptes(vma, src, &from, stop, dst, delta));
 	}
 	return 0;
 }
@@ -348,6 +441,19 @@ static int copy_present_page(struct vm_area_struct *dst, struct page *page, pte_
 	return 0;
 }
 
+/* A page of the cache, in a vma with private copies beside it, or one of 2.x. The child's entry is old; a shared one is clean, for the
+ * parent's knows already that the page is dirty. A private one has no W to lose. */
+static void copy_file_pte(struct vm_area_struct *dst, struct page *page, pte_t *dst_pte, pte_t pte, unsigned long addr)
+{
+	pte = pte_clear(pte, _PAGE_ACCESSED | (dst->vm_flags & VM_SHARED ? _PAGE_DIRTY : 0));
+	get_page(page);
+	page_add_file_rmap(page);
+	add_mm_counter(dst->vm_mm, mm_counter_file(page), 1);
+	set_pte(dst_pte, pte);
+	if (mm_caps & MACHINE_YOUNG)
+		map_run(dst->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
+}
+
 /* => 0; -EAGAIN: no frame; 1: waited (both locks released) */
 static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, pte_t *dst_pte, pte_t *src_pte, unsigned long addr)
 {
@@ -369,6 +475,10 @@ static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, 
 		return 0;
 	}
 	page = pfn_to_page(pte_pfn(pte));
+	if (unlikely(page_is_file(page))) {
+		copy_file_pte(dst, page, dst_pte, pte, addr);
+		return 0;
+	}
 	if ((mm_caps & (MACHINE_READONLY | MACHINE_ALIAS)) != (MACHINE_READONLY | MACHINE_ALIAS) || page_flags(page) & PG_stuck)
 		return copy_present_page(dst, page, dst_pte, pte, addr);
 	if (pte_write(pte)) {

@@ -138,6 +138,7 @@ typedef unsigned vm_fault_t;
 #define VM_FAULT_NOPAGE 0x0100u
 #define VM_FAULT_LOCKED 0x0200u
 #define VM_FAULT_RETRY  0x0400u
+#define VM_FAULT_COMPLETED 0x4000u /* 6.x: done, and mmap_lock is released already; not seen outside the engine */
 #define VM_FAULT_BADMAP 0x10000u    /* SIGSEGV, SEGV_MAPERR */
 #define VM_FAULT_BADACCESS 0x20000u /* SIGSEGV, SEGV_ACCERR */
 #define VM_FAULT_ERROR (VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_SIGSEGV | VM_FAULT_BADMAP | VM_FAULT_BADACCESS)

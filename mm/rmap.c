@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * rmap.c - from an anonymous page to the entries that map it.
+ * rmap.c - from a page to the entries that map it.
+ *
+ * A page of a file (or of shared anonymous memory):
+ *
+ *      page.mapping ---> address_space, i_mmap_lock
+ *                           |
+ *                           +-- i_mmap: vmas by page offset --> addr = vm_start + (page.index - vm_pgoff) * PAGE_SIZE
+ *
+ * An anonymous page:
  *
  *      page.mapping ---> anon_vma ---> root.lock
  *                           |
@@ -13,18 +21,101 @@
  * Lock: the root's, for a whole family. It also keeps the vmas and page tables that the walk meets from going away: a vma
  * leaves the trees before its tables are freed.
  */
-#include "mm/internal.h"
+#include "mm/filemap.h"
+
+/* ---- vmas of a file: an interval tree; i_mmap_lock held ------------------------------------------------------------ */
+
+static struct vm_area_struct *i_mmap_of(struct tree_node *node)
+{
+	return node ? container_of(node, struct vm_area_struct, i_mmap) : NULL;
+}
+
+static unsigned long vma_last(const struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1;
+}
+
+static void i_mmap_augment(struct tree_node *node)
+{
+	struct vm_area_struct *vma = i_mmap_of(node);
+	unsigned long last = vma_last(vma);
+
+	if (node->left)
+		last = max_ul(last, i_mmap_of(node->left)->i_mmap_last);
+	if (node->right)
+		last = max_ul(last, i_mmap_of(node->right)->i_mmap_last);
+	vma->i_mmap_last = last;
+}
+
+/* Behind those with the same offset: a walk meets the parent before the child, so that an entry that fork copies after its own was looked
+ * at is met in the child's. The entries of a nonlinear mapping say nothing by their place: a list. */
+void vma_interval_tree_insert(struct vm_area_struct *vma)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct tree_node **link = &mapping->i_mmap.node, *parent = NULL;
+
+	assert_spin_locked(&mapping->i_mmap_lock);
+	if (unlikely(vma->vm_flags & VM_NONLINEAR)) {
+		vma->nonlinear_next = mapping->i_mmap_nonlinear;
+		mapping->i_mmap_nonlinear = vma;
+		mapping->nr_nonlinear++;
+		return;
+	}
+	while (*link) {
+		parent = *link;
+		link = vma->vm_pgoff < i_mmap_of(parent)->vm_pgoff ? &parent->left : &parent->right;
+	}
+	tree_insert(&mapping->i_mmap, &vma->i_mmap, parent, link, i_mmap_augment);
+}
+
+void vma_interval_tree_remove(struct vm_area_struct *vma)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct vm_area_struct **link = &mapping->i_mmap_nonlinear;
+
+	assert_spin_locked(&mapping->i_mmap_lock);
+	if (likely(!(vma->vm_flags & VM_NONLINEAR))) {
+		tree_erase(&mapping->i_mmap, &vma->i_mmap, i_mmap_augment);
+		return;
+	}
+	while (*link != vma)
+		link = &(*link)->nonlinear_next;
+	*link = vma->nonlinear_next;
+	mapping->nr_nonlinear--;
+}
+
+/* Depth is the tree's height. => false: fn asked to stop */
+static bool i_mmap_visit(struct tree_node *node, unsigned long first, unsigned long last, vma_fn *fn, void *arg)
+{
+	struct vm_area_struct *vma = i_mmap_of(node);
+
+	if (!node || vma->i_mmap_last < first)
+		return true;
+	if (!i_mmap_visit(node->left, first, last, fn, arg))
+		return false;
+	if (vma->vm_pgoff > last)
+		return true;
+	if (first <= vma_last(vma) && !fn(vma, arg))
+		return false;
+	return i_mmap_visit(node->right, first, last, fn, arg);
+}
+
+void vma_interval_tree_foreach(struct address_space *mapping, unsigned long first, unsigned long last, vma_fn *fn, void *arg)
+{
+	assert_spin_locked(&mapping->i_mmap_lock);
+	i_mmap_visit(mapping->i_mmap.node, first, last, fn, arg);
+}
 
 static struct anon_vma_chain *avc_of(struct tree_node *node)
 {
 	return node ? container_of(node, struct anon_vma_chain, rb) : NULL;
 }
 
-/* ---- interval tree; root lock held --------------------------------------------------------------------------------- */
+/* ---- vmas of an anon_vma: an interval tree; root lock held ----------------------------------------------------------- */
 
 static unsigned long avc_last(const struct anon_vma_chain *avc)
 {
-	return avc->vma->vm_pgoff + ((avc->vma->vm_end - avc->vma->vm_start) >> PAGE_SHIFT) - 1;
+	return vma_last(avc->vma);
 }
 
 static void avc_augment(struct tree_node *node)
@@ -171,7 +262,8 @@ static struct anon_vma *reusable_anon_vma(struct vm_area_struct *vma, struct vm_
 {
 	struct anon_vma *av;
 
-	if (!near || near->vm_ops != vma->vm_ops || ((near->vm_flags ^ vma->vm_flags) & ~(VM_ACCESS_FLAGS | VM_LOCKED)))
+	if (!near || near->vm_ops != vma->vm_ops || near->vm_file != vma->vm_file ||
+	    ((near->vm_flags ^ vma->vm_flags) & ~(VM_ACCESS_FLAGS | VM_LOCKED)))
 		return NULL;
 	if (near->vm_end == vma->vm_start) {
 		if (near->vm_pgoff + ((near->vm_end - near->vm_start) >> PAGE_SHIFT) != vma->vm_pgoff)
@@ -404,6 +496,39 @@ pte_t *page_vma_mapped(struct page *page, struct vm_area_struct *vma, unsigned l
 	return NULL;
 }
 
+/* ---- both kinds ---------------------------------------------------------------------------------------------------- */
+
+struct file_walk {
+	struct page *page;
+	rmap_fn_t *fn;
+	void *arg;
+};
+
+static bool file_walk_one(struct vm_area_struct *vma, void *arg)
+{
+	struct file_walk *walk = arg;
+	unsigned long addr = vma->vm_start + ((walk->page->index - vma->vm_pgoff) << PAGE_SHIFT);
+
+	return walk->fn(walk->page, vma, addr, walk->arg);
+}
+
+/* => page locked, or of an anon_vma: otherwise its address_space may go away meanwhile */
+void rmap_walk(struct page *page, rmap_fn_t *fn, void *arg)
+{
+	struct address_space *mapping = page_mapping(page);
+	struct file_walk walk = { page, fn, arg };
+	struct anon_vma *av;
+
+	if (mapping) {
+		spin_lock(&mapping->i_mmap_lock);
+		vma_interval_tree_foreach(mapping, page->index, page->index, file_walk_one, &walk);
+		spin_unlock(&mapping->i_mmap_lock);
+	} else if ((av = page_lock_anon_vma(page))) {
+		rmap_walk_locked(page, av, fn, arg);
+		page_unlock_anon_vma(av);
+	}
+}
+
 struct referenced {
 	int young, mapped;
 };
@@ -433,16 +558,14 @@ static bool page_referenced_one(struct page *page, struct vm_area_struct *vma, u
 	return ref->mapped < page_mapcount(page);
 }
 
-/* Clears the young bit of all entries. => how many had it. Page locked or isolated. */
+/* Clears the young bit of all entries. => how many had it. Anonymous: page locked or isolated. Of a file: locked */
 int page_referenced(struct page *page)
 {
 	struct referenced ref = { 0, 0 };
-	struct anon_vma *av = page_lock_anon_vma(page);
 
-	if (!av)
+	if (!page_mapcount(page))
 		return 0;
-	rmap_walk_locked(page, av, page_referenced_one, &ref);
-	page_unlock_anon_vma(av);
+	rmap_walk(page, page_referenced_one, &ref);
 	trace(page_referenced, page_to_pfn(page), ref.young, ref.mapped);
 	return ref.young;
 }
@@ -470,6 +593,13 @@ void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned 
 
 		set_anon_rmap(page, vma, addr, alone ? vma_anon(vma) : root_of(vma_anon(vma)));
 	}
+	atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
+}
+
+/* => pte lock held, page locked: it can't leave its mapping */
+void page_add_file_rmap(struct page *page)
+{
+	trace_leaf(page_add_file_rmap, page_to_pfn(page), 0, 0);
 	atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
 }
 

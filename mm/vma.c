@@ -6,10 +6,14 @@
  *      munmap ***  of      AAAAAAAAA                      -> AAA***AAA            (a split makes two of one)
  *      mprotect    of      AAAAAAAAA                      -> AAABBBAAA, and back to AAAAAAAAA when the flags are equal again
  *
- * Two vmas merge when they are adjacent, have equal flags and vm_ops, consecutive page offsets, and one anon_vma (or one of them has
- * none and no fork came in between). An anonymous vma's offset is its address at the time it was made.
+ * Two vmas merge when they are adjacent, have equal flags, vm_ops and file, consecutive page offsets, and one anon_vma (or one of them has
+ * none and no fork came in between). An anonymous vma's offset is its address at the time it was made, a file's is where it maps the file.
+ *
+ * A vma of a file has a reference to it, and stands in the i_mmap tree of its address_space from vma_link() to vma_remove(); its bounds
+ * change under i_mmap_lock. A new piece enters the tree before the old one leaves: the reverse map misses no page at any time.
  */
 #include "mm/fault/fault.h"
+#include "mm/filemap.h"
 
 struct vm_area_struct *vma_of(struct tree_node *node)
 {
@@ -92,9 +96,43 @@ struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsi
 	return vma;
 }
 
-static void vma_free(struct vm_area_struct *vma)
+void vma_free(struct vm_area_struct *vma)
 {
+	if (vma->vm_file)
+		fput(vma->vm_file);
 	kmem_cache_free(&vma_cache, vma);
+}
+
+void vma_copy_backing(struct vm_area_struct *new, const struct vm_area_struct *vma)
+{
+	new->vm_ops = vma->vm_ops;
+	new->vm_private_data = vma->vm_private_data;
+	new->vm_file = vma->vm_file ? get_file(vma->vm_file) : NULL;
+}
+
+/* What the reverse map reads of a vma changes under both of these. */
+static void vma_lock_rmap(struct vm_area_struct *vma)
+{
+	if (unlikely(vma->vm_file))
+		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);
+	anon_vma_lock_vma(vma);
+}
+
+static void vma_unlock_rmap(struct vm_area_struct *vma)
+{
+	anon_vma_unlock_vma(vma);
+	if (unlikely(vma->vm_file))
+		spin_unlock(&vma->vm_file->f_mapping->i_mmap_lock);
+}
+
+bool vma_wants_writenotify(const struct vm_area_struct *vma)
+{
+	const struct address_space *mapping;
+
+	if ((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED) || !vma->vm_file)
+		return false;
+	mapping = vma->vm_file->f_mapping;
+	return mapping->flags & MAPPING_NOTIFY || (mapping->a_ops && mapping->a_ops->page_mkwrite);
 }
 
 void vma_link(struct mm_struct *mm, struct vm_area_struct *vma)
@@ -107,6 +145,11 @@ void vma_link(struct mm_struct *mm, struct vm_area_struct *vma)
 		link = vma->vm_start < vma_of(parent)->vm_start ? &parent->left : &parent->right;
 	}
 	tree_insert(&mm->mm_rb, &vma->vm_rb, parent, link, NULL);
+	if (unlikely(vma->vm_file)) {
+		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);
+		vma_interval_tree_insert(vma);
+		spin_unlock(&vma->vm_file->f_mapping->i_mmap_lock);
+	}
 	mm->map_count++;
 	mm->total_vm += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
 }
@@ -121,6 +164,11 @@ void vma_remove(struct vm_area_struct *vma)
 	mm->total_vm -= (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
 	atomic_store_explicit(&mm->vmacache, NULL, memory_order_relaxed);
 	unlink_anon_vmas(vma);
+	if (unlikely(vma->vm_file)) {
+		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);
+		vma_interval_tree_remove(vma);
+		spin_unlock(&vma->vm_file->f_mapping->i_mmap_lock);
+	}
 	if (vma->vm_ops && vma->vm_ops->close)
 		vma->vm_ops->close(vma);
 	vma_free(vma);
@@ -129,14 +177,18 @@ void vma_remove(struct vm_area_struct *vma)
 /* New bounds; the order in the tree stays. */
 void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
-	anon_vma_lock_vma(vma);
+	vma_lock_rmap(vma);
 	anon_vma_interval_tree_pre_update_vma(vma);
+	if (unlikely(vma->vm_file))
+		vma_interval_tree_remove(vma);
 	vma->vm_mm->total_vm += (long)((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT;
 	vma->vm_pgoff += (long)(start - vma->vm_start) >> PAGE_SHIFT;
 	vma->vm_start = start;
 	vma->vm_end = end;
+	if (unlikely(vma->vm_file))
+		vma_interval_tree_insert(vma);
 	anon_vma_interval_tree_post_update_vma(vma);
-	anon_vma_unlock_vma(vma);
+	vma_unlock_rmap(vma);
 }
 
 /* ---- merge ------------------------------------------------------------------------------------------------------------- */
@@ -152,7 +204,7 @@ bool vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b);
 bool vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b)
 {
 	return a && b && a->vm_end == b->vm_start && a->vm_flags == b->vm_flags && a->vm_ops == b->vm_ops &&
-	       a->vm_private_data == b->vm_private_data && pgoff_end(a) == b->vm_pgoff && anon_vma_mergeable(a, b);
+	       a->vm_private_data == b->vm_private_data && a->vm_file == b->vm_file && pgoff_end(a) == b->vm_pgoff && anon_vma_mergeable(a, b);
 }
 
 /* a takes over b, if it can; b is gone then. (No memory for the anon_vma chain: they stay two, which is also right.) */
@@ -187,8 +239,7 @@ static int split_vma(struct vm_area_struct *vma, unsigned long addr)
 	if (!new)
 		return -ENOMEM;
 	trace(split_vma, vma->vm_start, addr, vma->vm_end);
-	new->vm_ops = vma->vm_ops;
-	new->vm_private_data = vma->vm_private_data;
+	vma_copy_backing(new, vma);
 	atomic_store_explicit(&new->anon_vma, atomic_load(&vma->anon_vma), memory_order_relaxed);
 	if (anon_vma_clone(new, vma)) {
 		vma_free(new);
@@ -196,8 +247,8 @@ static int split_vma(struct vm_area_struct *vma, unsigned long addr)
 	}
 	if (new->vm_ops && new->vm_ops->open)
 		new->vm_ops->open(new);
-	vma_adjust(vma, vma->vm_start, addr);
 	vma_link(vma->vm_mm, new);
+	vma_adjust(vma, vma->vm_start, addr);
 	return 0;
 }
 
@@ -317,6 +368,91 @@ int mmap_region(struct mm_struct *mm, unsigned long addr, size_t len, unsigned l
 	return 0;
 }
 
+/* Who may write to a file through memory: MAP_SHARED of a file that is open for reading alone is as good as private. => 0, -EACCES */
+static int file_vm_flags(const struct file *file, unsigned long *vm_flags)
+{
+	*vm_flags |= VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+	if (!(*vm_flags & VM_SHARED))
+		return 0;
+	*vm_flags |= VM_MAYSHARE;
+	if (file->f_flags & FILE_WRITE)
+		return 0;
+	if (*vm_flags & VM_WRITE)
+		return -EACCES;
+	*vm_flags &= ~(VM_MAYWRITE | VM_SHARED);
+	return 0;
+}
+
+/* Shared anonymous memory is a file that has no name. => NULL: no memory */
+static struct file *shmem_zero_setup(size_t len)
+{
+	struct address_space *mapping = address_space_alloc(NULL, NULL, len, MAPPING_ANON);
+	struct file *file = mapping ? file_open(mapping, FILE_WRITE) : NULL;
+
+	if (mapping)
+		address_space_put(mapping);
+	return file;
+}
+
+static const struct vm_operations_struct *file_vm_ops(const struct file *file)
+{
+	if (file->f_mapping->flags & MAPPING_ANON)
+		return &shmem_vm_ops;
+	return fault_path->file_vm_ops ? fault_path->file_vm_ops : &generic_file_vm_ops;
+}
+
+/* Takes over the reference to the file. */
+static int mmap_file(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long vm_flags, struct file *file, unsigned long pgoff)
+{
+	struct vm_area_struct *vma = vma_alloc(mm, addr, addr + len, vm_flags, pgoff);
+	int err;
+
+	if (!vma) {
+		fput(file);
+		return -ENOMEM;
+	}
+	vma->vm_file = file;
+	vma->vm_ops = file_vm_ops(file);
+	err = do_munmap(mm, addr, len);
+	if (err) {
+		vma_free(vma);
+		return err;
+	}
+	if (vma->vm_ops->open)
+		vma->vm_ops->open(vma);
+	vma_link_merge(mm, vma);
+	return 0;
+}
+
+int mmap_region_file(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long vm_flags, struct file *file, unsigned long pgoff)
+{
+	int err = check_range(addr, len);
+
+	mmap_assert_write_locked(mm);
+	if (!file && !(vm_flags & VM_SHARED))
+		return mmap_region(mm, addr, len, vm_flags);
+	if (!err && pgoff + (len >> PAGE_SHIFT) < pgoff)
+		err = -EINVAL;
+	if (!err && !machine_has_files())
+		err = -ENOSYS;
+	if (!err && fault_path->mmap_check)
+		err = fault_path->mmap_check(file, &vm_flags);
+	else if (!err && file)
+		err = file_vm_flags(file, &vm_flags);
+	if (err)
+		return err;
+	trace_fn(mmap_region, addr, len, vm_flags);
+	if (file) {
+		get_file(file);
+	} else {
+		file = shmem_zero_setup(len);
+		pgoff = 0;
+		if (!file)
+			return -ENOMEM;
+	}
+	return mmap_file(mm, addr, len, vm_flags, file, pgoff);
+}
+
 void exit_mmap(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma;
@@ -336,9 +472,9 @@ static void set_vma_flags(struct vm_area_struct *vma, unsigned long flags)
 {
 	unsigned long old = vma->vm_flags;
 
-	anon_vma_lock_vma(vma);
+	vma_lock_rmap(vma);
 	__atomic_store_n(&vma->vm_flags, flags, __ATOMIC_RELAXED);
-	anon_vma_unlock_vma(vma);
+	vma_unlock_rmap(vma);
 	if ((old ^ flags) & VM_ACCESS_FLAGS)
 		change_protection(vma, vma->vm_start, vma->vm_end, old);
 	if ((old ^ flags) & VM_LOCKED)
@@ -350,15 +486,18 @@ int vma_modify_flags(struct mm_struct *mm, unsigned long addr, size_t len, unsig
 	unsigned long end = addr + len;
 	struct vm_area_struct *vma;
 	int err = check_range(addr, len);
+	bool changes = false;
 
 	mmap_assert_write_locked(mm);
 	if (err)
 		return err;
 	/* A range that already has the flags is not cut. */
-	for (vma = find_vma_intersection(mm, addr, end); vma && vma->vm_start < end; vma = vma_next(mm, vma))
-		if (((vma->vm_flags & ~clear) | set) != vma->vm_flags)
-			break;
-	if (!vma || vma->vm_start >= end)
+	for (vma = find_vma_intersection(mm, addr, end); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
+		if (set & VM_WRITE && vma->vm_file && !(vma->vm_flags & VM_MAYWRITE))
+			return -EACCES;
+		changes |= ((vma->vm_flags & ~clear) | set) != vma->vm_flags;
+	}
+	if (!changes)
 		return 0;
 	err = isolate_range(mm, addr, end);
 	if (err)
@@ -410,17 +549,16 @@ int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
 struct vm_area_struct *vma_copy(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long to);
 
 /* A vma at `to` that maps what `vma` maps in [start, end). Its page offset is the old one, so that pages that are already
- * in the reverse map are found through it; only a vma without pages counts from its new address. => NULL: no memory */
+ * in the reverse map are found through it; only an anonymous vma without pages counts from its new address. => NULL: no memory */
 struct vm_area_struct *vma_copy(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long to)
 {
 	struct anon_vma *av = atomic_load(&vma->anon_vma);
-	unsigned long pgoff = av ? linear_page_index(vma, start) : to >> PAGE_SHIFT;
+	unsigned long pgoff = av || vma->vm_file ? linear_page_index(vma, start) : to >> PAGE_SHIFT;
 	struct vm_area_struct *new = vma_alloc(vma->vm_mm, to, to + (end - start), vma->vm_flags, pgoff);
 
 	if (!new)
 		return NULL;
-	new->vm_ops = vma->vm_ops;
-	new->vm_private_data = vma->vm_private_data;
+	vma_copy_backing(new, vma);
 	atomic_store_explicit(&new->anon_vma, av, memory_order_relaxed);
 	if (anon_vma_clone(new, vma)) {
 		vma_free(new);
@@ -531,4 +669,44 @@ int move_vma(struct mm_struct *mm, unsigned long from, size_t old_len, unsigned 
 		if (!vma_merge(vma, next))
 			vma = next;
 	return 0;
+}
+
+/* ---- remap_file_pages -------------------------------------------------------------------------------------------------- */
+
+/* As since 4.0: the pages get a mapping of their own, and are brought in at once. An entry whose position doesn't tell its page is no longer
+ * known. The range may be several mappings of one file with equal flags, without holes. */
+static int emulate_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, bool nonblock)
+{
+	struct vm_area_struct *vma = find_vma_intersection(mm, addr, addr + 1), *next;
+	struct file *file;
+	unsigned long flags;
+	int err;
+
+	trace_fn(remap_file_pages, addr, len, pgoff);
+	if (!vma || !(vma->vm_flags & VM_SHARED) || !vma->vm_file)
+		return -EINVAL;
+	for (; vma->vm_end < addr + len; vma = next) {
+		next = vma_next(mm, vma);
+		if (!next || next->vm_start != vma->vm_end || next->vm_file != vma->vm_file || next->vm_flags != vma->vm_flags)
+			return -EINVAL;
+	}
+	file = get_file(vma->vm_file);
+	flags = vma->vm_flags;
+	err = mmap_file(mm, addr, len, flags, file, pgoff);
+	for (unsigned long end = addr + len; !err && !nonblock && addr < end; addr += PAGE_SIZE)
+		if (populate_page(mm, addr) & VM_FAULT_ERROR)
+			break; /* beyond the end of the file: the call has succeeded nevertheless */
+	return err;
+}
+
+int sys_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock)
+{
+	mmap_assert_write_locked(mm);
+	addr &= PAGE_MASK;
+	len &= PAGE_MASK;
+	if (prot || check_range(addr, len) || pgoff + (len >> PAGE_SHIFT) < pgoff)
+		return -EINVAL;
+	if (fault_path->remap_file_pages)
+		return fault_path->remap_file_pages(mm, addr, len, pgoff, prot, nonblock);
+	return emulate_remap_file_pages(mm, addr, len, pgoff, nonblock);
 }

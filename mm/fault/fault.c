@@ -2,8 +2,8 @@
  *
  * fault.c - the entry of a fault: lock, retry, accounting. The one place for each of these.
  *
- * What is counted: one minor or one major fault for every one that ended without an error; major if the page had to be read, or if the
- * first try waited for somebody else to read it (5.9 and later). A try that ends in RETRY counts nothing.
+ * What is counted, unless the generation counts by itself: one minor or one major fault for every one that ended without an error; major if
+ * the page had to be read, or if the first try let go of mmap_lock (5.9 and later). A try that ends in RETRY counts nothing.
  */
 #include "mm/fault/fault.h"
 
@@ -23,23 +23,94 @@ static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flag
 	}
 }
 
+/* 5.4 let the architectures count. ARM: by the first try, whatever came of it. x86: once, and major if any of the tries was; that somebody
+ * else was waited for makes no major fault. A second try was not allowed to let go of mmap_lock. */
+static vm_fault_t retry_5_4(struct mm_struct *mm, unsigned long addr, unsigned *flags, vm_fault_t ret)
+{
+	vm_fault_t first = ret;
+
+	if (pt.arch == ARCH_ARM)
+		mm_account_fault(mm, first & ~VM_FAULT_RETRY, 0);
+	mmap_read_lock(mm);
+	*flags = (*flags & ~FAULT_FLAG_ALLOW_RETRY) | FAULT_FLAG_TRIED;
+	ret = fault_path->fault(mm, addr, *flags);
+	if (pt.arch != ARCH_ARM)
+		mm_account_fault(mm, ret | (first & VM_FAULT_MAJOR), 0);
+	return ret;
+}
+
+/* mmap_lock was released: take it, and look for everything again. There is one retry, because only a first try lets go of it. => the end
+ * of the fault; *counted: it has been counted */
+static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr, unsigned *flags, vm_fault_t ret, bool *counted)
+{
+	while (ret & VM_FAULT_RETRY) {
+		trace(fault_retry, addr, ret, 0);
+		if (mm_reuse_rule == REUSE_5_4 && !fault_path->account) {
+			*counted = true;
+			ret = retry_5_4(mm, addr, flags, ret);
+			continue;
+		}
+		*flags |= FAULT_FLAG_TRIED;
+		mmap_read_lock(mm);
+		ret = fault_path->fault(mm, addr, *flags);
+	}
+	if (ret & VM_FAULT_COMPLETED)
+		mmap_read_lock(mm);
+	return ret & ~VM_FAULT_COMPLETED;
+}
+
 vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
 {
+	bool counted = false;
 	vm_fault_t ret;
 
 	trace_fn(do_page_fault, addr, flags, 0);
 	flags |= FAULT_FLAG_ALLOW_RETRY;
-	while ((ret = fault_path->fault(mm, addr, flags)) & VM_FAULT_RETRY) {
-		trace(fault_retry, addr, ret, 0);
-		flags |= FAULT_FLAG_TRIED;
-		mmap_read_lock(mm);
-	}
+	ret = fault_path->fault(mm, addr, flags);
+	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
+		ret = fault_retry(mm, addr, &flags, ret, &counted);
 	if (unlikely(fault_path->account))
 		fault_path->account(mm, ret, flags);
-	else
+	else if (likely(!counted))
 		mm_account_fault(mm, ret, flags);
+	if (unlikely(ret & VM_FAULT_ERROR) && fault_path->error)
+		fault_path->error(mm, addr, ret, flags);
 	trace(fault_done, addr, ret, 0);
 	return ret;
+}
+
+vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
+{
+	vm_fault_t ret;
+
+	mmap_assert_locked(mm);
+	ret = fault_path->fault(mm, addr, 0);
+	if (fault_path->account)
+		fault_path->account(mm, ret, 0);
+	else
+		mm_account_fault(mm, ret, 0);
+	return ret;
+}
+
+/* The tree may only change with the lock held for writing (as since 6.5): let go, take it, look again. */
+noinline struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+	int err = -EFAULT;
+
+	mmap_read_unlock(mm);
+	mmap_write_lock(mm);
+	vma = find_vma(mm, addr);
+	if (vma && addr < vma->vm_start && vma->vm_flags & VM_GROWSDOWN)
+		err = fault_path->expand_stack ? fault_path->expand_stack(vma, addr) : expand_downwards(vma, addr);
+	mmap_write_unlock(mm);
+	mmap_read_lock(mm);
+	vma = find_vma(mm, addr);
+	if (!vma || addr < vma->vm_start) {
+		trace(expand_stack, addr, err, 0);
+		return NULL;
+	}
+	return vma;
 }
 
 vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flags)

@@ -25,15 +25,19 @@ struct vm_fault {
 	spinlock_t *ptl;
 	struct page *page;      /* ->fault: the page of the mapping */
 	struct page *cow_page;  /* the private copy to be, got before ->fault */
+	struct ptdesc *prealloc_pte; /* a table got before the page was locked; NULL: there is one already, or it has been installed */
 };
 
 struct fault_path {
 	const char *name;
-	/* => mmap_lock held for reading. VM_FAULT_RETRY: it was released; otherwise still held. */
+	/* => mmap_lock held for reading. VM_FAULT_RETRY, VM_FAULT_COMPLETED: it was released; otherwise still held. RETRY only when the
+	 * flags have ALLOW_RETRY */
 	vm_fault_t (*fault)(struct mm_struct *mm, unsigned long addr, unsigned flags);
 	/* Who counts: NULL: one fault, minor or major, for each that ended without error (5.x). Otherwise called once a fault, with the flags of
 	 * the last try; it counts by its own rules (or has done so already). */
 	void (*account)(struct mm_struct *mm, vm_fault_t ret, unsigned flags);
+	/* The fault ended in an error: what the program is told, or the kernel. May be NULL */
+	void (*error)(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags);
 	/* fork: the entries of one vma. => both mms locked for writing; 0, -ENOMEM */
 	int (*copy_page_range)(struct vm_area_struct *dst, struct vm_area_struct *src);
 	/* Reclaim of about nr pages. NULL: by the LRU lists and the reverse map (vmscan.c) */
@@ -51,10 +55,15 @@ struct fault_path {
 	int (*brk)(struct mm_struct *mm, unsigned long start, unsigned long end); /* what sys_brk() does; end: page aligned */
 	int (*dup_mm)(struct mm_struct *dst, struct mm_struct *src);         /* the end of a fork: what belongs to no vma. => both locked for writing */
 	unsigned long (*pageout_range)(struct mm_struct *mm, unsigned long addr, size_t len);
-	void (*msync)(struct vm_area_struct *vma, unsigned long start, unsigned long end); /* dirty entries of the range: their pages become dirty */
 	bool no_rmap;    /* pages are found through the tables alone: no anon_vma, and no LRU list has anonymous pages */
 	bool bare_pages; /* pages may stand where no vma is (the data segment of 1.0) */
 };
+
+/* One page of a range that the program wants to have (populate), as a read. => mmap_lock held, either way, and held afterwards */
+vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr);
+/* An address below a mapping that grows down: lets go of mmap_lock, takes it for writing, asks the generation, takes it for reading again.
+ * => the vma that covers addr, or NULL */
+struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned long addr);
 
 extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
 extern const struct fault_path *fault_path; /* the one in use */

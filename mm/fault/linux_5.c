@@ -971,28 +971,6 @@ static bool access_error(const struct vm_area_struct *vma, unsigned flags)
 	return !(vma->vm_flags & mask);
 }
 
-/* The tree may only change with the lock held for writing (as since 6.5): let go, take it, look again.
- * => mmap_lock held for reading again; the vma that covers addr, or NULL */
-static noinline struct vm_area_struct *expand_stack(struct mm_struct *mm, unsigned long addr)
-{
-	struct vm_area_struct *vma;
-	int err = -EFAULT;
-
-	mmap_read_unlock(mm);
-	mmap_write_lock(mm);
-	vma = find_vma(mm, addr);
-	if (vma && addr < vma->vm_start && vma->vm_flags & VM_GROWSDOWN)
-		err = expand_downwards(vma, addr);
-	mmap_write_unlock(mm);
-	mmap_read_lock(mm);
-	vma = find_vma(mm, addr);
-	if (!vma || addr < vma->vm_start) {
-		trace(expand_stack, addr, err, 0);
-		return NULL;
-	}
-	return vma;
-}
-
 static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flags)
 {
 	struct vm_area_struct *vma;
@@ -1006,7 +984,7 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 	if (unlikely(addr < vma->vm_start)) {
 		if (!(vma->vm_flags & VM_GROWSDOWN))
 			return VM_FAULT_BADMAP;
-		vma = expand_stack(mm, addr);
+		vma = find_extend_vma(mm, addr);
 		if (!vma)
 			return VM_FAULT_BADMAP;
 	}
