@@ -275,6 +275,8 @@ static pte_t new_protection(const struct vm_area_struct *vma, pte_t pte)
 {
 	pteval_t prot = vma_prot(vma);
 
+	if (unlikely(fault_path->pte_modify))
+		return fault_path->pte_modify(vma, pte);
 	pte = pte_clear(pte, _PAGE_PROTNONE);
 	if (!(prot & _PAGE_RW))
 		pte = pte_wrprotect(pte);
@@ -307,7 +309,8 @@ void change_protection(struct vm_area_struct *vma, unsigned long start, unsigned
 {
 	struct ptdesc *table;
 
-	if (!((old_flags ^ vma->vm_flags) & VM_WRITE) && !(old_flags & VM_ACCESS_FLAGS) == !(vma->vm_flags & VM_ACCESS_FLAGS))
+	if (!((old_flags ^ vma->vm_flags) & VM_WRITE) && !(old_flags & VM_ACCESS_FLAGS) == !(vma->vm_flags & VM_ACCESS_FLAGS) &&
+	    !fault_path->pte_modify)
 		return;
 	while ((table = pte_table_next(vma->vm_mm, &start, end))) {
 		unsigned long stop = pmd_addr_end(start, end);

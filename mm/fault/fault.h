@@ -49,6 +49,7 @@ struct fault_path {
 	/* The next may all be NULL: what 5.x does */
 	const struct vm_operations_struct *file_vm_ops;                                /* of mappings of files; NULL: generic_file_vm_ops */
 	int (*anon_vma_fork)(struct vm_area_struct *vma, struct vm_area_struct *pvma); /* the child's vma joins the reverse map */
+	pte_t (*pte_modify)(const struct vm_area_struct *vma, pte_t pte);              /* mprotect: a present entry under the vma's new rights */
 	int (*remap_file_pages)(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
 	int (*init)(void);                                                   /* the last step of mm_init() */
 	int (*mmap_check)(const struct file *file, unsigned long *vm_flags); /* may this be mapped (file NULL: anonymous)? It may change the flags */

@@ -376,6 +376,16 @@ static void remove_exclusive_swap_page(struct page *page)
 		delete_from_swap_cache(page);
 }
 
+/* Nobody maps it and nobody names its slot: 2.6.24 leaves such a page to reclaim, here its slot is free at once. */
+static void drop_unused_swap_page(struct page *page)
+{
+	if (!page_in_swap_cache(page) || !trylock_page(page))
+		return; /* whoever has the lock looks when he is done */
+	if (page_in_swap_cache(page) && !page_mapcount(page) && !swap_count(page_swap_entry(page)))
+		delete_from_swap_cache(page);
+	unlock_page(page);
+}
+
 /* => page locked, of the swap cache, for vmf->orig_pte. *mapped: it is, the caller's reference is the entry's now, and the pte lock is held;
  * FAULT_FLAG_WRITE is cleared if the store can go ahead. Else: nothing has changed, and the result of the fault if it is an error */
 static vm_fault_t install_swap_page(struct vm_fault *vmf, struct page *page, bool *mapped)
@@ -465,8 +475,7 @@ static vm_fault_t do_swap_page(struct vm_fault *vmf)
 	err = install_swap_page(vmf, page, &mapped);
 	unlock_page(page);
 	if (!mapped) {
-		/* If the entry was zapped while we had the page locked, the slot is ours to free. */
-		free_swap_cache(page);
+		drop_unused_swap_page(page); /* the entry may have been zapped while we had the page locked */
 		put_page(page);
 		return err ? err : ret;
 	}
@@ -566,8 +575,7 @@ static vm_fault_t wp_copy(struct vm_fault *vmf, struct page *old)
 		unlock_pte(vmf);
 		count(cow_copy, done == 1);
 		if (old) {
-			if (!page_is_file(old) && page_mapcount(old) == 0)
-				free_swap_cache(old);
+			drop_unused_swap_page(old);
 			put_page(old); /* the entry's */
 		}
 	} else {
@@ -710,24 +718,8 @@ static bool beyond_stack_slack(const struct mm_struct *mm, unsigned long addr, u
 	return addr + 65536 + 32 * word < sp;
 }
 
-/* 2.6.24 moves the start of the vma under the anon_vma lock alone. Here the tree may only change with the lock held for writing: let go,
- * take it, look again. => mmap_lock held for reading again; the vma that covers addr, or NULL */
-static noinline struct vm_area_struct *grow_stack(struct mm_struct *mm, unsigned long addr)
-{
-	struct vm_area_struct *vma;
-
-	mmap_read_unlock(mm);
-	mmap_write_lock(mm);
-	vma = find_vma(mm, addr);
-	if (vma && addr < vma->vm_start && vma->vm_flags & VM_GROWSDOWN)
-		fault_path->expand_stack(vma, addr);
-	mmap_write_unlock(mm);
-	mmap_read_lock(mm);
-	vma = find_vma(mm, addr);
-	return vma && addr >= vma->vm_start ? vma : NULL;
-}
-
-/* No guard gap: a stack may grow until it touches its neighbour. Of the limits the engine has RLIMIT_STACK.
+/* 2.6.24 moves the start of the vma under the anon_vma lock; here the tree may only change with mmap_lock held for writing (find_extend_vma).
+ * No guard gap: a stack may grow until it touches its neighbour. Of the limits the engine has RLIMIT_STACK.
  * => mmap_lock held for writing; 0, -ENOMEM */
 static int expand_stack(struct vm_area_struct *vma, unsigned long addr)
 {
@@ -782,7 +774,7 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 			trace_why("too far below the stack pointer, 0x%lx", atomic_load(&mm->stack_pointer), 0);
 			return VM_FAULT_BADMAP;
 		}
-		vma = grow_stack(mm, addr);
+		vma = find_extend_vma(mm, addr);
 		if (!vma)
 			return VM_FAULT_BADMAP;
 	}
@@ -808,6 +800,16 @@ void linux_2_6_account(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 	}
 }
 
+/* ---- mprotect -------------------------------------------------------------------------------------------------------------- */
+
+/* The new page_prot: private pages become read-only by any change, and are written again after a fault. A shared page whose first store was
+ * seen needs no other. */
+static pte_t pte_modify(const struct vm_area_struct *vma, pte_t pte)
+{
+	pte = pte_set(pte_clear(pte, _PAGE_RW | _PAGE_PROTNONE), vm_page_prot(vma));
+	return vma_wants_writenotify(vma) && pte_dirty(pte) ? pte_set(pte, _PAGE_RW) : pte;
+}
+
 /* ---- fork (2.8) ------------------------------------------------------------------------------------------------------------ */
 
 /* One anon_vma for the whole family: the child's vma joins the list that the parent's is on. */
@@ -828,5 +830,6 @@ const struct fault_path linux_2_6_path = {
 	.expand_stack = expand_stack,
 	.file_vm_ops = &linux_2_6_file_vm_ops,
 	.anon_vma_fork = anon_vma_link,
+	.pte_modify = pte_modify,
 	.remap_file_pages = linux_2_6_remap_file_pages,
 };

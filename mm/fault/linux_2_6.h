@@ -58,9 +58,6 @@ uint64_t linux_2_6_hw_entry(pte_t pte);
 /* Could it be made nonlinear? (VM_CAN_NONLINEAR) */
 bool vma_can_nonlinear(const struct vm_area_struct *vma);
 
-/* The file's list. => i_mmap_lock held */
-void vma_nonlinear_insert(struct vm_area_struct *vma);
-void vma_nonlinear_remove(struct vm_area_struct *vma);
 /* MADV_DONTNEED and truncation: pages [first, last] of the file leave the range; their offsets stay where the position isn't linear.
  * => mmap_lock or i_mmap_lock held */
 void zap_nonlinear_range(struct vm_area_struct *vma, unsigned long start, unsigned long end, unsigned long first, unsigned long last);

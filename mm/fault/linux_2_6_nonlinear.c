@@ -91,29 +91,7 @@ bool vma_can_nonlinear(const struct vm_area_struct *vma)
 	return vma->vm_file && (vma->vm_ops == &linux_2_6_file_vm_ops || vma->vm_ops == &shmem_vm_ops);
 }
 
-void vma_nonlinear_insert(struct vm_area_struct *vma)
-{
-	struct address_space *mapping = vma->vm_file->f_mapping;
-
-	vma->nonlinear_next = mapping->i_mmap_nonlinear;
-	mapping->i_mmap_nonlinear = vma;
-	mapping->nr_nonlinear++;
-}
-
-void vma_nonlinear_remove(struct vm_area_struct *vma)
-{
-	struct address_space *mapping = vma->vm_file->f_mapping;
-	struct vm_area_struct **link = &mapping->i_mmap_nonlinear;
-
-	while (*link && *link != vma)
-		link = &(*link)->nonlinear_next;
-	MM_BUG_ON(!*link);
-	*link = vma->nonlinear_next;
-	vma->nonlinear_next = NULL;
-	mapping->nr_nonlinear--;
-}
-
-/* A page of a file leaves its entry; `file_pte`: and leaves its offset there. => pte lock held */
+/* A page of a file leaves its entry, for `new`: nothing, or its offset. => pte lock held */
 static void zap_file_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, struct page *page, pte_t new)
 {
 	struct mm_struct *mm = vma->vm_mm;
@@ -204,7 +182,7 @@ static void make_nonlinear(struct vm_area_struct *vma)
 	vma_interval_tree_remove(vma);
 	__atomic_store_n(&vma->vm_flags, vma->vm_flags | VM_NONLINEAR, __ATOMIC_RELAXED);
 	vma->nonlinear_cursor = 0;
-	vma_nonlinear_insert(vma);
+	vma_interval_tree_insert(vma); /* puts it on the list now */
 	spin_unlock(&mapping->i_mmap_lock);
 }
 
@@ -284,6 +262,8 @@ void zap_nonlinear_range(struct vm_area_struct *vma, unsigned long start, unsign
 				continue;
 			if (page->index != linear_page_index(vma, start))
 				new = pgoff_to_pte(page->index);
+			if (pte_young(pte))
+				set_page_flags(page, PG_referenced);
 			zap_file_page(vma, start, ptep, page, new);
 		}
 		spin_unlock(&table->ptl);
