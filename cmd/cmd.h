@@ -21,9 +21,11 @@ int fd_raise(int fd); /* => the descriptor at a number above 2, close-on-exec; `
 /* One function per subcommand: argv[0] is its name. => the exit status. */
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_walk(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 extern const char run_usage[];
 extern const char doctor_usage[];
+extern const char walk_usage[];
 
 #endif

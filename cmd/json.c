@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "cmd/json.h"
 #include "cmd/summary.h"
 
 static double seconds(struct timeval tv)
@@ -28,8 +29,7 @@ static unsigned utf8_length(const unsigned char *s)
 	return n;
 }
 
-/* File names and arguments are bytes, JSON strings are Unicode: what is no UTF-8 becomes U+FFFD. */
-static void write_string(FILE *to, const char *text)
+void json_string(FILE *to, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
 
@@ -72,7 +72,7 @@ static void write_process(FILE *to, const struct run_options *o, const struct ou
 	for (char **arg = o->program; *arg; arg++) {
 		if (arg != o->program)
 			fputs(", ", to);
-		write_string(to, *arg);
+		json_string(to, *arg);
 	}
 	fputs("],\n  \"process\": {\n", to);
 	fprintf(to, "    \"status\": %d", out->status);

@@ -14,6 +14,7 @@ static const struct subcommand {
 	const char *summary;
 } subcommands[] = {
 	{ "run", cmd_run, run_usage, "run a program within a memory budget" },
+	{ "walk", cmd_walk, walk_usage, "show how a kernel resolves the page faults of a scenario" },
 	{ "doctor", cmd_doctor, doctor_usage, "say whether this machine can do it, and what to change if not" },
 	{ "help", cmd_help, "usage: minflt help [SUBCOMMAND]\n", "show how a subcommand is used" },
 };
@@ -60,7 +61,7 @@ static int overview(void)
 	     "       minflt --help | --version\n");
 	for (size_t i = 0; i < NR_SUBCOMMANDS; i++)
 		printf("  %-8s %s\n", subcommands[i].name, subcommands[i].summary);
-	puts("\n'minflt help SUBCOMMAND' tells more; so do the manual pages minflt(1) and minflt-run(1).");
+	puts("\n'minflt help SUBCOMMAND' tells more; so do the manual pages minflt(1), minflt-run(1) and minflt-walk(1).");
 	return flushed();
 }
 
