@@ -195,8 +195,9 @@ bool vma_wants_writenotify(const struct vm_area_struct *vma);
 /* Entries of [start, end) of a vma of a truncated file; even_cows: private copies too. Doesn't wait: => NULL, or a page with a reference that is being
  * evicted from one of the entries, and must be waited for without locks before the call is repeated. i_mmap_lock held */
 struct page *zap_file_range(struct vm_area_struct *vma, unsigned long start, unsigned long end, bool even_cows);
-/* One page of the cache into an entry that is none (do_set_pte, 3.5). => pte lock held, page locked; takes over the caller's reference */
-void do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr);
+/* One page of the cache into an entry that is none (do_set_pte, 3.5). => pte lock held, page locked; 1: the caller's
+ * reference is the entry's now; -errno: the machine could not, nothing has changed */
+int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr);
 
 static inline pteval_t file_page_prot(const struct vm_area_struct *vma)
 {

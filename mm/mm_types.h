@@ -229,6 +229,13 @@ struct stream_table {
 enum { MM_ANONPAGES, MM_SWAPENTS, MM_FILEPAGES, MM_SHMEMPAGES, MM_MISCOUNTED /* 1.0: faults that count as rss and mapped nothing */,
        NR_MM_COUNTERS };
 
+/* The last fault that ended in a signal. Several threads: any of theirs. */
+struct thread_struct {
+	unsigned long address;        /* to the byte */
+	unsigned error_code, trap_no; /* as x86 pushes them */
+	int sig, code;
+};
+
 struct mm_struct {
 	struct rw_semaphore mmap_lock;
 	atomic_uint mm_users;
@@ -242,6 +249,7 @@ struct mm_struct {
 	atomic_ulong min_flt, maj_flt;
 	atomic_ulong stack_pointer;                /* of the program; 0: not known */
 	struct stream_table anon_streams, swap_streams;
+	struct thread_struct thread;
 	/* linux-2.0 */
 	unsigned long end_data, brk;               /* mmap_lock */
 	unsigned long swap_address, swap_cnt;      /* where the scan for pages to swap out goes on; pages before the next process has its turn */

@@ -99,6 +99,26 @@ struct ptdesc *__pt_alloc(struct mm_struct *mm, struct ptdesc **entry, enum pt_l
 	return old;
 }
 
+struct ptdesc *pte_alloc_one(void)
+{
+	return table_alloc(PT_PTE);
+}
+
+void pte_free_one(struct ptdesc *table)
+{
+	table_free(table);
+}
+
+void pmd_install(struct mm_struct *mm, pmd_t *pmd, struct ptdesc **table)
+{
+	spin_lock(&mm->page_table_lock);
+	if (!pmd->desc) {
+		__atomic_store_n(&pmd->desc, *table, __ATOMIC_RELEASE);
+		*table = NULL;
+	}
+	spin_unlock(&mm->page_table_lock);
+}
+
 /* The level of the tables that entries of `level` point to: the next one that is not folded. */
 static enum pt_level level_below(enum pt_level level)
 {

@@ -149,6 +149,12 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd, unsig
 	return pte_offset(desc, addr);
 }
 
+/* A last-level table before it is known where it goes. NULL: no memory */
+struct ptdesc *pte_alloc_one(void);
+void pte_free_one(struct ptdesc *table);
+/* *table goes where there is none yet, and is NULL then. => pmd has a table */
+void pmd_install(struct mm_struct *mm, pmd_t *pmd, struct ptdesc **table);
+
 /* All levels at once. => the last-level table that covers addr, or NULL (none; pte_table_alloc: no memory). */
 struct ptdesc *pte_table(struct mm_struct *mm, unsigned long addr);
 struct ptdesc *pte_table_alloc(struct mm_struct *mm, unsigned long addr);

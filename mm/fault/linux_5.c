@@ -1,40 +1,69 @@
 /* SPDX-License-Identifier: MIT
  *
- * linux_5.c - the fault path of Linux 5.x (5.15; what 5.4 and 6.x do otherwise stands behind mm_reuse_rule).
+ * linux_5.c - the fault path of Linux 5.x (5.15), from the processor's exception to the entry, in the order of doc 1.
  *
- *      do_page_fault                                              fault.c
+ *      do_page_fault                                              fault.c: mmap_lock, one retry, accounting
  *        __do_page_fault ........ vma? stack? allowed?
  *          handle_mm_fault
  *            __handle_mm_fault .. pgd, p4d, pud, pmd
  *              handle_pte_fault
- *                 none, anonymous ..... do_anonymous_page
+ *                 none, anonymous ..... do_anonymous_page ......... anon_window.c, where a fault may fill more than one page
  *                 none, otherwise ..... do_fault
- *                 not present ......... do_swap_page
- *                 present, write, RO .. do_wp_page
+ *                    read ............. do_read_fault ............. do_fault_around, else __do_fault
+ *                    write, private ... do_cow_fault .............. __do_fault, copy
+ *                    write, shared .... do_shared_fault ........... __do_fault, ->page_mkwrite, fault_dirty_shared_page
+ *                 not present ......... do_swap_page .............. swapin.c
+ *                 present, write, RO .. do_wp_page ................ wp_page_reuse, wp_page_shared, wp_page_copy
  *                 present ............. young and dirty bits; a spurious fault
+ *        __do_user_fault, __do_kernel_fault ... when it ended in an error
  *
  *      entry      access   mapping          machine            result
  *      none       read     anonymous        ZERO_PAGE          zero page, RO, no frame, no rss
  *      none       read     anonymous        -                  zeroed frame with the mapping's rights (as 2.6.24)
  *      none       write    anonymous        any                zeroed frame, W D
- *      none       any      anonymous SHARED any                SIGBUS
+ *      none       any      anonymous SHARED any                SIGBUS (shared anonymous memory has vm_ops)
+ *      none       read     file             any                what is cached of the 16 pages around; or the page, read if need be.
+ *                                                              RO; W too where shared stores need no notice (4.1)
+ *      none       write    file, private    any                a copy of the page, W D: anonymous from now on
+ *      none       write    file, shared     any                the page, W D, and marked dirty
+ *      none       any      file, beyond end any                SIGBUS
  *      swap       any      any              cache hit          minor, the page is mapped again
  *      swap       any      any              cache miss         major, read into a frame; a stream brings more
  *      swap       any      any              damaged            HWPOISON, the entry stays
- *      present    write    RO               READONLY           reuse or copy
+ *      present    write    RO, zero page    READONLY           a zeroed page instead
+ *      present    write    RO, anonymous    READONLY           in place, if nobody else has it (the rule below); else a copy
+ *      present    write    RO, file shared  READONLY           in place, after ->page_mkwrite; the page is marked dirty
+ *      present    write    RO, file private READONLY           a copy: anonymous from now on
  *      present    any      old              no YOUNG           mapped again, young
  *      present    write    clean            no DIRTY           dirty, write access granted
+ *
+ * One switch, mm_params.rules, for what differs within the family (mm_reuse_rule):
+ *
+ *                                   MM_REUSE_5_4           MM_REUSE_5_15 (default)       MM_REUSE_6
+ *      in place after a fork        map + swap refs == 1   ref == 1 and map == 1         exclusive, or ref == 1 without its swap copy
+ *      swap-in by a read            RO                     RO                            W, if the page is known to be ours
+ *      mprotect back to writable    dirty and not shared   dirty and not shared          exclusive
+ *      new anonymous pages          active list            inactive                      inactive
+ *      store made a page dirty      throttled at once      mmap_lock released: RETRY     mmap_lock released: COMPLETED
+ *      major fault                  any try was (ARM: the  the last try was, or there    as 5.15
+ *                                   first)                 was a retry
  *
  * Lock order: mmap_lock (read) > page lock > page_table_lock > pte lock > swap, LRU, zone. Whatever sleeps (allocation, reading) is done
  * without the pte lock; under it the entry is compared with what was read at the start, and the loser frees his page.
  *
+ * Not here, because no machine has it: huge pages, migration, NUMA hints, pages that the kernel has no struct page for (->pfn_mkwrite),
+ * signals that end a wait. A task that faults is running already: __set_current_state() has nothing to do.
+ *
  * Considered and rejected: machine_map() after the pte lock. It would shorten the time the lock is held, but a second thread that
  * faults on the entry would find it present and not yet mapped, and could not tell that from a page that the host has lost.
  */
-#include "mm/fault/fault.h"
+#include "mm/fault/linux_5.h"
+#include "mm/filemap.h"
 
 enum reuse_rule mm_reuse_rule = REUSE_5_15;
 unsigned mm_anon_around = 1, mm_swapin_around = 1;
+
+#define FAULT_AROUND_PAGES 16UL /* fault_around_bytes: 64 KiB */
 
 /* ---- small parts ------------------------------------------------------------------------------------------------------- */
 
@@ -45,227 +74,71 @@ static bool vmf_pte_alloc(struct vm_fault *vmf)
 	return pte_alloc(vmf->vma->vm_mm, vmf->pmd);
 }
 
-static void vmf_lock_pte(struct vm_fault *vmf)
+/* An entry that is none gets its value, and the machine hears of it. => pte lock held; 1, or -errno: it is none again */
+static int set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte, unsigned how)
 {
-	vmf->pte = pte_offset_map_lock(vmf->vma->vm_mm, vmf->pmd, vmf->address, &vmf->ptl);
+	int done;
+
+	trace_fn(set_pte_at, addr, 1, pte_pfn(pte));
+	set_pte(ptep, pte);
+	done = map_run(mm, addr, 1, pte_pfn(pte), pte_how(pte) | how);
+	if (likely(done == 1))
+		return 1;
+	set_pte(ptep, (pte_t){ 0 });
+	return done ? done : -ENOENT;
 }
 
-static void vmf_unlock_pte(struct vm_fault *vmf)
+/* A new anonymous page joins the lists. 5.4 took it for active. */
+static void lru_add_new_anon(struct page *page, struct vm_area_struct *vma)
 {
-	spin_unlock(vmf->ptl);
-	vmf->pte = NULL;
+	if (unlikely(mm_reuse_rule == REUSE_5_4))
+		set_page_flags(page, PG_active);
+	lru_cache_add_inactive_or_unevictable(page, vma);
 }
 
-/* The page of the faulting address could not be mapped. The host has no mapping there (any more), or something stands there: the
- * caller looks again. */
-static vm_fault_t map_error(int err)
+/* => NULL: OOM. Never published: free_new_page() takes it back */
+static struct page *alloc_page_vma(void)
 {
-	return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+	unsigned got;
+	unsigned long pfn = alloc_run_fault(1, false, &got);
+
+	return likely(pfn != -1UL) ? pfn_to_page(pfn) : NULL;
 }
 
-/* The entry of an anonymous page of the vma. A neighbour that came along is old where the machine can say so. */
-static pte_t mk_pte(const struct vm_area_struct *vma, unsigned long pfn, bool around)
+static void free_new_page(struct page *page)
 {
-	pteval_t flags = vma_prot(vma);
-
-	if (!around || !(mm_caps & MACHINE_YOUNG))
-		flags |= _PAGE_ACCESSED;
-	if (flags & _PAGE_RW || !(mm_caps & MACHINE_DIRTY))
-		flags |= _PAGE_DIRTY;
-	return pfn_pte(pfn, around ? flags | _PAGE_AROUND : flags);
-}
-
-/* How many pages a window may have at this memory size: neighbours must not push each other out. */
-static unsigned window_max(unsigned max)
-{
-	unsigned long room = (nr_used_frames() + nr_free_frames()) / 16;
-
-	while (max > 1 && max > room)
-		max /= 2;
-	return max;
-}
-
-/* Behind the end of window w of a dense walk stand pages that won't fault (each table of walks has its own kind of
- * entry to wait for): the walk goes on behind them. Looks at one entry mostly, at 64 at most. */
-static void skip_standing(struct stream_table *streams, const struct vm_fault *vmf, const struct window *w, bool swapped)
-{
-	const struct vm_area_struct *vma = vmf->vma;
-	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
-	unsigned long floor = max_ul(vma->vm_start, pmd_addr_start(vmf->address));
-	unsigned long ceiling = pmd_addr_end(vmf->address, vma->vm_end);
-	unsigned long end = vmf->address + (long)w->nr * w->stride * (long)PAGE_SIZE, next = end;
-
-	if (w->stride != 1 && w->stride != -1)
-		return;
-	for (unsigned n = 0; n < MAX_AROUND && next >= floor && next < ceiling; n++, next += w->stride * (long)PAGE_SIZE) {
-		pte_t pte = ptep_get(pte_offset(table, next));
-
-		if (swapped ? is_swap_pte(pte) : pte_none(pte))
-			break;
-	}
-	if (next != end)
-		stream_reach(streams, w, vmf->address, next);
+	free_run(page_to_pfn(page), 1);
 }
 
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
+/* A frame whose first contents are zeros; the machine sees to that when it maps it (MACHINE_MAP_ZERO). */
+static struct page *alloc_zeroed_user_highpage_movable(struct vm_fault *vmf)
+{
+	trace_fn(alloc_zeroed_user_highpage_movable, vmf->address, 1, 0);
+	return alloc_page_vma();
+}
+
+/* A read of what was never written: one page of zeros serves all. */
 static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 {
-	struct mm_struct *mm = vmf->vma->vm_mm;
-	vm_fault_t ret = 0;
+	pte_t pte = pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED | (vma_prot(vmf->vma) & ~_PAGE_RW));
+	int done = 1;
 
 	trace(zero_page, vmf->address, 0, 0);
 	vmf_lock_pte(vmf);
-	if (pte_none(ptep_get(vmf->pte))) {
-		set_pte(vmf->pte, pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED | (vma_prot(vmf->vma) & ~_PAGE_RW)));
-		if (map_run(mm, vmf->address, 1, 0, MACHINE_MAP_SHARED_ZERO) != 1) {
-			set_pte(vmf->pte, (pte_t){ 0 });
-			ret = VM_FAULT_NOPAGE;
-		}
-	}
+	if (pte_none(ptep_get(vmf->pte)))
+		done = set_pte_at(vmf->vma->vm_mm, vmf->address, vmf->pte, pte, MACHINE_MAP_SHARED_ZERO);
 	vmf_unlock_pte(vmf);
-	return ret;
-}
-
-/* How many pages from the faulting one on, in direction *dir, this fault may fill: one; if it continues a stream,
- * more, up to the vma's or the table's end. *want: how many of these have no entry. Entries are read without a lock. */
-static unsigned anon_window(struct vm_fault *vmf, int *dir, unsigned *want)
-{
-	const struct vm_area_struct *vma = vmf->vma;
-	unsigned long room;
-	struct window w;
-	const pte_t *ptep;
-
-	*dir = 1;
-	*want = 1;
-	if (mm_anon_around == 1 || vma->vm_flags & (VM_RAND_READ | VM_NOFAULTAROUND))
-		return 1;
-	w = stream_window(&vma->vm_mm->anon_streams, vmf->address, window_max(mm_anon_around),
-			  vma->vm_flags & VM_SEQ_READ ? STREAM_SEQUENTIAL : STREAM_DENSE);
-	if (!w.stream)
-		return 1;
-	skip_standing(&vma->vm_mm->anon_streams, vmf, &w, false);
-	*dir = w.stride;
-	if (w.stride > 0)
-		room = (pmd_addr_end(vmf->address, vma->vm_end) - vmf->address) >> PAGE_SHIFT;
-	else
-		room = ((vmf->address - max_ul(vma->vm_start, pmd_addr_start(vmf->address))) >> PAGE_SHIFT) + 1;
-	w.nr = min_ul(w.nr, room);
-	ptep = pte_offset(desc_load(&vmf->pmd->desc), vmf->address);
-	for (unsigned i = 1; i < w.nr; i++)
-		*want += pte_none(ptep_get(ptep + (int)i * w.stride));
-	trace(anon_window, vmf->address, w.nr, *want);
-	return w.nr;
-}
-
-/* Frames for one fault, in pieces of neighbours. */
-struct frames {
-	unsigned nr, pieces, used; /* frames; pieces; frames of piece[0] that are taken */
-	struct { uint32_t pfn, nr; } piece[MAX_AROUND];
-};
-
-/* Frames whose first contents are zeros; the machine sees to that (MACHINE_MAP_ZERO). When free memory is in small
- * pieces the window is put together from several: each costs a machine call, which is less than a fault. => false:
- * OOM */
-static bool alloc_zeroed_user_highpage_movable(struct vm_fault *vmf, unsigned want, struct frames *f)
-{
-	unsigned got;
-	unsigned long pfn = alloc_run_fault(want, want > 1, &got);
-
-	trace(alloc_zeroed_user_highpage_movable, vmf->address, want, pfn);
-	f->nr = f->pieces = f->used = 0;
-	while (pfn != -1UL) {
-		f->piece[f->pieces].pfn = pfn;
-		f->piece[f->pieces++].nr = got;
-		f->nr += got;
-		if (f->nr == want || !nr_free_frames())
-			break;
-		pfn = alloc_run(want - f->nr, &got);
-	}
-	return f->nr;
-}
-
-static void free_frames(struct frames *f, unsigned piece)
-{
-	for (; piece < f->pieces; piece++, f->used = 0)
-		free_run(f->piece[piece].pfn + f->used, f->piece[piece].nr - f->used);
-}
-
-/* Entries, reverse map, machine and LRU for n pages from addr on. => pte lock held; pages mapped (the rest is undone but not
- * freed), or -errno */
-static int install_anon_run(struct vm_fault *vmf, unsigned long pfn, unsigned long addr, unsigned n)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	struct mm_struct *mm = vma->vm_mm;
-	struct page *page = pfn_to_page(pfn);
-	pte_t *ptep = vmf->pte + ((long)(addr - vmf->address) >> PAGE_SHIFT);
-	pte_t pte = mk_pte(vma, pfn, false), around = n > 1 || addr != vmf->address ? mk_pte(vma, pfn, true) : pte;
-	int done;
-
-	for (unsigned i = 0; i < n; i++) {
-		pte_t this = addr + i * PAGE_SIZE == vmf->address ? pte : around;
-
-		page_add_new_anon_rmap(page + i, vma, addr + i * PAGE_SIZE);
-		set_pte(ptep + i, (pte_t){ this.val + ((pteval_t)i << PAGE_SHIFT) });
-	}
-	trace(set_pte_at, addr, n, pfn);
-	done = map_run(mm, addr, n, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
-	for (unsigned i = done < 0 ? 0 : done; i < n; i++) {
-		set_pte(ptep + i, (pte_t){ 0 });
-		page_remove_rmap(page + i);
-	}
-	if (done > 0) {
-		add_mm_counter(mm, MM_ANONPAGES, done);
-		lru_cache_add_run(page, done, vma->vm_flags & VM_LOCKED);
-		count(zeroed, done);
-	}
-	return done;
-}
-
-/* Fills the first of the `span` pages from the faulting one on that have no entry, as far as the frames go. Starts
- * with the faulting one, and ends at the first that can't be mapped. => pte lock held; 0, or -errno of the faulting
- * page. Frames that are left over are freed. */
-static int fill_window(struct vm_fault *vmf, struct frames *f, unsigned span, int dir)
-{
-	unsigned piece = 0, filled = 0;
-	int done = 0;
-
-	for (unsigned i = 0, n; i < span && piece < f->pieces; i += n) {
-		unsigned left = f->piece[piece].nr - f->used;
-		unsigned long addr;
-
-		for (n = 0; i + n < span && n < left && pte_none(ptep_get(vmf->pte + (int)(i + n) * dir)); n++)
-			;
-		if (!n) {
-			n = 1;
-			continue;
-		}
-		addr = vmf->address + (long)(dir > 0 ? (int)i : -(int)(i + n - 1)) * (long)PAGE_SIZE;
-		done = install_anon_run(vmf, f->piece[piece].pfn + f->used, addr, n);
-		filled += done > 0 ? done : 0;
-		f->used += done > 0 ? done : 0;
-		if (unlikely(done < (int)n))
-			break;
-		if (f->used == f->piece[piece].nr) {
-			f->used = 0;
-			piece++;
-		}
-	}
-	if (unlikely(piece < f->pieces))
-		free_frames(f, piece);
-	if (unlikely(pte_none(ptep_get(vmf->pte))))
-		return done < 0 ? done : -ENOENT;
-	if (filled > 1)
-		count(anon_around_pages, filled - 1);
-	return 0;
+	return done == 1 ? 0 : VM_FAULT_NOPAGE;
 }
 
 static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
-	struct frames frames;
-	unsigned span, want;
-	int dir, err;
+	struct mm_struct *mm = vma->vm_mm;
+	struct page *page;
+	int done;
 
 	trace_fn(do_anonymous_page, vmf->address, vmf->flags, 0);
 	if (vma->vm_flags & VM_SHARED)
@@ -276,445 +149,270 @@ static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 		return do_zero_page(vmf);
 	if (anon_vma_prepare(vma))
 		return VM_FAULT_OOM;
-	span = anon_window(vmf, &dir, &want);
-	if (!alloc_zeroed_user_highpage_movable(vmf, want, &frames))
+	if (mm_anon_around > 1 && !(vma->vm_flags & (VM_RAND_READ | VM_NOFAULTAROUND)))
+		return do_anonymous_window(vmf);
+	page = alloc_zeroed_user_highpage_movable(vmf);
+	if (!page)
 		return VM_FAULT_OOM;
 
 	vmf_lock_pte(vmf);
-	if (!pte_none(ptep_get(vmf->pte))) { /* another thread was faster */
+	if (!pte_none(ptep_get(vmf->pte))) {
+		trace_why("another thread was faster", 0, 0);
 		vmf_unlock_pte(vmf);
-		free_frames(&frames, 0);
+		free_new_page(page);
 		return 0;
 	}
-	err = fill_window(vmf, &frames, span, dir);
-	vmf_unlock_pte(vmf);
-	return likely(!err) ? 0 : map_error(err);
-}
-
-/* ---- do_swap_page -------------------------------------------------------------------------------------------------------- */
-
-/* One page on its way in. */
-struct swapin {
-	unsigned long addr;
-	pte_t orig;
-	struct page *page; /* locked, in the swap cache, one reference of ours */
-	pte_t pte;         /* what is to stand there */
-	bool leave_cache;  /* the slot is of no more use */
-	bool exclusive;    /* nobody else has the page, or can get it by way of the slot */
-	bool mapped;
-};
-
-struct swapin_run {
-	unsigned nr, fault; /* s[fault] is the one that was asked for; NO_FAULT: it is no longer among them */
-	struct swapin s[MAX_AROUND]; /* the first nr; the others were never written */
-};
-#define NO_FAULT MAX_AROUND
-
-/* The faulting page, and if it continues a stream the swapped pages after it, by ascending address. Read without a lock. */
-static void swapin_window(struct vm_fault *vmf, struct swapin_run *run)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	unsigned max = vma->vm_flags & VM_RAND_READ ? 1 : window_max(mm_swapin_around);
-	struct window w = stream_window(&vma->vm_mm->swap_streams, vmf->address, max,
-					vma->vm_flags & VM_SEQ_READ ? STREAM_SEQUENTIAL : STREAM_STRIDED);
-	unsigned long lo = max_ul(vma->vm_start, pmd_addr_start(vmf->address)), hi = pmd_addr_end(vmf->address, vma->vm_end);
-	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
-	unsigned long step = (unsigned long)w.stride << PAGE_SHIFT, addr = vmf->address;
-	unsigned n = 0;
-
-	if (w.stream)
-		skip_standing(&vma->vm_mm->swap_streams, vmf, &w, true);
-	for (unsigned i = 0; i < w.nr && addr >= lo && addr < hi; i++, addr += step) {
-		pte_t pte = i ? ptep_get(pte_offset(table, addr)) : vmf->orig_pte;
-
-		if (is_swap_pte(pte))
-			run->s[n++] = (struct swapin){ .addr = addr, .orig = pte };
-	}
-	run->nr = n;
-	run->fault = 0;
-	if (w.stride < 0) {
-		for (unsigned i = 0; i < n / 2; i++) {
-			struct swapin t = run->s[i];
-
-			run->s[i] = run->s[n - 1 - i];
-			run->s[n - 1 - i] = t;
-		}
-		run->fault = n - 1;
-	}
-	trace(swapin_window, vmf->address, n, w.stride);
-}
-
-static void swapin_drop(struct swapin_run *run, unsigned i)
-{
-	struct page *page = run->s[i].page;
-
-	/* Others may have looked it up and wait for the lock: the frame is free when they have let go. */
-	if (page_in_swap_cache(page))
-		delete_from_swap_cache(page);
-	unlock_page(page);
-	put_page(page);
-	run->s[i].page = NULL;
-}
-
-/* Only s[i] with a page stay. */
-static void swapin_compact(struct swapin_run *run)
-{
-	unsigned kept = 0, fault = NO_FAULT;
-
-	for (unsigned i = 0; i < run->nr; i++) {
-		if (!run->s[i].page)
-			continue;
-		if (i == run->fault)
-			fault = kept;
-		run->s[kept++] = run->s[i];
-	}
-	run->nr = kept;
-	run->fault = fault;
-}
-
-/* Frames for all of the window; contiguous ones as far as there are. The faulting page is served first. => false: OOM */
-static bool swapin_alloc(struct swapin_run *run)
-{
-	unsigned done = 0, got, from;
-	unsigned long pfn = alloc_run_fault(run->nr, run->nr > 1, &got);
-
-	if (pfn == -1UL)
-		return false;
-	if (run->nr == 1) {
-		run->s[0].page = pfn_to_page(pfn);
-		return true;
-	}
-	/* In pieces, where free memory is in pieces; from the fault on, so that those farthest from it miss out if
-	 * it does not suffice. */
-	from = run->fault ? run->nr - got : 0;
-	for (unsigned i = 0; i < got; i++)
-		run->s[from + i].page = pfn_to_page(pfn + i);
-	done = got;
-	while (done < run->nr && nr_free_frames()) {
-		pfn = alloc_run(run->nr - done, &got);
-		if (pfn == -1UL)
-			break;
-		from = run->fault ? run->nr - done - got : done;
-		for (unsigned i = 0; i < got; i++)
-			run->s[from + i].page = pfn_to_page(pfn + i);
-		done += got;
-	}
-	if (done < run->nr)
-		swapin_compact(run);
-	return true;
-}
-
-/* Swap cache and bytes. => 0; -EAGAIN: another thread was faster with the faulting page; -EIO: it is damaged */
-static int swapin_read(struct swapin_run *run)
-{
-	unsigned lost = 0;
-	int err = 0;
-
-	for (unsigned i = 0; i < run->nr; i++) {
-		struct swapin *s = &run->s[i];
-
-		trylock_page(s->page);
-		if (!add_to_swap_cache(s->page, pte_to_swp_entry(s->orig))) {
-			if (i == run->fault)
-				err = -EAGAIN;
-			unlock_page(s->page);
-			free_run(page_to_pfn(s->page), 1);
-			s->page = NULL;
-			lost++;
-		}
-	}
-	for (unsigned i = 0; i < run->nr; i++) {
-		int bad;
-
-		if (!run->s[i].page)
-			continue;
-		bad = err ? err : swap_readpage(run->s[i].page);
-		if (likely(!bad))
-			continue;
-		if (i == run->fault)
-			err = bad;
-		swapin_drop(run, i);
-		lost++;
-	}
-	for (unsigned i = 0; err && i < run->nr; i++)
-		if (run->s[i].page)
-			swapin_drop(run, i);
-	if (unlikely(lost || err))
-		swapin_compact(run);
-	return err;
-}
-
-/* The entry for a page of the swap cache. => page and pte lock held */
-static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool write)
-{
-	swp_entry_t entry = pte_to_swp_entry(s->orig);
-	bool alone = page_mapcount(s->page) == 0 && swap_count(entry) == 1;
-	pteval_t prot = vma_prot(vmf->vma), flags = prot & ~_PAGE_RW;
-
-	/* What came along is old until somebody uses it, where the machine can tell. */
-	if (!(mm_caps & MACHINE_YOUNG) || s->addr == vmf->address)
-		flags |= _PAGE_ACCESSED;
-	s->leave_cache = vmf->vma->vm_flags & VM_LOCKED && alone;
-	if (!(mm_caps & MACHINE_READONLY)) {
-		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. It is of no
-		 * use to a store, and who stores to one page of a window will store to the others. One that others
-		 * still name can't stay, for the page may soon differ from it. */
-		flags |= prot | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY);
-		s->leave_cache |= !alone || (prot & _PAGE_RW && (write || !swap_keep_copy()));
-	} else if (write && alone) {
-		flags |= _PAGE_RW | _PAGE_DIRTY;
-		s->leave_cache = true;
-	}
-	s->exclusive = s->orig.val & _PAGE_EXCLUSIVE || flags & _PAGE_RW || (alone && mm_reuse_rule == REUSE_6);
-	if (s->exclusive && mm_reuse_rule == REUSE_6)
-		flags |= prot; /* a later store needs no fault */
-	s->pte = pfn_pte(page_to_pfn(s->page), flags);
-}
-
-/* Entries and machine. => pte lock held; swap entries that nobody could map stand there again. Error of the faulting page or 0 */
-static int swapin_install(struct vm_fault *vmf, struct swapin_run *run)
-{
-	struct mm_struct *mm = vmf->vma->vm_mm;
-	int fault_err = 0;
-
-	for (unsigned i = 0; i < run->nr; i++)
-		set_pte(vmf->pte + ((long)(run->s[i].addr - vmf->address) >> PAGE_SHIFT), run->s[i].pte);
-	for (unsigned i = 0, n; i < run->nr; i += n) {
-		struct swapin *s = &run->s[i];
-		int done;
-
-		for (n = 1; i + n < run->nr && s[n].addr == s->addr + n * PAGE_SIZE && s[n].page == s->page + n &&
-			    pte_how(s[n].pte) == pte_how(s->pte); n++)
-			;
-		done = map_run(mm, s->addr, n, page_to_pfn(s->page), pte_how(s->pte));
-		for (unsigned k = 0; k < n; k++) {
-			s[k].mapped = (int)k < done;
-			if (s[k].mapped)
-				continue;
-			set_pte(vmf->pte + ((long)(s[k].addr - vmf->address) >> PAGE_SHIFT), s[k].orig);
-			if (i + k == run->fault)
-				fault_err = done < 0 ? done : -ENOENT;
-		}
-	}
-	return fault_err;
-}
-
-/* Reverse map and LRU; the slot's count falls. => page and pte lock held; both ours afterwards */
-static void swapin_finish(struct vm_fault *vmf, struct swapin *s, bool fresh)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	swp_entry_t entry = pte_to_swp_entry(s->orig);
-
-	page_add_anon_rmap(s->page, vma, s->addr);
-	get_page(s->page);
-	clear_page_flags(s->page, PG_dirty);
-	if (s->exclusive)
-		set_page_flags(s->page, PG_anon_exclusive);
-	swap_free(entry);
-	if (s->leave_cache)
-		delete_from_swap_cache(s->page);
-	if (fresh)
-		lru_cache_add_inactive_or_unevictable(s->page, vma);
-}
-
-static void swapin_account(struct mm_struct *mm, long n)
-{
-	add_mm_counter(mm, MM_ANONPAGES, n);
-	add_mm_counter(mm, MM_SWAPENTS, -n);
-}
-
-/* The page was already in the cache: shared with another entry, or on its way out or in by another thread. */
-static vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *again)
-{
-	struct mm_struct *mm = vmf->vma->vm_mm;
-	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
-	struct swapin_run run;
-	int err = 0;
-
-	run.nr = 1;
-	run.fault = 0;
-	*again = false;
-	if (!trylock_page(page)) {
-		if ((vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY) {
-			enter_reclaim(); /* a reference outside mmap_lock */
-			mmap_read_unlock(mm);
-			wait_on_page_locked(page);
-			put_page(page);
-			leave_reclaim();
-			return VM_FAULT_RETRY;
-		}
-		lock_page(page);
-	}
-	*again = !page_in_swap_cache(page) || page_swap_entry(page).val != entry.val;
-	if (!*again) {
-		vmf_lock_pte(vmf);
-		if (pte_same(ptep_get(vmf->pte), vmf->orig_pte)) {
-			run.s[0] = (struct swapin){ .addr = vmf->address, .orig = vmf->orig_pte, .page = page };
-			swapin_mk_pte(vmf, &run.s[0], vmf->flags & FAULT_FLAG_WRITE);
-			err = swapin_install(vmf, &run);
-			if (!err) {
-				swapin_finish(vmf, &run.s[0], false);
-				swapin_account(mm, 1);
-			}
-		}
+	page_add_new_anon_rmap(page, vma, vmf->address);
+	done = set_pte_at(mm, vmf->address, vmf->pte, mk_pte(vma, page_to_pfn(page)), MACHINE_MAP_ZERO);
+	if (unlikely(done != 1)) {
+		page_remove_rmap(page);
 		vmf_unlock_pte(vmf);
-		if (page_in_swap_cache(page) && page_mapcount(page) == 0)
-			delete_from_swap_cache(page);
+		free_new_page(page);
+		return map_error(done);
 	}
-	unlock_page(page);
-	put_page(page);
-	return err ? map_error(err) : 0;
-}
-
-/* => pages read and locked; unlocked and mapped or freed afterwards */
-static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
-{
-	vm_fault_t ret = VM_FAULT_MAJOR;
-	unsigned in = 0, around = 0, lost = 0;
-	int err = 0;
-
-	vmf_lock_pte(vmf);
-	for (unsigned i = 0; i < run->nr; i++) {
-		struct swapin *s = &run->s[i];
-
-		if (!pte_same(ptep_get(vmf->pte + ((long)(s->addr - vmf->address) >> PAGE_SHIFT)), s->orig)) {
-			if (i == run->fault)
-				ret = 0; /* resolved, or zapped, by somebody else */
-			swapin_drop(run, i);
-			lost++;
-			continue;
-		}
-		swapin_mk_pte(vmf, s, vmf->flags & FAULT_FLAG_WRITE && (i == run->fault || !(mm_caps & MACHINE_READONLY)));
-	}
-	if (unlikely(lost))
-		swapin_compact(run);
-	if (likely(run->nr))
-		err = swapin_install(vmf, run);
-	for (unsigned i = 0; i < run->nr; i++) {
-		struct swapin *s = &run->s[i];
-
-		if (!s->mapped) {
-			swapin_drop(run, i);
-			continue;
-		}
-		swapin_finish(vmf, s, true);
-		unlock_page(s->page);
-		put_page(s->page);
-		in++;
-		around += s->addr != vmf->address;
-	}
-	swapin_account(vmf->vma->vm_mm, in);
+	add_mm_counter(mm, MM_ANONPAGES, 1);
+	lru_add_new_anon(page, vma);
 	vmf_unlock_pte(vmf);
-	count(swapped_in, in);
-	if (around)
-		count(swapin_around_pages, around);
-	return err ? map_error(err) : ret;
+	count(zeroed, 1);
+	return 0;
 }
 
-static vm_fault_t do_wp_page(struct vm_fault *vmf);
+/* ---- do_fault: mappings of files and of shared anonymous memory -------------------------------------------------------------- */
 
-/* A store to a page that came in read-only: do_wp_page() at once, in the same fault. */
-static vm_fault_t swapin_pending_write(struct vm_fault *vmf, vm_fault_t ret)
+#define VM_FAULT_NO_PAGE (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY)
+
+/* => vmf->page locked, with a reference; or one of VM_FAULT_NO_PAGE. RETRY: mmap_lock was released, vmf->vma may be gone */
+static vm_fault_t __do_fault(struct vm_fault *vmf)
 {
-	if (!(vmf->flags & FAULT_FLAG_WRITE) || ret & (VM_FAULT_ERROR | VM_FAULT_RETRY | VM_FAULT_NOPAGE))
+	vm_fault_t ret;
+
+	trace_fn(__do_fault, vmf->address, vmf->pgoff, vmf->flags);
+	/* Before the page is locked: an allocation may have to write pages out, and would wait for that one. */
+	if (pmd_none(vmf->pmd) && !vmf->prealloc_pte) {
+		vmf->prealloc_pte = pte_alloc_one();
+		if (!vmf->prealloc_pte)
+			return VM_FAULT_OOM;
+	}
+	ret = vmf->vma->vm_ops->fault(vmf);
+	if (ret & VM_FAULT_NO_PAGE)
 		return ret;
+	if (unlikely(!(ret & VM_FAULT_LOCKED)))
+		lock_page(vmf->page);
+	return ret | VM_FAULT_LOCKED;
+}
+
+/* Not one that came along with a neighbour: it is young, for it is used at once. A store's page has W and D at once: the private copy, which is
+ * anonymous, or the shared page, whose owner has agreed. */
+int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct mm_struct *mm = vma->vm_mm;
+	bool write = vmf->flags & FAULT_FLAG_WRITE && addr == vmf->address, cow = write && !(vma->vm_flags & VM_SHARED);
+	pte_t *ptep = pte_offset(desc_load(&vmf->pmd->desc), addr);
+	pte_t pte = pfn_pte(page_to_pfn(page), file_page_prot(vma) | _PAGE_ACCESSED);
+	int done;
+
+	trace_fn(do_set_pte, addr, page_to_pfn(page), write);
+	if (write)
+		pte = pte_set(pte, _PAGE_DIRTY | (vma->vm_flags & VM_WRITE ? _PAGE_RW : 0));
+	if (cow)
+		page_add_new_anon_rmap(page, vma, addr);
+	else
+		page_add_file_rmap(page);
+	done = set_pte_at(mm, addr, ptep, pte, 0);
+	if (unlikely(done != 1)) {
+		page_remove_rmap(page);
+		return done;
+	}
+	add_mm_counter(mm, cow ? MM_ANONPAGES : mm_counter_file(page), 1);
+	if (cow)
+		lru_add_new_anon(page, vma);
+	else if (unlikely(vma->vm_flags & VM_LOCKED))
+		page_set_unevictable(page, true);
+	return 1;
+}
+
+/* The page, or its copy, stands at the address. => page locked; 0: its reference is the entry's now; NOPAGE: somebody was faster, or the
+ * machine could not; or OOM */
+static vm_fault_t finish_fault(struct vm_fault *vmf)
+{
+	struct page *page = vmf->flags & FAULT_FLAG_WRITE && !(vmf->vma->vm_flags & VM_SHARED) ? vmf->cow_page : vmf->page;
+	vm_fault_t ret = 0;
+	int done;
+
+	trace_fn(finish_fault, vmf->address, page_to_pfn(page), 0);
+	if (vmf->prealloc_pte)
+		pmd_install(vmf->vma->vm_mm, vmf->pmd, &vmf->prealloc_pte);
 	vmf_lock_pte(vmf);
-	vmf->orig_pte = ptep_get(vmf->pte);
-	if (pte_present(vmf->orig_pte) && !pte_write(vmf->orig_pte))
-		return ret | do_wp_page(vmf);
+	if (pte_none(ptep_get(vmf->pte))) {
+		done = do_set_pte(vmf, page, vmf->address);
+		if (unlikely(done != 1))
+			ret = map_error(done);
+	} else {
+		trace_why("the entry is no longer none", 0, 0);
+		ret = VM_FAULT_NOPAGE;
+	}
 	vmf_unlock_pte(vmf);
 	return ret;
 }
 
-static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
+/* What is in the cache of the aligned 16 pages around the address, as far as the vma and the table go. The window is aligned in virtual
+ * addresses; where the vma begins inside it, it reaches as much further. => NOPAGE: the faulting address is served */
+static vm_fault_t do_fault_around(struct vm_fault *vmf)
 {
-	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
-	struct swapin_run run;
-	struct page *page;
-	bool again;
-	int err;
+	const struct vm_area_struct *vma = vmf->vma;
+	unsigned long address = max_ul(vmf->address & -(FAULT_AROUND_PAGES * PAGE_SIZE), vma->vm_start);
+	unsigned long start_pgoff = vmf->pgoff - ((vmf->address - address) >> PAGE_SHIFT), end_pgoff;
 
-	trace_fn(do_swap_page, vmf->address, entry.val, vmf->flags);
-	page = lookup_swap_cache(entry);
-	if (page) {
-		vm_fault_t ret = do_swap_cached(vmf, page, &again);
-
-		if (again)
-			return 0; /* it has left the cache: the entry is looked at anew */
-		return swapin_pending_write(vmf, ret);
-	}
-	swapin_window(vmf, &run);
-	if (!swapin_alloc(&run))
+	trace_fn(do_fault_around, vmf->address, address, start_pgoff);
+	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
+	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
+	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
+	if (vmf_pte_alloc(vmf))
 		return VM_FAULT_OOM;
-	err = swapin_read(&run);
-	if (err == -EAGAIN)
-		return 0;
-	if (err) {
-		/* A damaged copy; but only if the entry still asks for it. */
-		vmf_lock_pte(vmf);
-		again = !pte_same(ptep_get(vmf->pte), vmf->orig_pte);
-		vmf_unlock_pte(vmf);
-		return again ? 0 : VM_FAULT_HWPOISON;
-	}
-	return swapin_pending_write(vmf, swapin_map(vmf, &run));
+	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);
 }
 
-/* MADV_WILLNEED: up to `nr` swapped pages from vmf->address on. => pages brought in; *next is where to go on */
-static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long end, unsigned long *next)
+static vm_fault_t do_read_fault(struct vm_fault *vmf)
 {
-	struct swapin_run run;
-	const struct ptdesc *table = desc_load(&vmf->pmd->desc);
-	unsigned long addr = vmf->address;
-	uint64_t before;
-	unsigned asked;
+	vm_fault_t ret;
 
-	run.nr = run.fault = 0;
-	for (; addr < end && run.nr < nr; addr += PAGE_SIZE) {
-		pte_t pte = ptep_get(pte_offset(table, addr));
-
-		if (is_swap_pte(pte))
-			run.s[run.nr++] = (struct swapin){ .addr = addr, .orig = pte };
+	trace_fn(do_read_fault, vmf->address, vmf->pgoff, vmf->flags);
+	if (vmf->vma->vm_ops->map_pages) {
+		ret = do_fault_around(vmf);
+		if (ret)
+			return ret;
 	}
-	*next = addr;
-	if (!run.nr)
-		return 0;
-	vmf->address = run.s[0].addr;
-	asked = run.nr;
-	if (!swapin_alloc(&run))
-		return 0;
-	if (run.nr < asked) /* who got no frame has his turn with the next ones */
-		*next = run.s[run.nr - 1].addr + PAGE_SIZE;
-	before = read_count(swapped_in);
-	switch (swapin_read(&run)) {
-	case 0:
-		swapin_map(vmf, &run);
-		return read_count(swapped_in) - before;
-	default: /* the first one is busy or damaged: the others have their turn without it */
-		*next = vmf->address + PAGE_SIZE;
-		return 0;
-	}
+	ret = __do_fault(vmf);
+	if (unlikely(ret & VM_FAULT_NO_PAGE))
+		return ret;
+	ret |= finish_fault(vmf);
+	unlock_page(vmf->page);
+	if (unlikely(ret & VM_FAULT_NO_PAGE))
+		put_page(vmf->page);
+	return ret;
 }
 
-unsigned long swapin_range(struct mm_struct *mm, unsigned long addr, size_t len)
+/* A store to a private mapping: the copy is made at once, the page of the cache is never mapped. */
+static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 {
-	unsigned long end = addr + len, brought = 0;
+	vm_fault_t ret;
 
-	mmap_assert_locked(mm);
-	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
-		unsigned long at = max_ul(addr, vma->vm_start), stop = min_ul(end, vma->vm_end);
-		struct ptdesc *table;
+	trace_fn(do_cow_fault, vmf->address, vmf->pgoff, vmf->flags);
+	if (anon_vma_prepare(vmf->vma))
+		return VM_FAULT_OOM;
+	vmf->cow_page = alloc_page_vma(); /* before the page of the cache is locked */
+	if (!vmf->cow_page)
+		return VM_FAULT_OOM;
+	ret = __do_fault(vmf);
+	if (unlikely(ret & VM_FAULT_NO_PAGE)) {
+		free_new_page(vmf->cow_page);
+		return ret;
+	}
+	memcpy(machine_frame(page_to_pfn(vmf->cow_page)), machine_frame(page_to_pfn(vmf->page)), PAGE_SIZE);
+	count(copied, 1);
+	ret |= finish_fault(vmf);
+	unlock_page(vmf->page);
+	put_page(vmf->page);
+	if (unlikely(ret & VM_FAULT_NO_PAGE))
+		free_new_page(vmf->cow_page);
+	return ret;
+}
 
-		while ((table = pte_table_next(mm, &at, stop))) {
-			pmd_t pmd = { table };
-			struct vm_fault vmf = { .vma = vma, .address = at, .pmd = &pmd };
-			unsigned long free = nr_free_frames(), low = nr_free_low();
+/* The owner of the page is asked before its first store. => vmf->page locked (LOCKED); 0 or NO_PAGE: not to be mapped */
+static vm_fault_t do_page_mkwrite(struct vm_fault *vmf)
+{
+	vm_fault_t ret = vmf->vma->vm_ops->page_mkwrite(vmf);
 
-			if (free <= low)
-				return brought;
-			brought += swapin_ahead(&vmf, min_ul(16, free - low), pmd_addr_end(at, stop), &at);
+	if (unlikely(ret & VM_FAULT_NO_PAGE) || ret & VM_FAULT_LOCKED)
+		return ret;
+	lock_page(vmf->page);
+	if (page_is_file(vmf->page))
+		return ret | VM_FAULT_LOCKED;
+	unlock_page(vmf->page); /* truncated meanwhile */
+	return 0;
+}
+
+/* Who makes pages dirty may be held up until enough are written. Nothing here is ever held up: reclaim and msync write. What the kernels do
+ * beside waiting stays: 5.4 waits where it is, later ones let go of mmap_lock on a first try, and 6.x doesn't repeat the fault after that. */
+static vm_fault_t balance_dirty_pages(struct vm_fault *vmf)
+{
+	trace_fn(balance_dirty_pages, vmf->address, 0, 0);
+	if (mm_reuse_rule == REUSE_5_4 || (vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) != FAULT_FLAG_ALLOW_RETRY)
+		return 0;
+	trace_why("mmap_lock is released before waiting", 0, 0);
+	mmap_read_unlock(vmf->vma->vm_mm);
+	return mm_reuse_rule == REUSE_6 ? VM_FAULT_COMPLETED : VM_FAULT_RETRY;
+}
+
+/* A store to a shared page is allowed from now on. => page locked, released; the entry holds the only reference of the fault. RETRY or
+ * COMPLETED: mmap_lock was released */
+static vm_fault_t fault_dirty_shared_page(struct vm_fault *vmf)
+{
+	struct page *page = vmf->page;
+	bool dirtied, in_file = page_is_file(page);
+
+	trace_fn(fault_dirty_shared_page, vmf->address, page_to_pfn(page), 0);
+	dirtied = set_page_dirty(page);
+	unlock_page(page);
+	return in_file && (dirtied || vmf->vma->vm_ops->page_mkwrite) ? balance_dirty_pages(vmf) : 0;
+}
+
+static vm_fault_t do_shared_fault(struct vm_fault *vmf)
+{
+	vm_fault_t ret, mkwrite;
+
+	trace_fn(do_shared_fault, vmf->address, vmf->pgoff, vmf->flags);
+	ret = __do_fault(vmf);
+	if (unlikely(ret & VM_FAULT_NO_PAGE))
+		return ret;
+	if (vmf->vma->vm_ops->page_mkwrite) {
+		unlock_page(vmf->page);
+		mkwrite = do_page_mkwrite(vmf);
+		if (unlikely(!mkwrite || mkwrite & VM_FAULT_NO_PAGE)) {
+			put_page(vmf->page);
+			return mkwrite;
 		}
 	}
-	return brought;
+	ret |= finish_fault(vmf);
+	if (unlikely(ret & VM_FAULT_NO_PAGE)) {
+		unlock_page(vmf->page);
+		put_page(vmf->page);
+		return ret;
+	}
+	return ret | fault_dirty_shared_page(vmf);
+}
+
+/* A mapping whose owner brings no pages: somebody else may have set the entry meanwhile. */
+static vm_fault_t no_fault_handler(struct vm_fault *vmf)
+{
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+
+	if (pmd_none(vmf->pmd))
+		return ret;
+	vmf_lock_pte(vmf);
+	if (!pte_none(ptep_get(vmf->pte)))
+		ret = VM_FAULT_NOPAGE;
+	vmf_unlock_pte(vmf);
+	return ret;
+}
+
+static noinline vm_fault_t do_fault(struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	trace_fn(do_fault, vmf->address, vmf->pgoff, vmf->flags);
+	if (!vmf->vma->vm_ops->fault)
+		ret = no_fault_handler(vmf);
+	else if (!(vmf->flags & FAULT_FLAG_WRITE))
+		ret = do_read_fault(vmf);
+	else if (!(vmf->vma->vm_flags & VM_SHARED))
+		ret = do_cow_fault(vmf);
+	else
+		ret = do_shared_fault(vmf);
+	if (vmf->prealloc_pte)
+		pte_free_one(vmf->prealloc_pte);
+	return ret;
 }
 
 /* ---- do_wp_page ------------------------------------------------------------------------------------------------------------ */
@@ -754,7 +452,7 @@ bool can_reuse_anon_page(struct page *page)
 	return ok;
 }
 
-/* => pte lock held, released */
+/* Y D W where it stands. => pte lock held, released */
 static vm_fault_t wp_page_reuse(struct vm_fault *vmf)
 {
 	struct mm_struct *mm = vmf->vma->vm_mm;
@@ -770,10 +468,49 @@ static vm_fault_t wp_page_reuse(struct vm_fault *vmf)
 	if (err != 1)
 		set_pte(vmf->pte, old);
 	vmf_unlock_pte(vmf);
-	if (err != 1)
-		return map_error(err);
-	count(cow_reuse, 1);
-	return 0;
+	return err == 1 ? 0 : map_error(err);
+}
+
+/* The owner has agreed, without the pte lock: is it still his page? => pte lock not held */
+static vm_fault_t finish_mkwrite_fault(struct vm_fault *vmf)
+{
+	trace_fn(finish_mkwrite_fault, vmf->address, vmf->orig_pte.val, 0);
+	vmf_lock_pte(vmf);
+	if (!pte_same(ptep_get(vmf->pte), vmf->orig_pte)) {
+		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
+		vmf_unlock_pte(vmf);
+		return VM_FAULT_NOPAGE;
+	}
+	return wp_page_reuse(vmf);
+}
+
+/* The first store to a page of a shared mapping since it was mapped or cleaned. => pte lock held, released */
+static vm_fault_t wp_page_shared(struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	trace_fn(wp_page_shared, vmf->address, vmf->orig_pte.val, 0);
+	vmf->page = pfn_to_page(pte_pfn(vmf->orig_pte));
+	get_page(vmf->page);
+	if (vmf->vma->vm_ops->page_mkwrite) {
+		vmf_unlock_pte(vmf);
+		ret = do_page_mkwrite(vmf);
+		if (unlikely(!ret || ret & VM_FAULT_NO_PAGE)) {
+			put_page(vmf->page);
+			return ret;
+		}
+		ret = finish_mkwrite_fault(vmf);
+		if (unlikely(ret & VM_FAULT_NO_PAGE)) {
+			unlock_page(vmf->page);
+			put_page(vmf->page);
+			return ret;
+		}
+	} else {
+		ret = wp_page_reuse(vmf);
+		lock_page(vmf->page);
+	}
+	put_page(vmf->page); /* the lock keeps it in its cache */
+	return ret | fault_dirty_shared_page(vmf);
 }
 
 /* The new page takes the old one's place. => pte lock held; 1, or -errno of the machine (the entry is none then) */
@@ -800,51 +537,52 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 	else
 		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
 	if (done == 1) {
-		lru_cache_add_inactive_or_unevictable(new, vma);
+		lru_add_new_anon(new, vma);
+		add_mm_counter(mm, MM_ANONPAGES, 1);
 	} else {
 		set_pte(vmf->pte, (pte_t){ 0 });
 		page_remove_rmap(new);
 	}
-	if (old)
+	if (old) {
+		add_mm_counter(mm, mm_counter(old), -1); /* of a file: its rss becomes anonymous */
 		page_remove_rmap(old);
-	add_mm_counter(mm, MM_ANONPAGES, (done == 1) - (old ? 1 : 0));
+	}
 	return done;
 }
 
 /* => pte lock held, released */
 static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 {
-	struct page *old = pte_special(vmf->orig_pte) ? NULL : pfn_to_page(pte_pfn(vmf->orig_pte));
-	unsigned long pfn;
-	unsigned got;
+	struct page *old = pte_special(vmf->orig_pte) ? NULL : pfn_to_page(pte_pfn(vmf->orig_pte)), *new;
 	int done;
 
 	trace_fn(wp_page_copy, vmf->address, vmf->orig_pte.val, 0);
 	if (old)
 		get_page(old);
 	vmf_unlock_pte(vmf);
-	pfn = anon_vma_prepare(vmf->vma) ? -1UL : alloc_run_fault(1, false, &got);
-	if (pfn == -1UL) {
+	new = anon_vma_prepare(vmf->vma) ? NULL : alloc_page_vma();
+	if (!new) {
 		if (old)
 			put_page(old);
 		return VM_FAULT_OOM;
 	}
 	if (old)
-		memcpy(machine_frame(pfn), machine_frame(page_to_pfn(old)), PAGE_SIZE);
+		memcpy(machine_frame(page_to_pfn(new)), machine_frame(page_to_pfn(old)), PAGE_SIZE);
 	vmf_lock_pte(vmf);
 	if (!pte_same(pte_clear(ptep_get(vmf->pte), _PAGE_ACCESSED), pte_clear(vmf->orig_pte, _PAGE_ACCESSED))) {
+		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
 		vmf_unlock_pte(vmf);
-		free_run(pfn, 1);
+		free_new_page(new);
 		if (old)
 			put_page(old);
 		return 0;
 	}
-	done = wp_install_copy(vmf, old, pfn_to_page(pfn));
+	done = wp_install_copy(vmf, old, new);
 	vmf_unlock_pte(vmf);
 	if (done != 1)
-		free_run(pfn, 1);
+		free_new_page(new);
 	if (old) {
-		if (page_mapcount(old) == 0)
+		if (!page_is_file(old) && page_mapcount(old) == 0)
 			free_swap_cache(old);
 		put_page(old); /* ours */
 		put_page(old); /* the entry's */
@@ -859,22 +597,53 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 /* A store to a present entry without write access. => pte lock held, released */
 static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 {
+	struct page *page = pfn_to_page(pte_pfn(vmf->orig_pte));
+	vm_fault_t ret;
+
 	trace_fn(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
-	if (!pte_special(vmf->orig_pte) && can_reuse_anon_page(pfn_to_page(pte_pfn(vmf->orig_pte))))
-		return wp_page_reuse(vmf);
-	return wp_page_copy(vmf);
+	if (pte_special(vmf->orig_pte)) {
+		trace_why("the zero page", 0, 0);
+		return wp_page_copy(vmf);
+	}
+	if (page_is_file(page)) {
+		if (vmf->vma->vm_flags & VM_SHARED)
+			return wp_page_shared(vmf);
+		return wp_page_copy(vmf);
+	}
+	if (!can_reuse_anon_page(page))
+		return wp_page_copy(vmf);
+	ret = wp_page_reuse(vmf);
+	if (likely(!ret))
+		count(cow_reuse, 1);
+	return ret;
+}
+
+/* ---- do_swap_page -------------------------------------------------------------------------------------------------------- */
+
+static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
+{
+	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
+	struct page *page;
+	bool again = false;
+	vm_fault_t ret;
+
+	trace_fn(do_swap_page, vmf->address, entry.val, vmf->flags);
+	page = lookup_swap_cache(entry);
+	ret = page ? do_swap_cached(vmf, page, &again) : swapin_readahead(vmf);
+	if (again)
+		return 0; /* it has left the cache: the entry is looked at anew */
+	if (!(vmf->flags & FAULT_FLAG_WRITE) || ret & VM_FAULT_NO_PAGE)
+		return ret;
+	/* A store to a page that came in read-only: in the same fault. */
+	vmf_lock_pte(vmf);
+	vmf->orig_pte = ptep_get(vmf->pte);
+	if (pte_present(vmf->orig_pte) && !pte_write(vmf->orig_pte))
+		return ret | do_wp_page(vmf);
+	vmf_unlock_pte(vmf);
+	return ret;
 }
 
 /* ---- handle_pte_fault -------------------------------------------------------------------------------------------------------- */
-
-/* Mappings that aren't anonymous. */
-static vm_fault_t do_fault(struct vm_fault *vmf)
-{
-	trace_fn(do_fault, vmf->address, vmf->flags, 0);
-	if (!vmf->vma->vm_ops->fault)
-		return VM_FAULT_SIGBUS;
-	return vmf->vma->vm_ops->fault(vmf);
-}
 
 /* Young and dirty bits; what the machine can't do itself it is told here. => pte lock held, released */
 static vm_fault_t pte_touch(struct vm_fault *vmf, pte_t pte)
@@ -909,6 +678,7 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 {
 	struct ptdesc *table = desc_load(&vmf->pmd->desc);
 
+	/* Without a table there is no entry yet; who needs one makes it. */
 	vmf->orig_pte = table ? ptep_get(pte_offset(table, vmf->address)) : (pte_t){ 0 };
 	trace_fn(handle_pte_fault, vmf->address, vmf->orig_pte.val, vmf->flags);
 	if (pte_none(vmf->orig_pte))
@@ -930,23 +700,29 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags)
 {
 	struct mm_struct *mm = vma->vm_mm;
-	struct vm_fault vmf = {
-		.vma = vma,
-		.address = addr & PAGE_MASK,
-		.pgoff = linear_page_index(vma, addr),
-		.flags = flags,
-	};
-	pgd_t *pgd = pgd_offset(mm, addr);
+	struct vm_fault vmf;
+	pgd_t *pgd;
 	p4d_t *p4d;
 	pud_t *pud;
 
 	trace_fn(__handle_mm_fault, addr, flags, 0);
+	vmf.vma = vma;
+	vmf.address = addr & PAGE_MASK;
+	vmf.pgoff = linear_page_index(vma, addr);
+	vmf.flags = flags;
+	vmf.page = vmf.cow_page = NULL;
+	vmf.prealloc_pte = NULL;
+	trace_leaf(pgd_offset, addr, 0, 0);
+	pgd = pgd_offset(mm, addr);
+	trace_leaf(p4d_alloc, addr, 0, 0);
 	p4d = p4d_alloc(mm, pgd, addr);
 	if (!p4d)
 		return VM_FAULT_OOM;
+	trace_leaf(pud_alloc, addr, 0, 0);
 	pud = pud_alloc(mm, p4d, addr);
 	if (!pud)
 		return VM_FAULT_OOM;
+	trace_leaf(pmd_alloc, addr, 0, 0);
 	vmf.pmd = pmd_alloc(mm, pud, addr);
 	if (!vmf.pmd)
 		return VM_FAULT_OOM;
@@ -956,6 +732,7 @@ static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long ad
 static vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags)
 {
 	trace_fn(handle_mm_fault, addr, flags, 0);
+	trace_leaf(__set_current_state, 0, 0, 0);
 	return __handle_mm_fault(vma, addr, flags);
 }
 
@@ -995,4 +772,40 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 	return handle_mm_fault(vma, addr, flags);
 }
 
-const struct fault_path linux_5_path = { .name = "linux-5", .fault = __do_page_fault };
+/* ---- errors ------------------------------------------------------------------------------------------------------------------- */
+
+#define SIGBUS      7
+#define SIGSEGV     11
+#define BUS_ADRERR  2
+#define SEGV_MAPERR 1
+#define SEGV_ACCERR 2
+
+/* What a signal handler would find: the exact address, why, and the number of the exception. */
+static void __do_user_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code)
+{
+	trace_fn(__do_user_fault, addr, sig, code);
+	mm->thread = (struct thread_struct){ .address = addr, .error_code = flags & FAULT_FLAG_WRITE ? 6 : 4, .trap_no = 14,
+					     .sig = sig, .code = code };
+}
+
+/* An access of the kernel's own on behalf of the program (read(2) into its memory): whoever made it is told, and returns -EFAULT. */
+static void __do_kernel_fault(unsigned long addr, unsigned flags)
+{
+	trace_fn(__do_kernel_fault, addr, flags, 0);
+}
+
+static void bad_fault(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags)
+{
+	if (!(flags & FAULT_FLAG_USER))
+		__do_kernel_fault(addr, flags);
+	else if (ret & VM_FAULT_OOM)
+		trace_leaf(oom, addr, 0, 0); /* whoever runs the program chooses whom to kill */
+	else if (ret & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON))
+		__do_user_fault(mm, addr, flags, SIGBUS, BUS_ADRERR);
+	else
+		__do_user_fault(mm, addr, flags, SIGSEGV, ret & VM_FAULT_BADACCESS ? SEGV_ACCERR : SEGV_MAPERR);
+}
+
+const struct fault_path linux_5_path = {
+	.name = "linux-5", .fault = __do_page_fault, .error = bad_fault, .copy_page_range = copy_page_range,
+};
