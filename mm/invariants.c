@@ -6,6 +6,7 @@
  * reclaim from outside a fault waits at enter_reclaim().
  */
 #include "mm/fault/fault.h"
+#include "mm/filemap.h"
 
 static atomic_uint checking, reclaiming;
 
@@ -50,8 +51,9 @@ static void start_the_world(void)
 
 struct tally {
 	uint32_t *map;   /* per frame: entries that name it */
+	uint8_t *cached; /* per frame: places in page caches, which may be one */
 	uint16_t *slot;  /* per slot */
-	long anon, swap; /* of one address space */
+	long rss[NR_MM_COUNTERS]; /* of one address space */
 };
 
 struct rmap_probe {
@@ -69,17 +71,27 @@ static bool probe_one(struct page *page, struct vm_area_struct *vma, unsigned lo
 	return !probe->found;
 }
 
-/* I10 */
+/* I10. The entries of a nonlinear vma are not found by their place */
 static void check_rmap(struct vm_area_struct *vma, unsigned long addr, struct page *page)
 {
-	struct rmap_probe probe = { .vma = vma, .addr = addr };
-	struct anon_vma *root = page_lock_anon_vma(page);
+	struct rmap_probe probe = { .vma = vma, .addr = addr, .found = vma->vm_flags & VM_NONLINEAR };
 
-	MM_BUG_ON(!root);
-	rmap_walk_locked(page, root, probe_one, &probe);
-	page_unlock_anon_vma(root);
+	if (!probe.found)
+		rmap_walk(page, probe_one, &probe);
 	MM_BUG_ON(!probe.found);
 	MM_BUG_ON(!(page_flags(page) & PG_lru));
+}
+
+/* F4, F5 */
+static void check_file_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct page *page)
+{
+	MM_BUG_ON(page->index >= i_pages_end(page_mapping(page)));
+	MM_BUG_ON(!vma || !vma->vm_file || vma->vm_file->f_mapping != page_mapping(page));
+	MM_BUG_ON(page->index != linear_page_index(vma, addr) && !(vma->vm_flags & VM_NONLINEAR));
+	if (!pte_write(pte))
+		return;
+	MM_BUG_ON((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED));
+	MM_BUG_ON(vma_wants_writenotify(vma) && !(page_flags(page) & PG_dirty));
 }
 
 /* I6, I10. vma NULL: a page without one (fault_path->bare_pages) */
@@ -90,7 +102,9 @@ static void check_present(struct vm_area_struct *vma, unsigned long addr, pte_t 
 	if (!fault_path->no_rmap)
 		check_rmap(vma, addr, page);
 	MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback | PG_buddy));
-	if (pte_write(pte)) {
+	if (page_is_file(page)) {
+		check_file_entry(vma, addr, pte, page);
+	} else if (pte_write(pte)) {
 		MM_BUG_ON(vma && !(vma->vm_flags & VM_WRITE));
 		MM_BUG_ON(page_mapcount(page) != 1);
 		MM_BUG_ON(!fault_path->no_rmap && !(page_flags(page) & PG_anon_exclusive));
@@ -107,7 +121,7 @@ static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pt
 		MM_BUG_ON(page_count(pfn_to_page(pte_pfn(pte))) != 1); /* BAD_PAGE: neither counted nor freed */
 	} else if (pte_normal(pte)) {
 		t->map[pte_pfn(pte)]++;
-		t->anon++;
+		t->rss[mm_counter(pfn_to_page(pte_pfn(pte)))]++;
 		check_present(vma, addr, pte);
 	} else if (is_swap_pte(pte)) {
 		unsigned long slot = pte_to_swp_entry(pte).val;
@@ -115,7 +129,9 @@ static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pt
 		MM_BUG_ON(!slot || slot > nr_swap_slots);
 		MM_BUG_ON(pte.val & _PAGE_EXCLUSIVE && swap_map[slot].count != 1); /* I11 */
 		t->slot[slot]++;
-		t->swap++;
+		t->rss[MM_SWAPENTS]++;
+	} else if (pte_file(pte)) {
+		MM_BUG_ON(!vma || !(vma->vm_flags & VM_NONLINEAR));
 	} else {
 		MM_BUG_ON(!pte_special(pte) || pte_write(pte));
 	}
@@ -128,7 +144,8 @@ static void check_tables(struct mm_struct *mm, struct tally *t)
 	unsigned long addr = 0;
 	struct ptdesc *table;
 
-	t->anon = t->swap = 0;
+	for (int i = 0; i < NR_MM_COUNTERS; i++)
+		t->rss[i] = 0;
 	while ((table = pte_table_next(mm, &addr, TASK_SIZE))) {
 		unsigned long stop = pmd_addr_end(addr, TASK_SIZE);
 
@@ -144,8 +161,8 @@ static void check_tables(struct mm_struct *mm, struct tally *t)
 			check_entry(vma && addr >= vma->vm_start ? vma : NULL, addr, pte, t);
 		}
 	}
-	MM_BUG_ON(t->anon != atomic_load(&mm->rss[MM_ANONPAGES])); /* I5 */
-	MM_BUG_ON(t->swap != atomic_load(&mm->rss[MM_SWAPENTS]));
+	for (int i = 0; i <= MM_SHMEMPAGES; i++)
+		MM_BUG_ON(t->rss[i] != atomic_load(&mm->rss[i])); /* I5 */
 }
 
 /* ---- mappings --------------------------------------------------------------------------------------------------------------------- */
@@ -199,7 +216,8 @@ static void check_pages(const struct tally *t, unsigned long nr)
 			continue;
 		}
 		MM_BUG_ON((int)t->map[pfn] != page_mapcount(page));
-		MM_BUG_ON(page_count(page) != page_mapcount(page) + cached);
+		MM_BUG_ON(page_count(page) != page_mapcount(page) + cached + t->cached[pfn]); /* F2 */
+		MM_BUG_ON(t->cached[pfn] != page_is_file(page));
 		MM_BUG_ON(!fault_path->no_rmap && !(page_flags(page) & PG_lru));
 		if (cached)
 			MM_BUG_ON(swap_map[page->private].cache != pfn + 1);
@@ -225,6 +243,7 @@ static void check_all(struct tally *t)
 	}
 	check_frames();
 	check_lru();
+	check_page_cache(t->slot, t->cached);
 	check_pages(t, fresh_frames());
 	check_slots(t);
 	count(invariant_checks, 1);
@@ -240,11 +259,14 @@ void mm_check_invariants(void)
 	slot_len = (nr_swap_slots + 1) * sizeof(*t.slot);
 	t.map = machine_alloc(map_len);
 	t.slot = machine_alloc(slot_len);
-	if (t.map && t.slot)
+	t.cached = machine_alloc(fresh_frames() + 1);
+	if (t.map && t.slot && t.cached)
 		check_all(&t);
 	if (t.map)
 		machine_free(t.map, map_len);
 	if (t.slot)
 		machine_free(t.slot, slot_len);
+	if (t.cached)
+		machine_free(t.cached, fresh_frames() + 1);
 	start_the_world();
 }
