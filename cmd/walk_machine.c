@@ -189,6 +189,18 @@ static void finish(void *ctx)
 	r->inner->finish(r->inner_ctx);
 }
 
+/* "in NAME: STATEMENT" without what comes before the statement: the process is told beside it. */
+static const char *without_process(const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	if (strncmp(text, "in", 2) || (text[2] != ' ' && text[2] != '\t') || !colon)
+		return text;
+	for (text = colon + 1; *text == ' ' || *text == '\t'; text++)
+		;
+	return text;
+}
+
 /* ---- statements ---------------------------------------------------------------------------------------------------- */
 
 static void on_statement(void *arg, const struct scn_stmt *stmt, const struct scn_outcome *out)
@@ -200,7 +212,7 @@ static void on_statement(void *arg, const struct scn_stmt *stmt, const struct sc
 
 	step->line = stmt->line;
 	step->process = arena_printf(&r->walk->arena, "%s", stmt->process);
-	step->statement = arena_printf(&r->walk->arena, "%.400s", stmt->text);
+	step->statement = arena_printf(&r->walk->arena, "%.400s", without_process(stmt->text));
 	step->error = out->error && !error ? strerror(out->error) : error;
 	step->signal = out->signal;
 	if (stmt->verb == SCN_FORK && !out->error && r->soft)

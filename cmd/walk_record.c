@@ -108,7 +108,7 @@ __attribute__((format(printf, 2, 3))) static void changed(uint64_t kind, const c
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	add_node(NODE_CHANGE, 0, arena_printf(&rec.walk->arena, "%s", text));
+	add_node(NODE_CHANGE, 0, arena_printf(&rec.walk->arena, "%s", text))->a = kind;
 	mix(kind);
 }
 
@@ -127,9 +127,13 @@ static void compare_pages(const struct state *old, const struct state *new)
 		}
 		if (!known)
 			changed(2, "frame %lu: refs %d, map %d", new->page[i].pfn, new->page[i].refs, new->page[i].maps);
-		else if (refs != new->page[i].refs || maps != new->page[i].maps)
+		else if (refs != new->page[i].refs && maps != new->page[i].maps)
 			changed(3, "frame %lu: refs %d -> %d, map %d -> %d", new->page[i].pfn, refs, new->page[i].refs, maps,
 				new->page[i].maps);
+		else if (refs != new->page[i].refs)
+			changed(4, "frame %lu: refs %d -> %d", new->page[i].pfn, refs, new->page[i].refs);
+		else if (maps != new->page[i].maps)
+			changed(5, "frame %lu: map %d -> %d", new->page[i].pfn, maps, new->page[i].maps);
 	}
 }
 

@@ -50,7 +50,7 @@ static bool same_shape(const struct walk_node *x, const struct walk_node *y)
 {
 	const struct walk_node *i = x->first, *j = y->first;
 
-	if (x->kind != y->kind || x->event != y->event || (x->kind == NODE_REASON && x->event == TRACE_why && x->a != y->a))
+	if (x->kind != y->kind || x->event != y->event || (x->kind != NODE_CALL && x->a != y->a))
 		return false;
 	for (; i && j; i = i->next, j = j->next)
 		if (!same_shape(i, j))
@@ -105,6 +105,8 @@ static void print_line(struct printer *p, const struct walk_node *n, unsigned de
 	case NODE_CHANGE:
 		colour(p, CHANGE);
 		fprintf(p->to, " =  %s", n->text);
+		for (; n->next && n->next->kind == NODE_CHANGE; n = n->next)
+			fprintf(p->to, "; %s", n->next->text);
 		colour(p, PLAIN);
 		break;
 	}
@@ -115,22 +117,45 @@ static void print_line(struct printer *p, const struct walk_node *n, unsigned de
 		explain(p, n, depth);
 }
 
+/* Changes follow each other on one line. => the last node of what n begins */
+static const struct walk_node *end_of_line(const struct walk_node *n)
+{
+	while (n->kind == NODE_CHANGE && n->next && n->next->kind == NODE_CHANGE)
+		n = n->next;
+	return n;
+}
+
+static const struct walk_node *advance(const struct walk_node *n, unsigned steps)
+{
+	while (n && steps--)
+		n = n->next;
+	return n;
+}
+
 static void print_node(struct printer *p, const struct walk_node *n, unsigned depth, unsigned more);
+
+/* From n on: a line, or a group of calls that comes several times. => the last node of it */
+static const struct walk_node *print_group(struct printer *p, const struct walk_node *n, unsigned depth)
+{
+	unsigned period = 0, more = 0;
+	const struct walk_node *after;
+
+	for (unsigned i = 1; i <= 8 && !more && n->kind == NODE_CALL; i++)
+		more = repetitions(n, period = i);
+	if (!more) {
+		print_node(p, n, depth, 0);
+		return end_of_line(n);
+	}
+	after = advance(n, period);
+	for (const struct walk_node *i = n; i != after; i = end_of_line(i)->next)
+		print_node(p, i, depth, i == n ? more : 0);
+	return advance(n, period * (more + 1) - 1);
+}
 
 static void print_children(struct printer *p, const struct walk_node *parent, unsigned depth)
 {
-	for (const struct walk_node *n = parent->first; n; n = n->next) {
-		unsigned period = 1, more = repetitions(n, 1);
-
-		for (unsigned i = 2; i <= 6 && !more; i++)
-			more = repetitions(n, period = i);
-		if (!more)
-			period = 1;
-		for (unsigned i = 0; i < period; i++, n = i < period ? n->next : n)
-			print_node(p, n, depth, more);
-		for (unsigned i = 0; i < more * period; i++)
-			n = n->next;
-	}
+	for (const struct walk_node *n = parent->first; n; n = n->next)
+		n = print_group(p, n, depth);
 }
 
 static void print_node(struct printer *p, const struct walk_node *n, unsigned depth, unsigned more)
@@ -208,15 +233,10 @@ static void print_step(struct printer *p, const struct walk_step *step)
 	for (const struct walk_node *n = step->calls ? step->calls->first : NULL; n; n = n->next) {
 		const struct walk_fault *f = n->kind == NODE_CALL && n->event == TRACE_do_page_fault ? fault_of(step, n) : NULL;
 
-		if (f) {
+		if (f)
 			print_fault(p, f);
-		} else {
-			unsigned more = repetitions(n, 1);
-
-			print_node(p, n, 1, more);
-			while (more--)
-				n = n->next;
-		}
+		else
+			n = print_group(p, n, 1);
 	}
 	for (; !step->calls && host_fault; host_fault = host_fault->next)
 		print_fault(p, host_fault);

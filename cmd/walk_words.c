@@ -50,8 +50,8 @@ static const struct words {
 	[TRACE___set_current_state] = { NULL, "Marks the task as running: resolving a fault may have to sleep later." },
 	[TRACE___handle_mm_fault] = { NULL, "Walks down the page tables and makes the levels that are missing." },
 	[TRACE_pgd_offset] = { NULL, "The entry of the top level for the address." },
-	[TRACE_p4d_alloc] = { NULL, "The next level; where the processor has no such level its argument comes back." },
-	[TRACE_pud_alloc] = { NULL, "The next level; where the processor has no such level its argument comes back." },
+	[TRACE_p4d_alloc] = { NULL, "The next level; where the processor has none its argument comes back." },
+	[TRACE_pud_alloc] = { NULL, "The next level; where the processor has none its argument comes back." },
 	[TRACE_pmd_alloc] = { NULL, "The level above the entries of pages; folded like the others where it does not exist." },
 	[TRACE_pud_offset] = { NULL, "The entry of the upper level for the address." },
 	[TRACE_handle_pte_fault] = { "entry: $2e", "Decides by the entry what kind of fault it is: nothing there, elsewhere, or present and not allowed." },
@@ -266,6 +266,9 @@ const char *describe_event(struct arena *a, unsigned event, unsigned long n1, un
 {
 	const unsigned long n[3] = { n1, n2, n3 };
 
+	if ((event == TRACE_p4d_alloc && !pt.bits[PT_P4D]) || (event == TRACE_pud_alloc && !pt.bits[PT_PUD]) ||
+	    (event == TRACE_pmd_alloc && !pt.bits[PT_PMD]))
+		return "folded: the entry above is the entry";
 	if (!mm_trace_is_function(event))
 		return describe_decision(a, event, n1, n2, n3);
 	return words[event].detail ? fill_in(a, words[event].detail, n) : NULL;
