@@ -184,6 +184,8 @@ struct mm_struct *dup_mm(struct mm_struct *src)
 	for (struct vm_area_struct *vma = vma_first(src); vma && !err; vma = vma_next(src, vma))
 		if (!(vma->vm_flags & VM_DONTCOPY))
 			err = dup_vma(mm, vma);
+	if (!err && fault_path->dup_mm)
+		err = fault_path->dup_mm(mm, src);
 	mmap_write_unlock(mm);
 	if (err) {
 		mmput(mm);

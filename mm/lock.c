@@ -91,6 +91,16 @@ void down_read(struct rw_semaphore *sem)
 	}
 }
 
+bool down_read_trylock(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	while (!(c & WRITER))
+		if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 void up_read(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;

@@ -105,6 +105,7 @@ static inline bool spin_is_locked(spinlock_t *lock)
 }
 
 void down_read(struct rw_semaphore *sem);
+bool down_read_trylock(struct rw_semaphore *sem); /* goes before writers that wait; spinlocks may be held */
 void up_read(struct rw_semaphore *sem);
 void down_write(struct rw_semaphore *sem);
 void up_write(struct rw_semaphore *sem);

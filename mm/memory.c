@@ -327,6 +327,8 @@ void mlock_range(struct vm_area_struct *vma, unsigned long start, unsigned long 
 	bool on = vma->vm_flags & VM_LOCKED;
 	struct ptdesc *table;
 
+	if (fault_path->no_rmap)
+		return; /* who scans the tables asks the vma */
 	while ((table = pte_table_next(vma->vm_mm, &start, end))) {
 		unsigned long stop = pmd_addr_end(start, end);
 

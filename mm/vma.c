@@ -131,6 +131,8 @@ bool vma_wants_writenotify(const struct vm_area_struct *vma)
 
 	if ((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED) || !vma->vm_file)
 		return false;
+	if (fault_path->no_rmap)
+		return false; /* nobody could take W away again when the page is clean */
 	mapping = vma->vm_file->f_mapping;
 	return mapping->flags & MAPPING_NOTIFY || (mapping->a_ops && mapping->a_ops->page_mkwrite);
 }

@@ -14,6 +14,7 @@
  *
  * Writing is synchronous. What could not be written is dirty again, and the error is kept: who asks next is told.
  */
+#include "mm/fault/fault.h"
 #include "mm/page_tree.h"
 
 #define MAPPING_EIO (1u << 16) /* beside enum mapping_flags: writing has failed and nobody knows yet */
@@ -91,10 +92,10 @@ int write_one_page(struct page *page)
 	return 0;
 }
 
-/* Where dirty pages are counted, a page that isn't marked has no dirty entry. */
+/* Where dirty pages are counted, a page that isn't marked has no dirty entry. (linux-2.0 counts none.) */
 static bool may_be_dirty(const struct address_space *mapping, struct page *page)
 {
-	return page_flags(page) & PG_dirty || (!(mapping->flags & MAPPING_NOTIFY) && page_mapcount(page));
+	return page_flags(page) & PG_dirty || ((!(mapping->flags & MAPPING_NOTIFY) || fault_path->no_rmap) && page_mapcount(page));
 }
 
 #define GANG 32
