@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * invariants.c - the equations of mm_types.h, as code.
+ * invariants.c - the equations of mm_types.h and filemap.h, as code.
  *
  * Everything stands still meanwhile: all address spaces are locked for writing, which stops faults and changes of mappings, and
  * reclaim from outside a fault waits at enter_reclaim().
@@ -54,6 +54,7 @@ struct tally {
 	uint8_t *cached; /* per frame: places in page caches, which may be one */
 	uint16_t *slot;  /* per slot */
 	long rss[NR_MM_COUNTERS]; /* of one address space */
+	unsigned long file_vmas;  /* of all of them */
 };
 
 struct rmap_probe {
@@ -82,7 +83,7 @@ static void check_rmap(struct vm_area_struct *vma, unsigned long addr, struct pa
 	MM_BUG_ON(!(page_flags(page) & PG_lru));
 }
 
-/* F4, F5 */
+/* F4, F5. Generations without a reverse map don't see the first stores. */
 static void check_file_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct page *page)
 {
 	MM_BUG_ON(page->index >= i_pages_end(page_mapping(page)));
@@ -91,7 +92,7 @@ static void check_file_entry(struct vm_area_struct *vma, unsigned long addr, pte
 	if (!pte_write(pte))
 		return;
 	MM_BUG_ON((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED));
-	MM_BUG_ON(vma_wants_writenotify(vma) && !(page_flags(page) & PG_dirty));
+	MM_BUG_ON(!fault_path->no_rmap && vma_wants_writenotify(vma) && !(page_flags(page) & PG_dirty));
 }
 
 /* I6, I10. vma NULL: a page without one (fault_path->bare_pages) */
@@ -181,7 +182,70 @@ static int check_subtree(struct tree_node *node, struct tree_node *parent)
 	return node->height;
 }
 
-static void check_mappings(struct mm_struct *mm)
+static bool same_vma(struct vm_area_struct *vma, void *arg)
+{
+	struct vm_area_struct **wanted = arg;
+
+	if (vma == *wanted)
+		*wanted = NULL;
+	return *wanted;
+}
+
+/* F3: it stands where truncate and reclaim look for it. */
+static void check_file_vma(struct vm_area_struct *vma)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct vm_area_struct *wanted = vma, *at;
+
+	MM_BUG_ON(!vma->vm_ops);
+	spin_lock(&mapping->i_mmap_lock);
+	if (vma->vm_flags & VM_NONLINEAR) {
+		for (at = mapping->i_mmap_nonlinear; at && at != vma; at = at->nonlinear_next)
+			;
+		MM_BUG_ON(!at);
+	} else {
+		vma_interval_tree_foreach(mapping, vma->vm_pgoff, vma->vm_pgoff, same_vma, &wanted);
+		MM_BUG_ON(wanted);
+	}
+	spin_unlock(&mapping->i_mmap_lock);
+}
+
+struct tree_count {
+	struct address_space *mapping;
+	unsigned long nr;
+};
+
+static bool count_vma(struct vm_area_struct *vma, void *arg)
+{
+	struct tree_count *count = arg;
+
+	MM_BUG_ON(vma->vm_file->f_mapping != count->mapping || vma->vm_flags & VM_NONLINEAR);
+	count->nr++;
+	return true;
+}
+
+/* F3, the other way round: nobody stands there who is in no address space. */
+static void check_i_mmap(unsigned long file_vmas)
+{
+	unsigned long found = 0;
+
+	for (struct address_space *mapping = mapping_list; mapping; mapping = mapping->next) {
+		struct tree_count count = { .mapping = mapping };
+		unsigned long nonlinear = 0;
+
+		check_subtree(mapping->i_mmap.node, NULL);
+		spin_lock(&mapping->i_mmap_lock);
+		vma_interval_tree_foreach(mapping, 0, ~0UL, count_vma, &count);
+		for (struct vm_area_struct *vma = mapping->i_mmap_nonlinear; vma; vma = vma->nonlinear_next, nonlinear++)
+			MM_BUG_ON(vma->vm_file->f_mapping != mapping || !(vma->vm_flags & VM_NONLINEAR));
+		spin_unlock(&mapping->i_mmap_lock);
+		MM_BUG_ON(nonlinear != mapping->nr_nonlinear);
+		found += count.nr + nonlinear;
+	}
+	MM_BUG_ON(found != file_vmas);
+}
+
+static void check_mappings(struct mm_struct *mm, struct tally *t)
 {
 	unsigned long last = 0, n = 0, pages = 0;
 
@@ -195,6 +259,10 @@ static void check_mappings(struct mm_struct *mm)
 			own |= avc->anon_vma == atomic_load(&vma->anon_vma);
 		}
 		MM_BUG_ON(!own);
+		if (vma->vm_file) {
+			check_file_vma(vma);
+			t->file_vmas++;
+		}
 		last = vma->vm_end;
 		n++;
 		pages += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
@@ -238,9 +306,10 @@ static void check_slots(const struct tally *t)
 static void check_all(struct tally *t)
 {
 	for (struct mm_struct *mm = mmlist; mm; mm = mm->next) {
-		check_mappings(mm);
+		check_mappings(mm, t);
 		check_tables(mm, t);
 	}
+	check_i_mmap(t->file_vmas);
 	check_frames();
 	check_lru();
 	check_page_cache(t->slot, t->cached);
@@ -252,7 +321,7 @@ static void check_all(struct tally *t)
 void mm_check_invariants(void)
 {
 	size_t map_len, slot_len;
-	struct tally t;
+	struct tally t = { .file_vmas = 0 };
 
 	stop_the_world();
 	map_len = (fresh_frames() + 1) * sizeof(*t.map);

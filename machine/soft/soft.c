@@ -28,6 +28,7 @@
 
 #include "machine/soft/soft.h"
 #include "mm/fault/fault.h"
+#include "mm/fault/linux_2_6.h" /* file offsets in entries */
 
 #define NR_TLB 64
 
@@ -411,13 +412,37 @@ vm_fault_t soft_store(struct mm_struct *mm, unsigned long addr, uint8_t value)
 	return soft_access(mm, addr, true, &value);
 }
 
+/* A byte of a file that no entry names: from its cache, where the last page has bytes behind the file's end too, or from the file.
+ * => mmap_lock held */
+static int peek_file(const struct vm_area_struct *vma, unsigned long pgoff, unsigned offset, uint8_t *value)
+{
+	struct address_space *mapping = vma->vm_file->f_mapping;
+	struct page *page;
+
+	if (pgoff >= i_pages_end(mapping))
+		return -EFAULT;
+	page = find_get_page(mapping, pgoff, NULL);
+	if (page) {
+		bool uptodate = page_flags(page) & PG_uptodate;
+
+		*value = frame(page_to_pfn(page))[offset];
+		put_page(page);
+		if (uptodate)
+			return 0;
+	}
+	*value = 0;
+	if (((uint64_t)pgoff << PAGE_SHIFT) + offset >= address_space_size(mapping))
+		return 0;
+	return filemap_peek(mapping, ((uint64_t)pgoff << PAGE_SHIFT) + offset, value);
+}
+
 /* Without a fault. The engine's locks are taken, so that nothing changes meanwhile. */
 int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
 {
 	struct vm_area_struct *vma;
 	struct ptdesc *table;
 	int err = -EFAULT;
-	pte_t pte;
+	pte_t pte = { 0 };
 
 	mmap_read_lock(mm);
 	vma = find_vma(mm, addr);
@@ -434,6 +459,8 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
 				err = swap_peek(pte_to_swp_entry(pte), addr % PAGE_SIZE, value);
 			spin_unlock(&table->ptl);
 		}
+		if (vma && addr >= vma->vm_start && vma->vm_file && (pte_none(pte) || pte_file(pte)))
+			err = peek_file(vma, pte_file(pte) ? pte_to_pgoff(pte) : linear_page_index(vma, addr), addr % PAGE_SIZE, value);
 	}
 	mmap_read_unlock(mm);
 	return err;
