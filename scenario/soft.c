@@ -78,7 +78,7 @@ struct soft *soft_create(const struct soft_params *params)
 	s->params = *params;
 	s->files.flags = params->no_notify ? 0 : MAPPING_NOTIFY;
 	s->files.ra_pages = params->ra_pages;
-	s->calls = (struct soft_calls){ &s->files, HEAP_BEGIN, kernel_of(params), params->rules };
+	s->calls = (struct soft_calls){ &s->files, HEAP_BEGIN };
 	s->slots = calloc(params->nr_slots + 1, sizeof(*s->slots));
 	if (!s->slots) {
 		free(s);
@@ -151,14 +151,6 @@ static void finish(void *ctx)
 
 static const char *unsupported(void *ctx, const struct scn_op *op)
 {
-	if (op->verb == SCN_REMAP_FILE_PAGES && !sys_remap_file_pages)
-		return "remap_file_pages: the engine has none yet";
-	if (op->verb == SCN_MSYNC && !msync_range)
-		return "msync: the engine has none yet";
-	if (op->verb == SCN_MMAP && (*op->file || op->flags & SCN_SHARED) && !mmap_region_file)
-		return "files: the engine has none yet";
-	if ((op->verb == SCN_FILE || op->verb == SCN_MINCORE) && !(address_space_alloc && filemap_populate && filemap_poke && vmtruncate))
-		return "files: the engine has none yet";
 	return NULL;
 }
 
@@ -269,7 +261,9 @@ static const struct scn_machine soft_machine_2_0 = {
 
 const struct scn_machine *soft_machine_of(const struct soft *s)
 {
-	return s->calls.kernel == SCN_5 ? &soft_machine : s->calls.kernel == SCN_2_6 ? &soft_machine_2_6 : &soft_machine_2_0;
+	enum scn_kernel kernel = kernel_of(&s->params);
+
+	return kernel == SCN_5 ? &soft_machine : kernel == SCN_2_6 ? &soft_machine_2_6 : &soft_machine_2_0;
 }
 
 struct mm_struct *soft_mm(const struct soft *s, unsigned process)

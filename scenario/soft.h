@@ -27,23 +27,6 @@ struct soft_params {
 #define SOFT_ALL_CAPS (MACHINE_YOUNG | MACHINE_DIRTY | MACHINE_READONLY | MACHINE_ALIAS | MACHINE_ZERO_PAGE)
 #define SOFT_DEFAULTS (struct soft_params){ "x86_64", 8192, SOFT_ALL_CAPS, 65536, NULL, 0, 0, false, 0 }
 
-/* The page cache is being built: what is missing is said to be unsupported. */
-#pragma weak address_space_alloc
-#pragma weak address_space_put
-#pragma weak address_space_size
-#pragma weak file_open
-#pragma weak fput
-#pragma weak filemap_populate
-#pragma weak filemap_peek
-#pragma weak filemap_poke
-#pragma weak filemap_cached
-#pragma weak filemap_write_and_wait_range
-#pragma weak invalidate_mapping_pages
-#pragma weak mmap_region_file
-#pragma weak msync_range
-#pragma weak sys_remap_file_pages
-#pragma weak vmtruncate
-
 struct soft;
 struct soft *soft_create(const struct soft_params *params); /* NULL: no memory, or no such geometry */
 void soft_destroy(struct soft *soft);
@@ -79,8 +62,6 @@ struct soft_process {
 struct soft_calls {
 	struct soft_files *files;
 	unsigned long heap;  /* where the break stood at the start */
-	enum scn_kernel kernel;
-	unsigned rules;
 };
 int soft_call(const struct soft_calls *c, struct soft_process *p, const struct scn_op *op, struct scn_outcome *out);
 /* read and write */

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "machine/soft/soft.h"
+#include "mm/fault/fault.h"
 #include "mm/filemap.h" /* what a mapping is of, and its entries */
 #include "scenario/soft.h"
 
@@ -112,16 +113,13 @@ static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned
 }
 
 /* What mmap refuses whatever stands there. => 0 or an errno value */
-static int check_mmap(const struct soft_calls *c, const struct scn_op *op)
+static int check_mmap(const struct scn_op *op)
 {
 	if (!op->len || !is_aligned(op->addr) || !is_aligned(op->file_off))
 		return EINVAL;
 	if (op->flags & SCN_GROWSDOWN && (*op->file || op->flags & SCN_SHARED))
 		return EINVAL;
-	if (c->kernel != SCN_2_0 || !(op->flags & SCN_SHARED))
-		return 0;
-	/* 2.0 has no shared anonymous memory; and while tasks share pages by looking into each other's tables, nobody may write to one. */
-	return !*op->file || (op->prot & SCN_W && !(c->rules & MM_2_0_PAGE_CACHE)) ? EINVAL : 0;
+	return 0;
 }
 
 /* mmap_lock held for writing. => 0 or -errno */
@@ -152,7 +150,7 @@ static int call_mmap(const struct soft_calls *c, struct mm_struct *mm, const str
 	unsigned long flags = vm_prot(op->prot) | MAY_FLAGS | (op->flags & SCN_GROWSDOWN ? VM_GROWSDOWN : 0) |
 			      (op->flags & SCN_NORESERVE ? VM_NORESERVE : 0) |
 			      (op->flags & SCN_SHARED ? VM_SHARED | VM_MAYSHARE : 0);
-	int err = check_mmap(c, op);
+	int err = check_mmap(op);
 
 	if (err)
 		return err;
