@@ -426,7 +426,7 @@ int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value)
 	}
 	up_read(&mapping->invalidate_lock);
 	leave_reclaim();
-	return err;
+	return err < 0 ? err : 0; /* 1: out of swap */
 }
 
 /* ---- filemap_fault --------------------------------------------------------------------------------------------------------- */

@@ -248,6 +248,7 @@ void lru_del_batch(const uint32_t *pfn, unsigned nr);
 void page_set_unevictable(struct page *page, bool on);
 void clear_page_stuck(struct page *page);
 unsigned long lru_size(enum lru_list list);
+unsigned shrink_tail(enum lru_list list); /* one look at the last page of an inactive list: for the tests. => pages freed */
 /* Waits for another thread's evictions to end, if there are any. => false: there were none */
 bool wait_for_evictions(void);
 void check_lru(void);

@@ -723,7 +723,7 @@ static bool try_to_unmap_file(struct page *page, struct unmap_file *u)
 }
 
 /* A page that nobody maps, and its bytes. => page locked; true: they are safe where they came from */
-static bool clean_file_page(struct page *page, struct scan *scan)
+static bool clean_file_page(struct page *page, struct scan *scan, bool only_clean)
 {
 	if (page_flags(page) & PG_swapbacked) {
 		if (!(page_flags(page) & PG_dirty))
@@ -735,7 +735,7 @@ static bool clean_file_page(struct page *page, struct scan *scan)
 	}
 	if (!(page_flags(page) & PG_dirty))
 		return true;
-	if (!scan->may_writepage) {
+	if (!scan->may_writepage || only_clean) {
 		scan->dirty = true;
 		return false;
 	}
@@ -743,12 +743,13 @@ static bool clean_file_page(struct page *page, struct scan *scan)
 }
 
 /* => page locked, mapped nowhere, out of its cache and of the swap cache in the end. 1: freed; 0: kept */
-static unsigned free_file_page(struct page *page, struct scan *scan)
+static unsigned free_file_page(struct page *page, struct scan *scan, bool only_clean)
 {
 	struct address_space *mapping;
 
-	if (!clean_file_page(page, scan)) {
-		keep_page(page, PG_active); /* a dirty page of a file: until it was written there is nothing to win here */
+	if (!clean_file_page(page, scan, only_clean)) {
+		/* A dirty page of a file: until it was written there is nothing to win here. */
+		keep_page(page, scan->may_writepage && only_clean ? 0 : PG_active);
 		return 0;
 	}
 	mapping = page_mapping(page);
@@ -800,34 +801,22 @@ static enum page_references page_check_references(struct page *page)
 static unsigned shrink_file_page(struct page *page, struct scan *scan)
 {
 	struct unmap_file u = { false, false };
+	enum page_references verdict;
 
 	if (!page_mapping(page)) { /* truncated; somebody has a reference yet */
 		keep_page(page, 0);
 		return 0;
 	}
-	switch (page_check_references(page)) {
-	case PAGEREF_KEEP:
-		keep_page(page, 0);
+	verdict = page_check_references(page);
+	if (verdict == PAGEREF_KEEP || verdict == PAGEREF_ACTIVATE) {
+		keep_page(page, verdict == PAGEREF_ACTIVATE ? PG_active : 0);
 		return 0;
-	case PAGEREF_ACTIVATE:
-		keep_page(page, PG_active);
-		return 0;
-	case PAGEREF_RECLAIM_CLEAN:
-		/* Unlike the dirty bit of an entry, the page's is known without unmapping it. */
-		if (page_flags(page) & PG_dirty && !scan->may_writepage) {
-			scan->dirty = true;
-			keep_page(page, 0);
-			return 0;
-		}
-		break;
-	case PAGEREF_RECLAIM:
-		break;
 	}
 	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
 		keep_page(page, u.locked ? PG_unevictable : PG_active);
 		return 0;
 	}
-	return free_file_page(page, scan);
+	return free_file_page(page, scan, verdict == PAGEREF_RECLAIM_CLEAN);
 }
 
 /* ---- inactive and active list --------------------------------------------------------------------------------------------- */
@@ -935,6 +924,14 @@ static enum lru_list choose_list(struct scan *scan)
 	if (policy_inactive_is_low(lru_size(list), lru_size(list + 1)))
 		shrink_active_list(RECLAIM_CLUSTER, list + 1);
 	return list;
+}
+
+unsigned shrink_tail(enum lru_list list)
+{
+	struct page *page = isolate_tail(list);
+	struct scan scan = { .looked = 0 };
+
+	return page ? shrink_page(page, &scan) : 0;
 }
 
 static unsigned long reclaimable(void)

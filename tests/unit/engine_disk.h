@@ -94,6 +94,8 @@ SOME void disk_make(unsigned long pages)
 	char name[] = "/tmp/minflt-engine-file-XXXXXX";
 	uint8_t bytes[P];
 
+	if (disk.fd > 0)
+		close(disk.fd); /* the last test may still have looked at it after finish() */
 	memset(&disk, 0, sizeof(disk));
 	disk.bad_read = disk.bad_write = NONE;
 	disk.fd = mkstemp(name);
@@ -122,6 +124,7 @@ SOME void start_engine(const struct engine *e, unsigned long pages, unsigned fla
 {
 	disk_make(pages);
 	engine_start(e);
+	mm_reuse_rule = REUSE_6; /* the rows of section 5 were measured there; 5.15 counts a store that was throttled as a major fault */
 	mm = mm_alloc();
 	mapping = address_space_alloc(ops, &disk, pages * P, flags);
 	file = file_open(mapping, FILE_WRITE);
@@ -147,7 +150,6 @@ SOME void finish(void)
 	assert_int_equal(nr_used_frames(), 0);
 	assert_int_equal(mm_stats()->swap_slots_used, 0);
 	engine_stop();
-	close(disk.fd);
 }
 
 #define SHARED (RW | VM_SHARED | VM_MAYSHARE)
