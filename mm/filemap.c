@@ -241,25 +241,20 @@ void delete_from_page_cache(struct page *page)
 	put_page(page);
 }
 
-/* In one step with the look at its references: whoever finds the page in the tree has tree_lock and gets a reference there, and
- * whoever finds it on the lists gets none from a page that has none. */
+/* While tree_lock is held nobody can find the page in the tree; an entry that might have been dirty has given its bit to the page before it
+ * dropped its reference. Reclaim may isolate the page meanwhile: whoever locks it later sees that it has no mapping any more. */
 bool remove_mapping(struct address_space *mapping, struct page *page)
 {
-	int two = 2;
 	bool gone;
 
 	spin_lock(&mapping->tree_lock);
-	gone = atomic_compare_exchange_strong_explicit(&page->_refcount, &two, 0, memory_order_acq_rel, memory_order_relaxed);
-	if (gone && page_flags(page) & PG_dirty) {
-		atomic_store_explicit(&page->_refcount, 2, memory_order_release);
-		gone = false;
-	}
-	if (gone) {
+	gone = atomic_load_explicit(&page->_refcount, memory_order_acquire) == 2 && !(page_flags(page) & PG_dirty);
+	if (gone)
 		page_cache_unlink(mapping, page);
-		atomic_store_explicit(&page->_refcount, 1, memory_order_release);
-	}
 	spin_unlock(&mapping->tree_lock);
 	trace_leaf(remove_mapping, page_to_pfn(page), page->index, gone);
+	if (gone)
+		put_page(page);
 	return gone;
 }
 
@@ -688,7 +683,8 @@ vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, un
 	unsigned long index = start_pgoff, n;
 
 	trace_fn(filemap_map_pages, vmf->address, start_pgoff, end_pgoff);
-	if (!table)
+	/* 6.x maps nothing when the file's end leaves but the first page of the window, and that isn't the one asked for. */
+	if (!table || (mm_reuse_rule == REUSE_6 && start_pgoff + 1 == i_pages_end(mapping) && start_pgoff < vmf->pgoff))
 		return 0;
 	spin_lock(&table->ptl);
 	spin_lock(&mapping->tree_lock);
