@@ -536,9 +536,13 @@ static struct page *filemap_get_locked(struct fault_try *t, struct page *page, v
 	}
 }
 
-/* What was dropped is a reference in another form: back to do_page_fault(), which takes mmap_lock and finds the vma again. */
-static vm_fault_t filemap_retry(struct fault_try *t, struct page *page)
+/* Back to do_page_fault(), which takes mmap_lock and finds the vma again. Afterwards nothing may be held that the invariants would miss. */
+static vm_fault_t filemap_retry(struct fault_try *t, struct vm_fault *vmf, struct page *page)
 {
+	if (vmf->cow_page) {
+		free_run(page_to_pfn(vmf->cow_page), 1);
+		vmf->cow_page = NULL;
+	}
 	if (page) {
 		unlock_page(page);
 		put_page(page);
@@ -575,7 +579,7 @@ vm_fault_t filemap_fault(struct vm_fault *vmf)
 	if (t.held)
 		up_read(&t.mapping->invalidate_lock);
 	if (t.dropped)
-		return ret | filemap_retry(&t, page);
+		return ret | filemap_retry(&t, vmf, page);
 	if (!page)
 		return err;
 	if (t.pgoff >= i_pages_end(t.mapping)) {
@@ -683,8 +687,7 @@ vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, un
 	unsigned long index = start_pgoff, n;
 
 	trace_fn(filemap_map_pages, vmf->address, start_pgoff, end_pgoff);
-	/* 6.x maps nothing when the file's end leaves but the first page of the window, and that isn't the one asked for. */
-	if (!table || (mm_reuse_rule == REUSE_6 && start_pgoff + 1 == i_pages_end(mapping) && start_pgoff < vmf->pgoff))
+	if (!table)
 		return 0;
 	spin_lock(&table->ptl);
 	spin_lock(&mapping->tree_lock);

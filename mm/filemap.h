@@ -133,7 +133,8 @@ void page_cache_for_each(struct address_space *mapping, unsigned long first, uns
 
 /* vm_operations of files and of shared anonymous memory (fault-paths.md 3.5, 3.6). */
 extern const struct vm_operations_struct generic_file_vm_ops, shmem_vm_ops;
-/* => VM_FAULT_LOCKED: vmf->page is there, locked, uptodate, with a reference; VM_FAULT_RETRY: mmap_lock was released */
+/* => VM_FAULT_LOCKED: vmf->page is there, locked, uptodate, with a reference; VM_FAULT_RETRY: mmap_lock was released,
+ * and vmf->cow_page freed */
 vm_fault_t filemap_fault(struct vm_fault *vmf);
 /* Maps what is cached and needs no waiting, from start_pgoff to end_pgoff, around the faulting address.
  * => VM_FAULT_NOPAGE: the faulting address is mapped now; 0: it is not. Nothing locked before and after. */
