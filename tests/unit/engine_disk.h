@@ -124,7 +124,8 @@ SOME void start_engine(const struct engine *e, unsigned long pages, unsigned fla
 {
 	disk_make(pages);
 	engine_start(e);
-	mm_reuse_rule = REUSE_6; /* the rows of section 5 were measured there; 5.15 counts a store that was throttled as a major fault */
+	if (!e->rules)
+		mm_reuse_rule = REUSE_6; /* the rows of section 5 were measured there; 5.15 counts a store that was throttled as a major fault */
 	mm = mm_alloc();
 	mapping = address_space_alloc(ops, &disk, pages * P, flags);
 	file = file_open(mapping, FILE_WRITE);
