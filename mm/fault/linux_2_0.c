@@ -103,14 +103,15 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 		trace_why("the entry has changed while the page was read", 0, 0);
 		free_page(page);
 	} else {
-		set_pte(pte_of(f->table, f->address), (pte_t){ 0 });
 		ret = install_page(f, page, page_prot(f->mm, f->address) | _PAGE_DIRTY);
-		add_mm_counter(f->mm, MM_SWAPENTS, -1);
-		swap_free(entry);
-		if (ret)
+		if (ret) {
+			set_pte(pte_of(f->table, f->address), orig);
 			free_page(page);
-		else
+		} else {
+			add_mm_counter(f->mm, MM_SWAPENTS, -1);
+			swap_free(entry);
 			ret = VM_FAULT_MAJOR;
+		}
 	}
 	spin_unlock(&f->table->ptl);
 	return ret;

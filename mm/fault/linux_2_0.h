@@ -89,7 +89,7 @@ pteval_t page_prot(struct mm_struct *mm, unsigned long addr);
 /* The software bit COW that 1.0 has in its entries: what it can be copied for. The mapping implies it. */
 bool pte_cow(struct mm_struct *mm, unsigned long addr);
 
-/* An entry that is none names the page from now on; takes over the caller's reference. => pte lock held; 0, or VM_FAULT_ bits of a machine
+/* An entry that is none, or the swap entry of the page, names the page from now on; takes over the caller's reference. => pte lock held; 0, or VM_FAULT_ bits of a machine
  * that refused (the entry is none, the reference still the caller's) */
 vm_fault_t install_page(struct task_fault *f, struct page *page, pteval_t flags);
 /* An entry names it no more: none, flushed, out of rss. The reference is the caller's now. => pte lock held; the entry as it was last */

@@ -109,7 +109,6 @@ static vm_fault_t map_swapped(struct task_fault *f, struct page *page, pte_t ori
 	pteval_t prot = swap_cache_or_dirty(page, entry, page_prot(f->mm, f->address), f->flags & FAULT_FLAG_WRITE);
 	vm_fault_t ret;
 
-	set_pte(pte_of(f->table, f->address), (pte_t){ 0 });
 	ret = install_page(f, page, prot);
 	if (ret) {
 		set_pte(pte_of(f->table, f->address), orig);
@@ -326,9 +325,9 @@ static vm_fault_t do_wp_page(struct task_fault *f, struct vm_area_struct *vma)
 	vm_fault_t ret = 0;
 	pte_t old;
 
-	trace_fn(do_wp_page, f->address, 0, 0);
-	new_page = __get_free_page(f->mm);
 	f->table = pte_table(f->mm, f->address);
+	trace_fn(do_wp_page, f->address, ptep_get(pte_of(f->table, f->address)).val, 0);
+	new_page = __get_free_page(f->mm);
 	spin_lock(&f->table->ptl);
 	old = ptep_get(pte_of(f->table, f->address));
 	if (!pte_present(old) || pte_write(old)) {
