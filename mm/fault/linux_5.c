@@ -269,11 +269,15 @@ static vm_fault_t do_fault_around(struct vm_fault *vmf)
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
 	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
-	/* 6.x on a disk's file: where no page table is yet and the file's end leaves but the first page of the window, which isn't the one asked
-	 * for, nothing is mapped (seen on 6.18). */
-	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc) && vma->vm_file->f_mapping->flags & MAPPING_NOTIFY &&
-	    start_pgoff < vmf->pgoff && start_pgoff + 1 == i_pages_end(vma->vm_file->f_mapping))
-		return 0;
+	/* A window beyond the end of the file needs no page table. And 6.x, on a disk's file, where there is none yet and the end leaves but the
+	 * first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
+	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc)) {
+		const struct address_space *mapping = vma->vm_file->f_mapping;
+		unsigned long end = i_pages_end(mapping);
+
+		if (start_pgoff >= end || (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end))
+			return 0;
+	}
 	if (vmf_pte_alloc(vmf))
 		return VM_FAULT_OOM;
 	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);
