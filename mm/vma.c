@@ -696,7 +696,7 @@ static int emulate_remap_file_pages(struct mm_struct *mm, unsigned long addr, si
 	flags = vma->vm_flags;
 	err = mmap_file(mm, addr, len, flags, file, pgoff);
 	for (unsigned long end = addr + len; !err && !nonblock && addr < end; addr += PAGE_SIZE)
-		if (populate_page(mm, addr) & VM_FAULT_ERROR)
+		if (mm_residency(mm, addr) != MM_PRESENT && populate_page(mm, addr) & VM_FAULT_ERROR)
 			break; /* beyond the end of the file: the call has succeeded nevertheless */
 	return err;
 }

@@ -50,7 +50,8 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 			ret = retry_5_4(mm, addr, flags, ret);
 			continue;
 		}
-		*flags |= FAULT_FLAG_TRIED;
+		if (!(*flags & FAULT_FLAG_POPULATE))
+			*flags |= FAULT_FLAG_TRIED;
 		mmap_read_lock(mm);
 		ret = fault_path->fault(mm, addr, *flags);
 	}

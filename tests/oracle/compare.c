@@ -159,6 +159,10 @@ static enum result against_host(struct comparison *c, const struct sequence *q, 
 	count(c, first, second);
 	record_soft(c, q, scn, c->kernels[0]);
 	snprintf(name, sizeof(name), "%s %s", c->kernels[0], q->arch);
+	if (c->soft_did.verdict == SCN_SKIPPED) {
+		snprintf(c->how, sizeof(c->how), "the engine can't run it: %.250s", c->soft_did.complaint);
+		return NOT_RUN;
+	}
 	return compare_recordings(c, &c->soft_did, name, first, "host", !c->ignore_faults && !(q->parts & SEQ_RECLAIM), second);
 }
 
