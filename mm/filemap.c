@@ -368,35 +368,56 @@ struct page *read_cache_page(struct address_space *mapping, unsigned long index,
 	return NULL;
 }
 
-int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value)
+static int peek_file(struct address_space *mapping, unsigned long index, unsigned at, uint8_t *value)
 {
-	unsigned long index = offset >> PAGE_SHIFT, at = offset & ~PAGE_MASK;
-	struct page *page;
-	swp_entry_t swap;
-	void *buf;
-	int err = 0;
+	void *buf = machine_alloc(PAGE_SIZE);
+	int err;
 
-	if (offset >= address_space_size(mapping))
-		return -EFAULT;
-	page = find_get_page(mapping, index, &swap);
-	if (page && page_flags(page) & PG_uptodate) {
-		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
-		put_page(page);
-		return 0;
-	}
-	if (page)
-		put_page(page);
-	if (swap.val)
-		return swap_peek(swap, at, value);
-	*value = 0;
-	if (mapping->flags & MAPPING_ANON)
-		return 0;
-	buf = machine_alloc(PAGE_SIZE);
 	if (!buf)
 		return -ENOMEM;
 	err = mapping->a_ops->readpages(mapping->host, index, 1, &buf);
 	*value = ((uint8_t *)buf)[at];
 	machine_free(buf, PAGE_SIZE);
+	return err;
+}
+
+/* => reclaim entered. -EAGAIN: it changed places meanwhile */
+static int peek_page(struct address_space *mapping, unsigned long index, unsigned at, uint8_t *value)
+{
+	swp_entry_t swap;
+	struct page *page = find_get_page(mapping, index, &swap);
+	bool uptodate = page && page_flags(page) & PG_uptodate;
+
+	if (uptodate)
+		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
+	if (page)
+		put_page(page);
+	if (uptodate)
+		return 0;
+	if (swap.val) {
+		int err = shmem_peek_swap(swap, at, value);
+		swp_entry_t now;
+
+		page = find_get_page(mapping, index, &now);
+		if (page)
+			put_page(page);
+		return now.val == swap.val ? err : -EAGAIN; /* the slot may have been somebody else's by then */
+	}
+	if (!(mapping->flags & MAPPING_ANON))
+		return peek_file(mapping, index, at, value);
+	*value = 0;
+	return 0;
+}
+
+int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value)
+{
+	int err = -EFAULT;
+
+	enter_reclaim();
+	if (offset < address_space_size(mapping))
+		while ((err = peek_page(mapping, offset >> PAGE_SHIFT, offset & ~PAGE_MASK, value)) == -EAGAIN)
+			;
+	leave_reclaim();
 	return err;
 }
 

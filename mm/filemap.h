@@ -147,6 +147,8 @@ static inline pteval_t file_page_prot(const struct vm_area_struct *vma);
 /* Shared anonymous memory: the page at index, zeroed or out of swap. => locked, with a reference; NULL: *err is -ENOMEM or -EIO; 1 in *err: read
  * from swap */
 struct page *shmem_get_page(struct address_space *mapping, unsigned long index, int *err);
+/* One byte of a page that is in swap. => reclaim entered; 0, -EAGAIN (it has moved: look again), -EIO, -ENOMEM */
+int shmem_peek_swap(swp_entry_t entry, unsigned at, uint8_t *value);
 /* Reclaim: the cache's slot gets a swap entry. => page locked and in the swap cache afterwards; 0, -ENOSPC */
 int shmem_writepage(struct page *page);
 
