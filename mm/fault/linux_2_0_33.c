@@ -261,6 +261,7 @@ static vm_fault_t map_nopage(struct task_fault *f, struct vm_area_struct *vma)
 	pteval_t prot = vma_prot(vma);
 	vm_fault_t ret;
 
+	trace_why("a mapping with ->nopage", 0, 0);
 	vma->vm_ops->fault(&vmf);
 	if (!vmf.page)
 		return sigbus(f);
@@ -397,9 +398,11 @@ static vm_fault_t resolve(struct task_fault *f, unsigned long addr)
 	if (!vma)
 		return VM_FAULT_BADMAP;
 	if (f->flags & FAULT_FLAG_WRITE) {
+		trace_why(present ? "a write, present: needs VM_WRITE" : "a write, absent: needs VM_WRITE", 0, 0);
 		if (vma->vm_flags & VM_WRITE)
 			return present ? do_wp_page(f, vma) : do_no_page(f, vma);
 	} else if (!present && vma->vm_flags & (VM_READ | VM_EXEC)) {
+		trace_why("a read, absent: has VM_READ or VM_EXEC", 0, 0);
 		return do_no_page(f, vma);
 	}
 	trace(access_error, addr, vma->vm_flags, f->flags);
