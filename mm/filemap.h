@@ -46,6 +46,7 @@ struct address_space {
 	unsigned long nr_nonlinear;
 	struct address_space *next, *prev;    /* all of them; for the invariants */
 	unsigned ra_pages;                    /* largest readahead window; 32 */
+	atomic_bool wb_err;                   /* writing has failed, and nobody was told yet */
 };
 
 /* One opening of it. */
