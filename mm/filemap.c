@@ -298,7 +298,7 @@ unsigned find_get_pages(struct address_space *mapping, unsigned long *index, uns
 bool filemap_cached(struct address_space *mapping, unsigned long pgoff)
 {
 	struct page *page = find_get_page(mapping, pgoff, NULL);
-	bool cached = page && page_flags(page) & PG_uptodate;
+	bool cached = page && page_uptodate(page);
 
 	if (page)
 		put_page(page);
@@ -321,7 +321,7 @@ int filemap_read_page(struct page *page)
 		return -EIO;
 	}
 	clear_page_flags(page, PG_error);
-	set_page_flags(page, PG_uptodate);
+	set_page_uptodate(page);
 	count(file_read, 1);
 	return 0;
 }
@@ -357,7 +357,7 @@ struct page *read_cache_page(struct address_space *mapping, unsigned long index,
 	while ((page = find_or_create_page(mapping, index))) {
 		lock_page(page);
 		*err = 0;
-		if (page_mapping(page) == mapping && (page_flags(page) & PG_uptodate || !(*err = filemap_read_page(page))))
+		if (page_mapping(page) == mapping && (page_uptodate(page) || !(*err = filemap_read_page(page))))
 			return page;
 		unlock_page(page);
 		put_page(page);
@@ -386,7 +386,7 @@ static int peek_page(struct address_space *mapping, unsigned long index, unsigne
 {
 	swp_entry_t swap;
 	struct page *page = find_get_page(mapping, index, &swap);
-	bool uptodate = page && page_flags(page) & PG_uptodate;
+	bool uptodate = page && page_uptodate(page);
 
 	if (uptodate)
 		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
@@ -513,7 +513,7 @@ static void do_sync_mmap_readahead(struct fault_try *t)
 static struct page *filemap_get_locked(struct fault_try *t, struct page *page, vm_fault_t *ret)
 {
 	for (;; page = NULL) {
-		bool read_it = !page || !(page_flags(page) & PG_uptodate);
+		bool read_it = !page || !(page_uptodate(page));
 		int err;
 
 		if (read_it && !t->held) {
@@ -538,7 +538,7 @@ static struct page *filemap_get_locked(struct fault_try *t, struct page *page, v
 			__lock_page(page);
 		}
 		if (page_mapping(page) == t->mapping) {
-			if (page_flags(page) & PG_uptodate)
+			if (page_uptodate(page))
 				return page;
 			if (t->held) {
 				maybe_unlock_mmap_for_io(t);

@@ -84,6 +84,15 @@ static inline struct address_space *page_mapping(const struct page *page) /* NUL
 	return m & PAGE_MAPPING_ANON ? NULL : (struct address_space *)m;
 }
 
+/* Its bytes are in the frame: who sees that sees them too, also without the page lock. */
+static inline void set_page_uptodate(struct page *page)
+{
+	atomic_fetch_or_explicit(&page->flags, PG_uptodate, memory_order_release);
+}
+static inline bool page_uptodate(const struct page *page)
+{
+	return atomic_load_explicit(&((struct page *)page)->flags, memory_order_acquire) & PG_uptodate;
+}
 /* rss counter of a page of an address_space */
 static inline int mm_counter_file(const struct page *page)
 {

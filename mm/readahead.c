@@ -41,7 +41,7 @@ static void batch_flush(struct read_batch *b)
 
 	for (unsigned i = 0; i < b->nr; i++) {
 		if (whole || !read_pages(b, i, 1)) {
-			set_page_flags(b->page[i], PG_uptodate);
+			set_page_uptodate(b->page[i]);
 			b->done++;
 		} else {
 			set_page_flags(b->page[i], PG_error);

@@ -24,7 +24,7 @@ static struct page *shmem_zeroed(struct address_space *mapping, unsigned long in
 		return NULL;
 	}
 	memset(machine_frame(page_to_pfn(page)), 0, PAGE_SIZE);
-	set_page_flags(page, PG_uptodate);
+	set_page_uptodate(page);
 	*err = add_to_page_cache_lru(page, mapping, index);
 	if (*err) {
 		unlock_page(page);

@@ -61,7 +61,7 @@ SOME int disk_writepage(void *host, unsigned long pgoff, const void *page, size_
 		return -EIO;
 	if (pwrite(d->fd, page, len, (off_t)(pgoff * P)) != (ssize_t)len)
 		return -EIO;
-	d->last_len = len;
+	__atomic_store_n(&d->last_len, len, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->written, 1, __ATOMIC_RELAXED);
 	return 0;
 }
