@@ -244,15 +244,19 @@ static int call_msync(struct mm_struct *mm, const struct scn_op *op)
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
+/* Where it is an mmap, the pages are brought in like those of an mmap, without the lock. */
 static int call_remap_file_pages(struct mm_struct *mm, const struct scn_op *op)
 {
+	bool later = !fault_path->remap_file_pages;
 	int err;
 
 	if (!is_aligned(op->addr) || !op->len)
 		return EINVAL;
 	mmap_write_lock(mm);
-	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, false);
+	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, later);
 	mmap_write_unlock(mm);
+	if (!err && later)
+		populate(mm, op->addr, op->addr + (op->len & ~(SCN_PAGE - 1UL)), false, FAULT_FLAG_POPULATE);
 	return -err;
 }
 

@@ -89,7 +89,7 @@ vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
 	if (fault_path->account)
 		fault_path->account(mm, ret, 0);
 	else
-		mm_account_fault(mm, ret, 0);
+		mm_account_fault(mm, ret & ~VM_FAULT_MAJOR, 0); /* as if repeated from the start after the reading: FAULT_FLAG_POPULATE */
 	return ret;
 }
 

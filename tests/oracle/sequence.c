@@ -183,12 +183,14 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
-	if (one_in(m, 12) && p->areas[i].kind <= HEAP)
+	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
-	else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE)
+	} else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE) {
+		m->q->parts |= SEQ_UNCOUNTED;
 		emit(m, p, "madvise %s %dP %uP pageout", name_of(p, i), off, len);
-	else
+	} else {
 		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advices[below(m, SIZEOF_ARRAY(advices))]);
+	}
 }
 
 static void move(struct maker *m, struct process *p, unsigned i)
@@ -238,7 +240,8 @@ static unsigned random_size(struct maker *m)
 {
 	unsigned pages = below(m, 28);
 
-	return pages * 4096 + (one_in(m, 3) ? below(m, 4096) : 0);
+	/* Whoever makes a file longer may bring the page with its old end into memory. */
+	return pages * 4096 + (!(m->q->parts & SEQ_COLD) && one_in(m, 3) ? below(m, 4096) : 0);
 }
 
 /* What read(2) reads ahead is nobody's business here. */
@@ -274,7 +277,7 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 	if (what >= 3 && what < 7 && a->kind == FILE_SHARED)
 		what = 7; /* a file read into itself: nobody promises an order */
 	range(m, a, &off, &len);
-	if (what < 3)
+	if (what < 3 && !(m->q->parts & SEQ_OLD))
 		truncate_file(m, file);
 	else if (what < 5)
 		emit_after_warm(m, p, file, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
@@ -299,7 +302,7 @@ static void make_files(struct maker *m)
 		const char *then = m->q->parts & SEQ_COLD ? "cold" : "warm";
 
 		/* One line for those who shrink: a file that was just made is in memory for some machines and not for others. */
-		m->file_size[i] = random_size(m) + 4096;
+		m->file_size[i] = m->q->parts & SEQ_OLD ? 64 * 4096 : random_size(m) + 4096; /* 2.0 has zeros behind the end */
 		emit(m, NULL, "file G%u %u\n%s G%u", i, m->file_size[i], then, i);
 		if (m->q->parts & SEQ_COLD && one_in(m, 2))
 			emit(m, NULL, "warm G%u", i);
@@ -354,7 +357,7 @@ static void step(struct maker *m)
 	range(m, &p->areas[i], &off, &len);
 	if (what < 48)
 		access(m, p, i);
-	else if (what < 57)
+	else if (what < 57 && !(m->q->parts & SEQ_OLD && p->areas[i].kind == FILE_SHARED))
 		emit(m, p, "mprotect %s %dP %uP %s", name_of(p, i), off, len, p->areas[i].kind >= FILE_PRIVATE ? random_file_prot(m) : random_prot(m));
 	else if (what < 62)
 		emit(m, p, "munmap %s %dP %uP", name_of(p, i), off, len);
@@ -372,7 +375,7 @@ static void step(struct maker *m)
 		file_step(m, p, i);
 	else if (what < 98)
 		evict(m, p, i);
-	else if (!(m->q->parts & SEQ_ONE_BY_ONE))
+	else if (!(m->q->parts & (SEQ_ONE_BY_ONE | SEQ_RECLAIM | SEQ_COLD | SEQ_SAME_CONTENTS)))
 		emit(m, p, "mincore %s %dP %uP", name_of(p, i), off, len);
 }
 
@@ -387,9 +390,9 @@ static void look_at_all(struct maker *m)
 
 			if (!a->there)
 				continue;
-			if (!(m->q->parts & SEQ_ONE_BY_ONE))
+			if (!(m->q->parts & (SEQ_ONE_BY_ONE | SEQ_OLD)))
 				emit(m, p, "sweep %s 0 %uP", name_of(p, k), a->pages);
-			for (unsigned page = 0; m->q->parts & SEQ_ONE_BY_ONE && page < a->pages; page++)
+			for (unsigned page = 0; m->q->parts & (SEQ_ONE_BY_ONE | SEQ_OLD) && page < a->pages; page++)
 				emit(m, p, "read %s %uP", name_of(p, k), page);
 		}
 	}
