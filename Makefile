@@ -5,6 +5,7 @@
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
 # make bench      deps, build, and the figures against the kernel's own swap (bench/results/)
+# make walkthrough  docs/walkthrough.md anew, from the examples
 # make install    with DESTDIR and PREFIX (/usr/local)
 
 BUILD   := build
@@ -36,6 +37,9 @@ bench:
 	@$(MAKE) --no-print-directory all
 	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
 
+walkthrough: all
+	@tests/walk/walkthrough.py $(BUILD)/minflt --write
+
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
@@ -43,4 +47,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all deps demo check bench install clean
+.PHONY: all deps demo check bench walkthrough install clean

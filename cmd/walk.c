@@ -255,11 +255,11 @@ static int compare_kernels(const struct options *o, const struct scn *scn)
 		int status;
 
 		params.kernel = kernels[i];
-		params.ignore_expect = true;
+		params.ignore_expect = params.quiet = true;
 		params.record = 0;
 		status = walk_run(scn, &params, &walks[i], &why);
-		rows[i] = (struct walk_row){ kernels[i], status ? why ? why : "it failed" : NULL, walks[i].totals };
-		if (status && status != 77)
+		rows[i] = (struct walk_row){ kernels[i], status ? why ? why : "no reason given" : NULL, walks[i].totals };
+		if (status == EXIT_MINFLT)
 			worst = status;
 	}
 	walk_print_table(stdout, rows, 4);

@@ -235,13 +235,13 @@ static void on_complaint(void *arg, const struct scn_stmt *stmt, const char *tex
 {
 	struct recorder *r = arg;
 
-	if (!stmt) {
-		r->why = arena_printf(&r->walk->arena, "%s: %.400s", r->params->file, text);
-		return;
-	}
-	r->why = arena_printf(&r->walk->arena, "%s:%u: %.200s: %.250s", r->params->file, stmt->line, stmt->text, text);
-	if (!r->unsupported)
-		complain(1, "%s", r->why);
+	const char *line = stmt ? arena_printf(&r->walk->arena, "%s:%u: %.200s: %.250s", r->params->file, stmt->line, stmt->text, text)
+				: arena_printf(&r->walk->arena, "%s: %.400s", r->params->file, text);
+
+	if (!r->why)
+		r->why = line;
+	if (stmt && !r->unsupported && !r->params->quiet)
+		complain(1, "%s", line);
 }
 
 static int run_with(struct recorder *r, const struct scn *scn)
