@@ -418,7 +418,7 @@ static int emit_sequence(uint64_t seed)
 	sequence_generate(&q, seed, SEQ_FORKS | SEQ_ONE_BY_ONE | (seed % 2 ? SEQ_RECLAIM : 0));
 	for (unsigned i = 0; i < q.nr; i++)
 		if (strstr(q.lines[i], " pageout")) /* could fail, and nobody here knows how */
-			strcpy(q.lines[i], "reclaim 50");
+			strcpy(q.lines[i], "only 2.0 2.6 5 uffd\nreclaim 50");
 	text = sequence_text(&q, NULL);
 	run.ctx = host_create();
 	if (!run.ctx || scn_parse(text, strlen(text), &scn, &err) || scn_run(&scn, &run) != SCN_PASSED)

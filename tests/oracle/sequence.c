@@ -107,7 +107,7 @@ static enum kind random_kind(struct maker *m, unsigned i)
 	unsigned k = below(m, 20);
 
 	if (k == 0 && i == MAX_AREAS - 1)
-		return HEAP;
+		return old ? ANON : HEAP; /* 2.0 has no mapping there */
 	if (k < 2)
 		return m->q->parts & (SEQ_OLD | SEQ_SAME_CONTENTS) ? ANON : STACK;
 	if (!(m->q->parts & SEQ_FILES) || k < 8)
@@ -256,12 +256,13 @@ __attribute__((format(printf, 4, 5))) static void emit_after_warm(struct maker *
 	emit(m, NULL, "warm G%u\n%s%s%s%s", file, p->name[0] == 'm' ? "" : "in ", p->name[0] == 'm' ? "" : p->name, p->name[0] == 'm' ? "" : ": ", statement);
 }
 
-/* On tmpfs a hole is not read: nothing to compare with. Files only get shorter there. */
+/* On tmpfs a hole is not read: nothing to compare with. Between what is on the disk and what isn't, it is a matter of time what the next fault
+ * finds. Files only get shorter there. */
 static void truncate_file(struct maker *m, unsigned file)
 {
 	unsigned size = random_size(m);
 
-	if (m->q->parts & SEQ_TMPFS && size > m->file_size[file])
+	if (m->q->parts & (SEQ_TMPFS | SEQ_COLD) && size > m->file_size[file])
 		size = m->file_size[file];
 	m->file_size[file] = size;
 	/* A file system may leave the page with the new end in memory and not read. */
@@ -274,10 +275,12 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 	const struct area *a = &p->areas[i];
 	int off;
 
+	if (m->q->parts & SEQ_OLD && what < 7)
+		what = 7; /* 2.0: the kernel itself gets pages anywhere, and files have no end */
 	if (what >= 3 && what < 7 && a->kind == FILE_SHARED)
 		what = 7; /* a file read into itself: nobody promises an order */
 	range(m, a, &off, &len);
-	if (what < 3 && !(m->q->parts & SEQ_OLD))
+	if (what < 3)
 		truncate_file(m, file);
 	else if (what < 5)
 		emit_after_warm(m, p, file, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
@@ -335,11 +338,12 @@ static void evict(struct maker *m, struct process *p, unsigned i)
 {
 	if (!(m->q->parts & SEQ_RECLAIM))
 		return;
-	emit(m, NULL, "only 2.0 2.6 5 uffd");
 	if (one_in(m, 2))
-		emit(m, NULL, "reclaim %u", 1 + below(m, 200));
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nreclaim %u", 1 + below(m, 200));
+	else if (p == &m->processes[0])
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nmadvise %s 0 %uP pageout", name_of(p, i), p->areas[i].pages);
 	else
-		emit(m, p, "madvise %s 0 %uP pageout", name_of(p, i), p->areas[i].pages);
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nin %s: madvise %s 0 %uP pageout", p->name, name_of(p, i), p->areas[i].pages);
 }
 
 static void step(struct maker *m)
