@@ -110,6 +110,19 @@ static void free_new_page(struct page *page)
 	free_run(page_to_pfn(page), 1);
 }
 
+/* A page of a file may be stored to meanwhile, through another mapping: each word of the copy is an old or a new one. */
+static void copy_user_highpage(struct page *to, struct page *from)
+{
+	uint64_t *dst = machine_frame(page_to_pfn(to)), *src = machine_frame(page_to_pfn(from));
+
+	if (!page_is_file(from)) {
+		memcpy(dst, src, PAGE_SIZE);
+		return;
+	}
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*dst); i++)
+		dst[i] = __atomic_load_n(&src[i], __ATOMIC_RELAXED);
+}
+
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
 /* A frame whose first contents are zeros; the machine sees to that when it maps it (MACHINE_MAP_ZERO). */
@@ -320,7 +333,7 @@ static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 			free_new_page(vmf->cow_page);
 		return ret;
 	}
-	memcpy(machine_frame(page_to_pfn(vmf->cow_page)), machine_frame(page_to_pfn(vmf->page)), PAGE_SIZE);
+	copy_user_highpage(vmf->cow_page, vmf->page);
 	count(copied, 1);
 	ret |= finish_fault(vmf);
 	unlock_page(vmf->page);
@@ -582,7 +595,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 		return VM_FAULT_OOM;
 	}
 	if (old)
-		memcpy(machine_frame(page_to_pfn(new)), machine_frame(page_to_pfn(old)), PAGE_SIZE);
+		copy_user_highpage(new, old);
 	vmf_lock_pte(vmf);
 	if (!pte_same(pte_clear(ptep_get(vmf->pte), _PAGE_ACCESSED), pte_clear(vmf->orig_pte, _PAGE_ACCESSED))) {
 		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
@@ -827,8 +840,12 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 static void __do_user_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code)
 {
 	trace_fn(__do_user_fault, addr, sig, code);
-	mm->thread = (struct thread_struct){ .address = addr, .error_code = flags & FAULT_FLAG_WRITE ? 6 : 4, .trap_no = 14,
-					     .sig = sig, .code = code };
+	/* Threads of one program may fail side by side: the last one is remembered. */
+	__atomic_store_n(&mm->thread.address, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.error_code, flags & FAULT_FLAG_WRITE ? 6 : 4, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.trap_no, 14, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.sig, sig, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.code, code, __ATOMIC_RELAXED);
 }
 
 /* An access of the kernel's own on behalf of the program (read(2) into its memory): whoever made it is told, and returns -EFAULT. */
