@@ -65,7 +65,7 @@ static enum lru_list page_lru(const struct page *page)
 
 	if (f & PG_unevictable)
 		return LRU_UNEVICTABLE;
-	return (f & PG_swapbacked ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
+	return (f & PG_swapbacked || fault_path->one_lru ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
 }
 
 /* => lru_lock held */
@@ -124,7 +124,7 @@ static bool lru_isolate_locked(struct page *page)
 	return true;
 }
 
-static void lru_putback(struct page *page)
+void lru_putback(struct page *page)
 {
 	spin_lock(&lru_lock);
 	lru_add(page);
@@ -218,6 +218,7 @@ struct scan {
 	unsigned long seen[2]; /* pages looked at: anonymous, of files; halved when they grow */
 	bool dirty;           /* dirty pages of files were met and left alone */
 	bool may_writepage;   /* they are written now */
+	bool alone;           /* page by page: no neighbours */
 };
 
 /* Room by dropping copies of resident pages. => false: there was nothing to drop */
@@ -317,7 +318,7 @@ static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsi
 
 /* The page can't leave now: back to the lists. Page locked. If its tables have let go of it meanwhile, the swap cache has
  * the last reference; they could not drop that because we have the lock. */
-static void keep_page(struct page *page, unsigned flags)
+void keep_page(struct page *page, unsigned flags)
 {
 	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
 		delete_from_swap_cache(page);
@@ -664,6 +665,10 @@ static unsigned evict_around(struct page *page, struct scan *scan)
 	c.mm = f.vma->vm_mm;
 	c.table = container_of(f.ptl, struct ptdesc, ptl);
 	cluster_bounds(f.vma, f.addr, &lo, &hi);
+	if (scan->alone) {
+		lo = f.addr;
+		hi = f.addr + PAGE_SIZE;
+	}
 	collect(&c, page, lo, hi, 1u << LRU_INACTIVE_ANON);
 	return evict_cluster(&c, root, scan);
 }
@@ -797,10 +802,21 @@ static enum page_references page_check_references(struct page *page)
 	return verdict;
 }
 
+/* => page isolated, locked and in its cache; afterwards none of it. 1: freed */
+static unsigned unmap_and_free_file_page(struct page *page, struct scan *scan, bool only_clean)
+{
+	struct unmap_file u = { false, false };
+
+	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
+		keep_page(page, u.locked ? PG_unevictable : PG_active);
+		return 0;
+	}
+	return free_file_page(page, scan, only_clean);
+}
+
 /* => page isolated and locked; afterwards neither. 1: freed */
 static unsigned shrink_file_page(struct page *page, struct scan *scan)
 {
-	struct unmap_file u = { false, false };
 	enum page_references verdict;
 
 	if (!page_mapping(page)) { /* truncated; somebody has a reference yet */
@@ -812,11 +828,7 @@ static unsigned shrink_file_page(struct page *page, struct scan *scan)
 		keep_page(page, verdict == PAGEREF_ACTIVATE ? PG_active : 0);
 		return 0;
 	}
-	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
-		keep_page(page, u.locked ? PG_unevictable : PG_active);
-		return 0;
-	}
-	return free_file_page(page, scan, verdict == PAGEREF_RECLAIM_CLEAN);
+	return unmap_and_free_file_page(page, scan, verdict == PAGEREF_RECLAIM_CLEAN);
 }
 
 /* ---- inactive and active list --------------------------------------------------------------------------------------------- */
@@ -864,8 +876,24 @@ static unsigned shrink_page(struct page *page, struct scan *scan)
 	return shrink_anon_page(page, scan);
 }
 
+/* For a generation that has made its choice. */
+unsigned evict_page(struct page *page, bool only_clean)
+{
+	struct scan scan = { .alone = true, .may_writepage = true };
+
+	if (page_is_file(page))
+		return unmap_and_free_file_page(page, &scan, only_clean);
+	if (!page_mapcount(page)) {
+		bool freed = page_in_swap_cache(page);
+
+		keep_page(page, 0); /* leaves the swap cache */
+		return freed;
+	}
+	return page_mapcount(page) == 1 ? evict_around(page, &scan) : evict_shared(page, &scan);
+}
+
 /* The last page of a list, isolated. => NULL: the list is empty */
-static struct page *isolate_tail(enum lru_list list)
+struct page *isolate_tail(enum lru_list list)
 {
 	struct page *page = NULL;
 

@@ -1302,6 +1302,78 @@ static void test_fork_rules(void **state)
 	}
 }
 
+/* ---- 4.3, column 2.6.24 -------------------------------------------------------------------------------------------------------------------- */
+
+static void test_one_pair_of_lists(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 8, &disk_ops, 0);
+		filemap_populate(file, 0, 8);
+		map(mm, B, 8, RW);
+		write_all(mm, 8, 1);
+		assert_int_equal(lru_size(LRU_ACTIVE_ANON), 8);   /* new anonymous ones */
+		assert_int_equal(lru_size(LRU_INACTIVE_ANON), 8); /* those of the file */
+		assert_int_equal(lru_size(LRU_ACTIVE_FILE) + lru_size(LRU_INACTIVE_FILE), 0);
+		finish_file();
+	}
+}
+
+static void test_reclaim_mapped(void **state)
+{
+	for_each_world(w) {
+		start_limited(w, 1000, 0);
+		map(mm, B, 1000, RW);
+		assert_false(linux_2_6_reclaim_mapped(12)); /* 0 + 0 + 60 */
+		assert_false(linux_2_6_reclaim_mapped(2));  /* 0 + 25 + 60 */
+		assert_true(linux_2_6_reclaim_mapped(1));   /* 0 + 50 + 60 */
+		write_all(mm, 780, 1);
+		assert_false(linux_2_6_reclaim_mapped(12)); /* 39 + 0 + 60 */
+		assert_true(linux_2_6_reclaim_mapped(6));   /* 39 + 1 + 60 */
+		write_all(mm, 800, 1);
+		assert_true(linux_2_6_reclaim_mapped(12));  /* 40 + 0 + 60 */
+		finish();
+	}
+}
+
+/* Unmapped pages of files go before those that a program has mapped. */
+static void test_reclaim_takes_unmapped_first(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 64, &disk_ops, 0);
+		filemap_populate(file, 0, 64);
+		map(mm, B, 64, RW);
+		write_all(mm, 64, 1);
+		faults();
+		assert_true(try_to_free_pages(32) >= 32);
+		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 64);
+		read_all(mm, 64, 1);
+		expect_faults(0);
+		finish_file();
+	}
+}
+
+/* More memory than there is, dirty and shared: everything comes back as it was. */
+static void test_reclaim_under_pressure(void **state)
+{
+	for_each_world(w) {
+		struct mm_struct *child;
+
+		start_limited(w, 128, 0);
+		map(mm, B, 256, RW);
+		write_all(mm, 256, 3);
+		mm_check_invariants();
+		assert_true(mm_stats()->swapped_out >= 128);
+		read_all(mm, 256, 3);
+		child = fork_mm(mm);
+		write_all(mm, 256, 90);
+		read_all(child, 256, 3);
+		mm_check_invariants();
+		read_all(mm, 256, 90);
+		mmput(child);
+		finish();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1353,6 +1425,10 @@ int main(void)
 		cmocka_unit_test(test_nonlinear_zap),
 		cmocka_unit_test(test_nonlinear_reclaim),
 		cmocka_unit_test(test_fork_rules),
+		cmocka_unit_test(test_one_pair_of_lists),
+		cmocka_unit_test(test_reclaim_mapped),
+		cmocka_unit_test(test_reclaim_takes_unmapped_first),
+		cmocka_unit_test(test_reclaim_under_pressure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
