@@ -91,15 +91,35 @@ static void lru_del(struct page *page)
 	lru_count(page_lru(page), -1);
 }
 
-/* New anonymous pages, `nr` neighbours, in one go. */
+/* New anonymous pages, `nr` neighbours with equal flags, in one go: the last one is first in the list. */
 void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 {
+	unsigned flags = PG_lru | PG_swapbacked | (unevictable ? PG_unevictable : 0);
+	uint32_t link = page_link(page), next, head_link;
+	enum lru_list list;
+	struct page *head;
+
 	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
 	spin_lock(&lru_lock);
-	for (unsigned i = 0; i < nr; i++) {
-		set_page_flags(page + i, unevictable ? PG_swapbacked | PG_unevictable : PG_swapbacked);
-		lru_add(page + i);
+	MM_DEBUG_ON(page_flags(page) & PG_lru);
+	set_page_flags(page, flags);
+	list = page_lru(page);
+	head = page_head(list);
+	head_link = page_link(head);
+	next = head->next;
+	link_page(next)->prev = link;
+	page->next = next;
+	page->prev = head_link;
+	for (unsigned i = 1; i < nr; i++) {
+		MM_DEBUG_ON(page_flags(page + i) & PG_lru);
+		set_page_flags(page + i, flags);
+		MM_DEBUG_ON(page_lru(page + i) != list);
+		page[i - 1].prev = link + i;
+		page[i].next = link + i - 1;
+		page[i].prev = head_link;
 	}
+	head->next = link + nr - 1;
+	lru_count(list, nr);
 	spin_unlock(&lru_lock);
 }
 
