@@ -43,7 +43,7 @@ class Builder:
         self.by_source, self.objects = {}, []
         for c in commands:
             output = c["output"]
-            if output.startswith(("mm/libmm_debug.a.p/", "machine/soft/libsoft.a.p/", "tests/oracle/oracle.p/")):
+            if output.startswith(("mm/libmm_debug.a.p/", "machine/soft/libsoft_debug.a.p/", "tests/oracle/oracle.p/")):
                 source = os.path.relpath(os.path.join(c["directory"], c["file"]), ROOT)
                 self.by_source[source] = c
                 self.objects.append(output)
