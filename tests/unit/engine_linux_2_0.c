@@ -199,6 +199,13 @@ static void test_10_stack(void **state)
 	finish();
 
 	begin(ONE_0);
+	map(mm, B, 1, RW);
+	map(mm, B + 101 * P, 2, RW | VM_GROWSDOWN);
+	assert_int_equal(load(mm, B + 51 * P), VM_FAULT_BADMAP); /* as far from the one as from the other */
+	assert_int_equal(load(mm, B + 52 * P), 0);
+	finish();
+
+	begin(ONE_0);
 	map(mm, B + 100 * P, 2, RW | VM_GROWSDOWN);
 	mm->rlimit_stack = 8 * P;
 	assert_int_equal(load(mm, B + 94 * P), VM_FAULT_BADMAP); /* the limit must be more than the stack then has */
@@ -332,6 +339,43 @@ static void test_10_swap_in_no_frame(void **state)
 	assert_int_equal(pte_pfn(entry(mm, B)), BAD_PAGE);
 	assert_int_equal(mm_stats()->swap_slots_used, 0); /* swap_free() all the same */
 	finish();
+}
+
+static pte_t raced;
+
+/* Somebody changes the entry while its page is read. */
+static void change_entry(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
+{
+	pte_t *ptep;
+
+	if ((event & ~TRACE_ENTER) != TRACE_swap_readpage)
+		return;
+	ptep = pte_offset(pte_table(mm, B), B);
+	raced = ptep_get(ptep);
+	set_pte(ptep, pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED));
+}
+
+static void test_swap_in_recheck(void **state)
+{
+	for (unsigned rules = 0; rules <= TWO_0; rules += TWO_0) {
+		begin(rules);
+		map(mm, B, 1, RW);
+		put(mm, B, 7);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		faults();
+		atomic_store(&mm_trace_fn, change_entry);
+		assert_int_equal(get(mm, B), 0);
+		atomic_store(&mm_trace_fn, NULL);
+		assert_int_equal(nr_used_frames(), 0);
+		assert_int_equal(faults(), rules ? F(0, 0) : F(0, 1)); /* 1.0 has counted before it knew */
+		assert_int_equal(rss(mm), rules ? 0 : 1);
+		mmap_write_lock(mm);
+		set_pte(pte_offset(pte_table(mm, B), B), raced);
+		machine_discard(mm, B, 1, 0);
+		mmap_write_unlock(mm);
+		assert_int_equal(get(mm, B), 7);
+		finish();
+	}
 }
 
 /* Read-only since it was swapped out: no W, and the store that follows gets its signal. */
@@ -1561,7 +1605,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test(test_##name)
 		T(10_anonymous), T(10_protection), T(10_present), T(10_empty_page), T(10_brk), T(10_stack), T(10_no_vma),
-		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly),
+		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly), T(swap_in_recheck),
 		T(10_mmap), T(10_file_cold), T(10_file_warm), T(10_file_write), T(10_file_holes), T(10_file_error), T(10_share),
 		T(10_share_write), T(10_share_not), T(put_page_occupied), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
 		T(10_swap_out_clean), T(10_swap_full), T(swap_out_turns),
