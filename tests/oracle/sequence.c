@@ -14,6 +14,7 @@
 #define MAX_AREAS     6
 #define MAX_PROCESSES 5
 #define MAX_FILES     2
+#define STACKS        0x90000000u /* far above the plan, and below the end of programs everywhere */
 #define SIZEOF_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
 enum kind { ANON, STACK, HEAP, SHARED_ANON, FILE_PRIVATE, FILE_SHARED };
@@ -21,6 +22,7 @@ enum kind { ANON, STACK, HEAP, SHARED_ANON, FILE_PRIVATE, FILE_SHARED };
 struct area {
 	bool there;
 	enum kind kind;
+	unsigned file; /* behind it */
 	unsigned pages; /* as far as it was ever made; holes are not followed */
 };
 
@@ -34,7 +36,7 @@ struct maker {
 	struct sequence *q;
 	uint64_t state;
 	struct process processes[MAX_PROCESSES];
-	unsigned nr_processes, value, nr_files, file_size[MAX_FILES];
+	unsigned nr_stacks, nr_processes, value, nr_files, file_size[MAX_FILES];
 };
 
 static uint64_t next(struct maker *m)
@@ -130,7 +132,11 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		emit(m, p, "brk %uP", a->pages);
 		break;
 	case STACK:
-		emit(m, p, "mmap %s %uP rw private anon growsdown", name, a->pages);
+		/* Above a neighbour of whose guard gap some 40 pages are free, or nearly so. */
+		m->nr_stacks++;
+		emit(m, p, "mmap N%u 4P %s private anon at %#x", m->nr_stacks, one_in(m, 4) ? "none" : "rw", STACKS + m->nr_stacks * 0x1000000);
+		emit(m, p, "mmap %s %uP rw private anon growsdown at %#x", name, a->pages,
+		     STACKS + m->nr_stacks * 0x1000000 + (4 + 256 + below(m, 60)) * 4096);
 		break;
 	case ANON:
 		emit(m, p, "mmap %s %uP %s private anon%s%s", name, a->pages, prot, populate, reserve);
@@ -144,7 +150,7 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		if (m->q->parts & SEQ_OLD && a->kind == FILE_SHARED)
 			prot = "r";
 		emit(m, p, "mmap %s %uP %s %s G%u %uP%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
-		     below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
+		     a->file = below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
 		break;
 	}
 }
@@ -179,17 +185,20 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 		"dontfork",   "dofork",   "wipeonfork", "keeponfork", "random",      "normal",
 		"sequential",
 	};
+	const char *advice = advices[below(m, SIZEOF_ARRAY(advices))];
 	unsigned len;
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
+	if (p->areas[i].kind == FILE_SHARED && !strcmp(advice, "populate_write"))
+		advice = "populate_read"; /* open/populate-write-after-read */
 	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
 	} else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE) {
 		m->q->parts |= SEQ_UNCOUNTED;
 		emit(m, p, "madvise %s %dP %uP pageout", name_of(p, i), off, len);
 	} else {
-		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advices[below(m, SIZEOF_ARRAY(advices))]);
+		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advice);
 	}
 }
 
@@ -231,7 +240,8 @@ static void lock(struct maker *m, struct process *p, unsigned i)
 	if (p->areas[i].kind == STACK)
 		return;
 	range(m, &p->areas[i], &off, &len);
-	emit(m, p, "%s %s %dP %uP", one_in(m, 2) ? "mlock" : "munlock", name_of(p, i), off, len);
+	/* munlock of private copies: open/file-munlock-merges */
+	emit(m, p, "%s %s %dP %uP", one_in(m, 2) || p->areas[i].kind == FILE_PRIVATE ? "mlock" : "munlock", name_of(p, i), off, len);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
@@ -277,7 +287,7 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 
 	if (m->q->parts & SEQ_OLD && what < 7)
 		what = 7; /* 2.0: the kernel itself gets pages anywhere, and files have no end */
-	if (what >= 3 && what < 7 && a->kind == FILE_SHARED)
+	if (what >= 3 && what < 7 && a->kind >= FILE_PRIVATE && a->file == file)
 		what = 7; /* a file read into itself: nobody promises an order */
 	range(m, a, &off, &len);
 	if (what < 3)
