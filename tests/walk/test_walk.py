@@ -272,6 +272,12 @@ class Json(Case):
         walked = walk_json("-e", "mmap A 1P r private anon; read A 8P; write A 0 1; file F 1P; mmap B 2P r private F; read B 1P")
         self.assertEqual([f["result"] for s in walked["steps"] for f in s["faults"]], ["SIGSEGV/MAPERR", "SIGSEGV/ACCERR", "SIGBUS/ADRERR"])
 
+    def test_out_of_memory(self):
+        p = walk("--json", "--frames", "64", "-e", "mmap A 200P rw private anon; mlock A 0 62P; mlock A 62P 138P; write A 199P 1")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("out of memory", p.stderr)
+        self.assertEqual(json.loads(p.stdout)["steps"][-1]["faults"][-1]["result"], "oom")
+
     def test_repetitions_are_all_there(self):
         walked = walk_json("-e", "mmap A 64P rw private anon; write A 0 64P 1")
         self.assertEqual(len(walked["steps"][1]["faults"]), 64)
