@@ -191,7 +191,7 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 
 	range(m, &p->areas[i], &off, &len);
 	if (p->areas[i].kind == FILE_SHARED && !strcmp(advice, "populate_write"))
-		advice = "populate_read"; /* open/populate-write-after-read */
+		advice = "populate_read"; /* the processor may still hold the read-only translation, and the next store is a spurious fault */
 	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
 	} else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE) {
@@ -240,8 +240,7 @@ static void lock(struct maker *m, struct process *p, unsigned i)
 	if (p->areas[i].kind == STACK)
 		return;
 	range(m, &p->areas[i], &off, &len);
-	/* munlock of private copies: open/file-munlock-merges */
-	emit(m, p, "%s %s %dP %uP", one_in(m, 2) || p->areas[i].kind == FILE_PRIVATE ? "mlock" : "munlock", name_of(p, i), off, len);
+	emit(m, p, "%s %s %dP %uP", one_in(m, 2) ? "mlock" : "munlock", name_of(p, i), off, len);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
