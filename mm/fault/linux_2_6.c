@@ -262,7 +262,7 @@ static vm_fault_t __do_fault(struct vm_fault *vmf)
 	trace_fn(__do_fault, vmf->address, vmf->pgoff, vmf->flags);
 	ret = vmf->vma->vm_ops->fault(vmf);
 	if (unlikely(ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)))
-		return ret;
+		return ret & VM_FAULT_HWPOISON ? VM_FAULT_SIGBUS : ret; /* one signal for every page that can't be read */
 	if (!(ret & VM_FAULT_LOCKED))
 		lock_page(vmf->page);
 	ret &= ~VM_FAULT_LOCKED;

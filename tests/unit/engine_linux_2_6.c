@@ -639,6 +639,35 @@ static void test_swap_lost_race(void **state)
 	}
 }
 
+/* A neighbour in swap may belong to shared memory: it waits in the swap cache, on a list already, until its own fault. */
+static void test_swap_cluster_brings_shared_memory(void **state)
+{
+	for_each_world(w) {
+		start(w);
+		map(mm, B, 1, RW);
+		mmap_write_lock(mm);
+		assert_int_equal(mmap_region_file(mm, B + 16 * P, 2 * P, RW | VM_SHARED | VM_MAYSHARE, NULL, 0), 0);
+		mmap_write_unlock(mm);
+		put(mm, B, 1);
+		put(mm, B + 16 * P, 2);
+		put(mm, B + 17 * P, 3);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		for (unsigned tries = 0; residency(mm, B + 17 * P) == MM_PRESENT && tries < 3; tries++)
+			pageout(mm, B + 16 * P, 2); /* on ARM the first only makes them old */
+		faults();
+		memswap.bad = 3;
+		assert_int_equal(get(mm, B), 1);
+		expect_faults(MAJOR(1));
+		assert_true(cached(2));
+		assert_int_equal(get(mm, B + 16 * P), 2);
+		expect_faults(MINOR(1));
+		assert_int_equal(try_read(B + 17 * P), VM_FAULT_SIGBUS); /* not what happens to be in the frame */
+		memswap.bad = 0;
+		mm_check_invariants();
+		finish();
+	}
+}
+
 /* ---- 2.6 do_wp_page ---------------------------------------------------------------------------------------------------------------------- */
 
 static void test_wp_copy_and_reuse(void **state)
@@ -1401,6 +1430,7 @@ int main(void)
 		cmocka_unit_test(test_swap_damaged_sigbus),
 		cmocka_unit_test(test_swap_oom),
 		cmocka_unit_test(test_swap_lost_race),
+		cmocka_unit_test(test_swap_cluster_brings_shared_memory),
 		cmocka_unit_test(test_wp_copy_and_reuse),
 		cmocka_unit_test(test_wp_reuse_after_exit),
 		cmocka_unit_test(test_wp_locked_page_is_copied),
