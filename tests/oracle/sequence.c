@@ -209,6 +209,8 @@ static void move(struct maker *m, struct process *p, unsigned i)
 
 	if (a->kind == STACK || a->kind == HEAP)
 		return;
+	if (m->q->parts & SEQ_SAME_CONTENTS && (a->kind == SHARED_ANON || a->kind == FILE_SHARED))
+		return; /* what has been remapped is one mapping for 2.6, and several since */
 	if (below(m, 3)) {
 		emit(m, p, "mremap %s 0 %uP %uP%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "");
 		a->pages = new_pages > a->pages ? new_pages : a->pages;
