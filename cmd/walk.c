@@ -215,9 +215,9 @@ static char *read_scenario(const char *path, size_t *len)
 
 static int parse(const struct options *o, struct scn *scn)
 {
-	const char *name = o->text ? "-e" : strcmp(o->file, "-") ? o->file : "standard input";
+	const char *name = o->text || !o->file ? "-e" : strcmp(o->file, "-") ? o->file : "standard input";
 	size_t len = o->text ? strlen(o->text) : 0;
-	char *text = o->text ? o->text : read_scenario(o->file, &len);
+	char *text = o->text || !o->file ? o->text : read_scenario(o->file, &len); /* check_options() saw one of them */
 	struct scn_error err;
 	int status = 0;
 
