@@ -270,6 +270,20 @@ static vm_fault_t finish_fault(struct vm_fault *vmf)
 	return ret;
 }
 
+/* There is no page table yet: a window without pages, or beyond the end of the file, doesn't get one. And 6.x, on a disk's file, when the end
+ * leaves but the first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
+static bool nothing_around(const struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
+{
+	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
+	unsigned long end = min_ul(i_pages_end(mapping), end_pgoff + 1), index = start_pgoff;
+
+	if (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end)
+		return true;
+	while (index < end && !filemap_cached(mapping, index))
+		index++;
+	return index >= end;
+}
+
 /* What is in the cache of the aligned 16 pages around the address, as far as the vma and the table go. The window is aligned in virtual
  * addresses; where the vma begins inside it, it reaches as much further. => NOPAGE: the faulting address is served */
 static vm_fault_t do_fault_around(struct vm_fault *vmf)
@@ -282,15 +296,8 @@ static vm_fault_t do_fault_around(struct vm_fault *vmf)
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
 	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
-	/* A window beyond the end of the file needs no page table. And 6.x, on a disk's file, where there is none yet and the end leaves but the
-	 * first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
-	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc)) {
-		const struct address_space *mapping = vma->vm_file->f_mapping;
-		unsigned long end = i_pages_end(mapping);
-
-		if (start_pgoff >= end || (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end))
-			return 0;
-	}
+	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc) && nothing_around(vmf, start_pgoff, end_pgoff))
+		return 0;
 	if (vmf_pte_alloc(vmf))
 		return VM_FAULT_OOM;
 	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);

@@ -190,7 +190,9 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
-	if (p->areas[i].kind == FILE_SHARED && !strcmp(advice, "populate_write"))
+	if (m->q->parts & SEQ_SAME_CONTENTS && p->areas[i].kind >= SHARED_ANON && strstr(advice, "fork"))
+		advice = "dontneed"; /* a remapped page is of the old mapping for 2.6, whose advice holds for it */
+	if ((p->areas[i].kind != ANON || m->q->parts & SEQ_FORKS) && !strcmp(advice, "populate_write"))
 		advice = "populate_read"; /* the processor may still hold the read-only translation, and the next store is a spurious fault */
 	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
@@ -301,7 +303,7 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
 	else if (what < 9 && a->kind == SHARED_ANON)
 		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
-	else if (what < 9 && a->kind == FILE_SHARED)
+	else if (what < 9 && a->kind == FILE_SHARED && !(m->q->parts & SEQ_SAME_CONTENTS))
 		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
 	else if (m->q->parts & SEQ_COLD && what < 11)
 		emit(m, NULL, "cold G%u", file);
