@@ -1075,6 +1075,23 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 	return NULL;
 }
 
+/* The entry is old afterwards; where only a fault can tell of the next use, the page waits at home. => pte lock held */
+static void forget_young(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t pte)
+{
+	uint64_t stuck = 0, gone = 0;
+
+	if (!pte_young(pte))
+		return;
+	__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+	if (mm_caps & MACHINE_YOUNG) {
+		machine_protect(vma->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
+		return;
+	}
+	machine_unmap(vma->vm_mm, addr, 1, pte_pfn(pte), &stuck, &gone);
+	if (stuck || gone)
+		__atomic_fetch_or(&ptep->val, _PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+}
+
 /* Pages of [*lo, hi) that belong to a file. Having been used from here is forgotten. => one of them, isolated and locked, or NULL.
  * pte lock held */
 static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *table, unsigned long *lo, unsigned long hi)
@@ -1093,10 +1110,7 @@ static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *tabl
 		ours = lru_isolate_locked(page);
 		spin_unlock(&lru_lock);
 		if (ours) {
-			if (mm_caps & MACHINE_YOUNG) {
-				__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
-				machine_protect(vma->vm_mm, *lo, 1, page_to_pfn(page), pte_how(pte));
-			}
+			forget_young(vma, *lo, ptep, pte);
 			clear_page_flags(page, PG_referenced | PG_active);
 			*lo += PAGE_SIZE;
 			return page;
