@@ -496,7 +496,8 @@ static vm_fault_t __do_wp_page(struct task_fault *f)
 			make_writable(f);
 		} else if (new_page) {
 			copy_page(old, new_page);
-			ret = replace_page(f, new_page, _PAGE_RW);
+			/* D comes along with the other bits: mlock's copy may be followed by no store. */
+			ret = replace_page(f, new_page, _PAGE_RW | (old.val & _PAGE_DIRTY));
 			if (!ret)
 				new_page = NULL;
 		} else {
