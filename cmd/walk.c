@@ -24,7 +24,7 @@ const char walk_usage[] =
 	"\n"
 	"  --kernel KERNEL    2.0, 2.6, 5 (the default) or host: the kernel of this machine\n"
 	"  --arch ARCH        i386, arm, x86_64 (the default), x86_64-5, sv39 or sv48\n"
-	"  --rule RULE        5.4, 5.15 or 6 (when a page is reused after a fork); page-cache (2.0.33 instead of 1.0)\n"
+	"  --rule RULE        5.4, 5.15 or 6 (the default; how 5 reuses pages after a fork); page-cache (2.0.33 instead of 1.0)\n"
 	"  --frames N         so many frames of memory\n"
 	"  --explain          a sentence about each function, where it appears first\n"
 	"  --table            compare the kernels instead, a line each\n"
@@ -62,9 +62,12 @@ static int parse_rule(const char *text, unsigned *rules)
 	static const struct { const char *word; unsigned rule; } all[] = {
 		{ "5.4", MM_REUSE_5_4 }, { "5.15", MM_REUSE_5_15 }, { "6", MM_REUSE_6 }, { "page-cache", MM_2_0_PAGE_CACHE },
 	};
+	const unsigned reuse = MM_REUSE_5_4 | MM_REUSE_5_15 | MM_REUSE_6;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (!strcmp(text, all[i].word)) {
+			if (*rules & reuse & ~all[i].rule && all[i].rule & reuse)
+				return complain(EXIT_USAGE, "--rule %s: another of 5.4, 5.15 and 6 was given before; leave one out", text);
 			*rules |= all[i].rule;
 			return 0;
 		}

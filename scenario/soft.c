@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "machine/soft/soft.h"
-#include "mm/internal.h" /* the rule of reuse, the counters of one mm */
+#include "mm/internal.h" /* the counters of one mm */
 
 #define HEAP_BEGIN 0x10000000UL
 
@@ -102,6 +102,14 @@ void soft_destroy(struct soft *s)
 	free(s);
 }
 
+/* Without a word about it, pages are reused as the host's kernel does, whose faults are compared. */
+static unsigned rules_of(const struct soft_params *p)
+{
+	const unsigned reuse = MM_REUSE_5_4 | MM_REUSE_5_15 | MM_REUSE_6;
+
+	return p->rules & reuse ? p->rules : p->rules | MM_REUSE_6;
+}
+
 static int start(void *ctx)
 {
 	struct soft *s = ctx;
@@ -114,7 +122,7 @@ static int start(void *ctx)
 		.anon_around = 1,
 		.swapin_around = 1,
 		.kernel = s->params.kernel,
-		.rules = s->params.rules,
+		.rules = rules_of(&s->params),
 	};
 	int err;
 
@@ -125,7 +133,6 @@ static int start(void *ctx)
 		err = mm_init(&params);
 	if (err)
 		return err;
-	mm_reuse_rule = REUSE_6; /* the host's, whose faults are compared */
 	s->processes[0] = (struct soft_process){ mm_alloc(), HEAP_BEGIN };
 	if (!s->processes[0].mm)
 		return -ENOMEM;

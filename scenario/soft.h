@@ -18,7 +18,7 @@ struct soft_params {
 	unsigned caps;            /* set of machine_cap */
 	unsigned long nr_slots;
 	const char *kernel;       /* "5" (NULL), "2.6", "2.0" */
-	unsigned rules;           /* set of mm_rule; 0: the generation's own */
+	unsigned rules;           /* set of mm_rule; without one of reuse: MM_REUSE_6, the host's */
 	unsigned ra_pages;        /* readahead window of files; 0: the engine's default */
 	bool no_notify;           /* files are as on tmpfs: their dirty pages are not counted */
 	unsigned check_every;     /* the invariants after every n-th operation; 0: after every one */

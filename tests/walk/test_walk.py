@@ -66,6 +66,7 @@ class Refused(Case):
             (("--kernel", "4", "-e", ANON), ["--kernel '4'", "2.0, 2.6, 5 or host"]),
             (("--arch", "vax", "-e", ANON), ["--arch 'vax'", "x86_64"]),
             (("--rule", "7", "-e", ANON), ["--rule '7'", "5.15"]),
+            (("--rule", "5.4", "--rule", "6", "-e", ANON), ["--rule 6", "leave one out"]),
             (("--frames", "3", "-e", ANON), ["--frames '3'", "64"]),
             (("--frames", "many", "-e", ANON), ["--frames 'many'"]),
             (("--color", "blue", "-e", ANON), ["--color 'blue'", "auto"]),
@@ -295,6 +296,17 @@ class Json(Case):
                          [(0x40000000, False, "minor"), (0x40001000, False, "minor"), (0x40008000, True, "SIGSEGV/MAPERR")])
         self.assertTrue(all(f["calls"] == [] for f in faults))
         self.assertEqual(walked["totals"]["minflt"], 2)
+
+    def test_rules(self):
+        """Each rule of linux-5 is in force: mprotect back to writable after the child's end; a store to a shared page."""
+        exclusive = "mmap A 8P rw private anon; write A 0 8P 1; fork c; exit c; mprotect A 0 8P r; mprotect A 0 8P rw; write A 0 8P 2"
+        shared = "mmap A 8P rw shared anon; write A 0 8P 1"
+        for rule, again, major in ("5.4", 0, 0), ("5.15", 0, 8), ("6", 8, 0):
+            with self.subTest(rule):
+                self.assertEqual(walk_json("--rule", rule, "-e", exclusive)["totals"]["minflt"], 8 + again)
+                totals = walk_json("--rule", rule, "-e", shared)["totals"]
+                self.assertEqual((totals["minflt"], totals["majflt"]), (8 - major, major))
+        self.assertEqual(walk_json("-e", exclusive)["totals"]["minflt"], 16)
 
     def test_quotes(self):
         path = self.path('a "quoted"\nname.scn', "mmap A 1P rw private anon\n")

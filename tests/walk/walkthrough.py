@@ -28,7 +28,7 @@ page before and after it. Addresses and numbers of frames are the engine's.
 """
 
 PARTS = [
-    ("5-", "linux-5", "The fault path of Linux 5.15."),
+    ("5-", "linux-5", "The fault path of Linux 5 and 6; where they differ, by the rules of 6.x if nothing else is said."),
     ("2.6-", "linux-2.6", "The fault path of Linux 2.6.24: no zero page, no fault-around, and entries that hold places in files."),
     ("2.0-", "linux-2.0", "The fault path of Linux 1.0, whose functions are described under the name of 2.0: no reverse map, no page cache, pages "
                           "shared by looking into other tasks' tables; and that of 2.0.33."),
