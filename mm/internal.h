@@ -133,6 +133,8 @@ unsigned long reserve_frame(void);
 unsigned long alloc_run(unsigned want, unsigned *got);
 /* The same inside a fault: reclaims when nothing is free. `stream`: reclaim also for the neighbours. => -1UL: OOM. */
 unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got);
+/* alloc_run_fault(1, false) */
+unsigned long alloc_one_fault(void);
 /* Gives [pfn, pfn + nr) back: pages with their only reference, never published. */
 void free_run(unsigned long pfn, unsigned nr);
 unsigned long nr_free_low(void); /* watermark: below it nothing is taken for neighbours */

@@ -11,6 +11,10 @@
  * machine_map() maps a run. Frames that were never used cost nothing, not even their struct page: the free lists are
  * asked first, and the boundary `fresh` rises by blocks of 64 only when they have nothing of the size.
  *
+ * Single frames come from a small stack of free ones and go back there, the last freed first: a list of blocks costs five times as many
+ * instructions (196 -> 40 for a frame), and a frame that was just freed is still in the cache. When a run is wanted that the blocks
+ * can't give, the stack is emptied into them first.
+ *
  * At most `limit` frames are in use. While mm_quiet() is set nothing can be evicted, so that allocation may exceed the limit by a
  * reserve, as far as there are frames.
  */
@@ -18,12 +22,17 @@
 
 struct page *mem_map;
 
+#define NR_HOT   64
+#define HOT_FILL 16 /* taken from the blocks at a time */
+
 static struct {
 	spinlock_t lock;
 	unsigned long nr_frames, fresh;
 	atomic_ulong used, limit;
 	unsigned long nr_free; /* in the lists */
 	unsigned nonempty;     /* bit per order */
+	unsigned nr_hot;
+	uint32_t hot[NR_HOT];  /* free, in no list; the next one last */
 	atomic_bool quiet;
 } zone;
 
@@ -41,7 +50,7 @@ int page_alloc_init(unsigned long nr_frames, unsigned long limit)
 		page_list_init(page_head(i));
 	zone.nr_frames = nr_frames;
 	zone.fresh = zone.nr_free = 0;
-	zone.nonempty = 0;
+	zone.nonempty = zone.nr_hot = 0;
 	atomic_store(&zone.used, 0);
 	atomic_store(&zone.quiet, false);
 	mm_set_frame_limit(limit);
@@ -183,13 +192,24 @@ static bool take_fresh(void)
 	return true;
 }
 
-/* The smallest free block of at least `order`, else fresh frames, else the largest smaller block. => pfn, or -1UL */
+static void hot_drain(void)
+{
+	while (zone.nr_hot)
+		free_blocks(zone.hot[--zone.nr_hot], 1);
+}
+
+/* The smallest free block of at least `order`, else what the stack's frames make together, else fresh frames, else the largest smaller
+ * block. => pfn, or -1UL */
 static unsigned long rmqueue(unsigned *order)
 {
 	unsigned fit = zone.nonempty >> *order << *order, o;
 	struct page *page;
 	unsigned long pfn;
 
+	if (!fit && zone.nr_hot) {
+		hot_drain();
+		fit = zone.nonempty >> *order << *order;
+	}
 	while (!fit && take_fresh())
 		fit = zone.nonempty >> *order << *order;
 	if (!zone.nonempty)
@@ -206,6 +226,19 @@ static unsigned long rmqueue(unsigned *order)
 	}
 	zone.nr_free -= 1UL << *order;
 	return pfn;
+}
+
+/* => false: no frame anywhere */
+static noinline bool hot_fill(void)
+{
+	unsigned order = __builtin_ctz(HOT_FILL);
+	unsigned long pfn = rmqueue(&order);
+
+	if (pfn == -1UL)
+		return false;
+	for (unsigned i = 1u << order; i-- > 0;) /* they go out in ascending order */
+		zone.hot[zone.nr_hot++] = (uint32_t)(pfn + i);
+	return true;
 }
 
 /* ---- allocation ---------------------------------------------------------------------------------------------------- */
@@ -227,11 +260,35 @@ static void note_peak(unsigned long used)
 		;
 }
 
+/* alloc_run(1). 40 instructions, every 16th time 200 more. */
+static inline unsigned long alloc_one(void)
+{
+	unsigned long pfn, used, limit = current_limit();
+
+	spin_lock(&zone.lock);
+	used = nr_used_frames();
+	if (unlikely(used >= limit) || (unlikely(!zone.nr_hot) && !hot_fill())) {
+		spin_unlock(&zone.lock);
+		return -1UL;
+	}
+	pfn = zone.hot[--zone.nr_hot];
+	atomic_store_explicit(&zone.used, ++used, memory_order_relaxed);
+	spin_unlock(&zone.lock);
+	note_peak(used);
+	prep_new_page(pfn_to_page(pfn));
+	trace(alloc_pages, pfn, 1, 1);
+	return pfn;
+}
+
 unsigned long alloc_run(unsigned want, unsigned *got)
 {
 	unsigned long pfn, used, limit = current_limit();
 	unsigned order, nr;
 
+	if (want == 1) {
+		*got = 1;
+		return alloc_one();
+	}
 	spin_lock(&zone.lock);
 	used = nr_used_frames();
 	if (used >= limit) {
@@ -258,6 +315,14 @@ unsigned long alloc_run(unsigned want, unsigned *got)
 	trace(alloc_pages, pfn, nr, want);
 	*got = nr;
 	return pfn;
+}
+
+unsigned long alloc_one_fault(void)
+{
+	unsigned long pfn = alloc_one();
+	unsigned got;
+
+	return likely(pfn != -1UL) ? pfn : alloc_run_fault(1, false, &got);
 }
 
 unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got)
@@ -292,7 +357,10 @@ static void give_back(unsigned long pfn, unsigned long nr)
 		atomic_store_explicit(&pfn_to_page(pfn + i)->flags, 0, memory_order_relaxed);
 	machine_frames_freed(pfn, nr);
 	spin_lock(&zone.lock);
-	free_blocks(pfn, nr);
+	if (nr == 1 && zone.nr_hot < NR_HOT)
+		zone.hot[zone.nr_hot++] = (uint32_t)pfn;
+	else
+		free_blocks(pfn, nr);
 	atomic_store_explicit(&zone.used, nr_used_frames() - nr, memory_order_relaxed);
 	spin_unlock(&zone.lock);
 	trace(free_pages, pfn, nr, 0);
@@ -387,5 +455,7 @@ void check_frames(void)
 	}
 	MM_BUG_ON(used != nr_used_frames());
 	MM_BUG_ON(free != zone.nr_free || listed != free);
-	MM_BUG_ON(used + free != zone.fresh);
+	for (unsigned i = 0; i < zone.nr_hot; i++)
+		MM_BUG_ON(zone.hot[i] >= zone.fresh || page_flags(pfn_to_page(zone.hot[i])));
+	MM_BUG_ON(used + free + zone.nr_hot != zone.fresh);
 }

@@ -74,14 +74,20 @@ static void lru_count(enum lru_list list, long n)
 	__atomic_store_n(&lru_nr[list], lru_nr[list] + n, __ATOMIC_RELAXED);
 }
 
-static void lru_add(struct page *page)
+/* PG_lru is set already */
+static inline void lru_link(struct page *page)
 {
 	enum lru_list list = page_lru(page);
 
-	MM_DEBUG_ON(page_flags(page) & PG_lru);
 	page_list_add(page, page_head(list));
-	set_page_flags(page, PG_lru);
 	lru_count(list, 1);
+}
+
+static void lru_add(struct page *page)
+{
+	MM_DEBUG_ON(page_flags(page) & PG_lru);
+	set_page_flags(page, PG_lru);
+	lru_link(page);
 }
 
 static void lru_del(struct page *page)
@@ -97,8 +103,8 @@ void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
 	spin_lock(&lru_lock);
 	for (unsigned i = 0; i < nr; i++) {
-		set_page_flags(page + i, unevictable ? PG_swapbacked | PG_unevictable : PG_swapbacked);
-		lru_add(page + i);
+		set_page_flags(page + i, PG_lru | PG_swapbacked | (unevictable ? PG_unevictable : 0));
+		lru_link(page + i);
 	}
 	spin_unlock(&lru_lock);
 }

@@ -99,8 +99,7 @@ static void lru_add_new_anon(struct page *page, struct vm_area_struct *vma)
 /* => NULL: OOM. Never published: free_new_page() takes it back */
 static struct page *alloc_page_vma(void)
 {
-	unsigned got;
-	unsigned long pfn = alloc_run_fault(1, false, &got);
+	unsigned long pfn = alloc_one_fault();
 
 	return likely(pfn != -1UL) ? pfn_to_page(pfn) : NULL;
 }
