@@ -162,6 +162,7 @@ static void note_changes(void)
 		[MM_SWAPENTS] = "swap entries",
 		[MM_FILEPAGES] = "rss file",
 		[MM_SHMEMPAGES] = "rss shmem",
+		[MM_MISCOUNTED] = "rss of nothing",
 	};
 	struct arena *a = &rec.walk->arena;
 	struct state now;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/walk.h"
+#include "mm/fault/linux_2_6.h"
 #include "mm/filemap.h"
 
 /* ---- entries ------------------------------------------------------------------------------------------------------- */
@@ -26,7 +27,7 @@ const char *describe_pte(struct arena *a, uint64_t pte)
 	if (pte & _PAGE_PRESENT)
 		return arena_printf(a, "frame %lu%s%s%s", n, rights(pte), young, dirty);
 	if (pte & _PAGE_FILE)
-		return arena_printf(a, "page %lu of the file", n);
+		return arena_printf(a, "page %lu of the file", pte_to_pgoff((pte_t){ pte }));
 	if (pte & _PAGE_SWAP)
 		return arena_printf(a, "swap slot %lu%s", n, pte & _PAGE_EXCLUSIVE ? " exclusive" : "");
 	return arena_printf(a, "%#lx", (unsigned long)pte);
@@ -114,7 +115,7 @@ static const struct words {
 	/* swap */
 	[TRACE_do_swap_page] = { "slot $2u", "The entry names a place in swap: the page comes from the swap cache, or is read." },
 	[TRACE_lookup_swap_cache] = { "slot $1u", "Is the page still, or already, in memory?" },
-	[TRACE_swapin_readahead] = { "slots $2u to $3u", "Reads the neighbours of the slot too: what went out together is likely to be wanted together." },
+	[TRACE_swapin_readahead] = { NULL, "Reads the neighbours of the slot too: what went out together is likely to be wanted together." },
 	[TRACE_read_swap_cache_async] = { "slot $1u", "Takes a frame for the slot, makes it known in the swap cache and starts to read." },
 	[TRACE_swap_readpage] = { "frame $1u from slot $2u", "The read itself, from swap." },
 	[TRACE_swap_free] = { "slot $1u", "One entry less names the slot; the last one frees it." },

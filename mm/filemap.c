@@ -241,25 +241,20 @@ void delete_from_page_cache(struct page *page)
 	put_page(page);
 }
 
-/* In one step with the look at its references: whoever finds the page in the tree has tree_lock and gets a reference there, and
- * whoever finds it on the lists gets none from a page that has none. */
+/* While tree_lock is held nobody can find the page in the tree; an entry that might have been dirty has given its bit to the page before it
+ * dropped its reference. Reclaim may isolate the page meanwhile: whoever locks it later sees that it has no mapping any more. */
 bool remove_mapping(struct address_space *mapping, struct page *page)
 {
-	int two = 2;
 	bool gone;
 
 	spin_lock(&mapping->tree_lock);
-	gone = atomic_compare_exchange_strong_explicit(&page->_refcount, &two, 0, memory_order_acq_rel, memory_order_relaxed);
-	if (gone && page_flags(page) & PG_dirty) {
-		atomic_store_explicit(&page->_refcount, 2, memory_order_release);
-		gone = false;
-	}
-	if (gone) {
+	gone = atomic_load_explicit(&page->_refcount, memory_order_acquire) == 2 && !(page_flags(page) & PG_dirty);
+	if (gone)
 		page_cache_unlink(mapping, page);
-		atomic_store_explicit(&page->_refcount, 1, memory_order_release);
-	}
 	spin_unlock(&mapping->tree_lock);
 	trace_leaf(remove_mapping, page_to_pfn(page), page->index, gone);
+	if (gone)
+		put_page(page);
 	return gone;
 }
 
@@ -303,7 +298,7 @@ unsigned find_get_pages(struct address_space *mapping, unsigned long *index, uns
 bool filemap_cached(struct address_space *mapping, unsigned long pgoff)
 {
 	struct page *page = find_get_page(mapping, pgoff, NULL);
-	bool cached = page && page_flags(page) & PG_uptodate;
+	bool cached = page && page_uptodate(page);
 
 	if (page)
 		put_page(page);
@@ -326,7 +321,7 @@ int filemap_read_page(struct page *page)
 		return -EIO;
 	}
 	clear_page_flags(page, PG_error);
-	set_page_flags(page, PG_uptodate);
+	set_page_uptodate(page);
 	count(file_read, 1);
 	return 0;
 }
@@ -362,7 +357,7 @@ struct page *read_cache_page(struct address_space *mapping, unsigned long index,
 	while ((page = find_or_create_page(mapping, index))) {
 		lock_page(page);
 		*err = 0;
-		if (page_mapping(page) == mapping && (page_flags(page) & PG_uptodate || !(*err = filemap_read_page(page))))
+		if (page_mapping(page) == mapping && (page_uptodate(page) || !(*err = filemap_read_page(page))))
 			return page;
 		unlock_page(page);
 		put_page(page);
@@ -373,35 +368,56 @@ struct page *read_cache_page(struct address_space *mapping, unsigned long index,
 	return NULL;
 }
 
-int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value)
+static int peek_file(struct address_space *mapping, unsigned long index, unsigned at, uint8_t *value)
 {
-	unsigned long index = offset >> PAGE_SHIFT, at = offset & ~PAGE_MASK;
-	struct page *page;
-	swp_entry_t swap;
-	void *buf;
-	int err = 0;
+	void *buf = machine_alloc(PAGE_SIZE);
+	int err;
 
-	if (offset >= address_space_size(mapping))
-		return -EFAULT;
-	page = find_get_page(mapping, index, &swap);
-	if (page && page_flags(page) & PG_uptodate) {
-		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
-		put_page(page);
-		return 0;
-	}
-	if (page)
-		put_page(page);
-	if (swap.val)
-		return swap_peek(swap, at, value);
-	*value = 0;
-	if (mapping->flags & MAPPING_ANON)
-		return 0;
-	buf = machine_alloc(PAGE_SIZE);
 	if (!buf)
 		return -ENOMEM;
 	err = mapping->a_ops->readpages(mapping->host, index, 1, &buf);
 	*value = ((uint8_t *)buf)[at];
 	machine_free(buf, PAGE_SIZE);
+	return err;
+}
+
+/* => reclaim entered. -EAGAIN: it changed places meanwhile */
+static int peek_page(struct address_space *mapping, unsigned long index, unsigned at, uint8_t *value)
+{
+	swp_entry_t swap;
+	struct page *page = find_get_page(mapping, index, &swap);
+	bool uptodate = page && page_uptodate(page);
+
+	if (uptodate)
+		*value = __atomic_load_n((uint8_t *)machine_frame(page_to_pfn(page)) + at, __ATOMIC_RELAXED);
+	if (page)
+		put_page(page);
+	if (uptodate)
+		return 0;
+	if (swap.val) {
+		int err = shmem_peek_swap(swap, at, value);
+		swp_entry_t now;
+
+		page = find_get_page(mapping, index, &now);
+		if (page)
+			put_page(page);
+		return now.val == swap.val ? err : -EAGAIN; /* the slot may have been somebody else's by then */
+	}
+	if (!(mapping->flags & MAPPING_ANON))
+		return peek_file(mapping, index, at, value);
+	*value = 0;
+	return 0;
+}
+
+int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value)
+{
+	int err = -EFAULT;
+
+	enter_reclaim();
+	if (offset < address_space_size(mapping))
+		while ((err = peek_page(mapping, offset >> PAGE_SHIFT, offset & ~PAGE_MASK, value)) == -EAGAIN)
+			;
+	leave_reclaim();
 	return err;
 }
 
@@ -497,7 +513,7 @@ static void do_sync_mmap_readahead(struct fault_try *t)
 static struct page *filemap_get_locked(struct fault_try *t, struct page *page, vm_fault_t *ret)
 {
 	for (;; page = NULL) {
-		bool read_it = !page || !(page_flags(page) & PG_uptodate);
+		bool read_it = !page || !(page_uptodate(page));
 		int err;
 
 		if (read_it && !t->held) {
@@ -522,7 +538,7 @@ static struct page *filemap_get_locked(struct fault_try *t, struct page *page, v
 			__lock_page(page);
 		}
 		if (page_mapping(page) == t->mapping) {
-			if (page_flags(page) & PG_uptodate)
+			if (page_uptodate(page))
 				return page;
 			if (t->held) {
 				maybe_unlock_mmap_for_io(t);
@@ -541,9 +557,13 @@ static struct page *filemap_get_locked(struct fault_try *t, struct page *page, v
 	}
 }
 
-/* What was dropped is a reference in another form: back to do_page_fault(), which takes mmap_lock and finds the vma again. */
-static vm_fault_t filemap_retry(struct fault_try *t, struct page *page)
+/* Back to do_page_fault(), which takes mmap_lock and finds the vma again. Afterwards nothing may be held that the invariants would miss. */
+static vm_fault_t filemap_retry(struct fault_try *t, struct vm_fault *vmf, struct page *page)
 {
+	if (vmf->cow_page) {
+		free_run(page_to_pfn(vmf->cow_page), 1);
+		vmf->cow_page = NULL;
+	}
 	if (page) {
 		unlock_page(page);
 		put_page(page);
@@ -580,7 +600,7 @@ vm_fault_t filemap_fault(struct vm_fault *vmf)
 	if (t.held)
 		up_read(&t.mapping->invalidate_lock);
 	if (t.dropped)
-		return ret | filemap_retry(&t, page);
+		return ret | filemap_retry(&t, vmf, page);
 	if (!page)
 		return err;
 	if (t.pgoff >= i_pages_end(t.mapping)) {

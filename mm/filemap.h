@@ -46,6 +46,7 @@ struct address_space {
 	unsigned long nr_nonlinear;
 	struct address_space *next, *prev;    /* all of them; for the invariants */
 	unsigned ra_pages;                    /* largest readahead window; 32 */
+	atomic_bool wb_err;                   /* writing has failed, and nobody was told yet */
 };
 
 /* One opening of it. */
@@ -83,6 +84,15 @@ static inline struct address_space *page_mapping(const struct page *page) /* NUL
 	return m & PAGE_MAPPING_ANON ? NULL : (struct address_space *)m;
 }
 
+/* Its bytes are in the frame: who sees that sees them too, also without the page lock. */
+static inline void set_page_uptodate(struct page *page)
+{
+	atomic_fetch_or_explicit(&page->flags, PG_uptodate, memory_order_release);
+}
+static inline bool page_uptodate(const struct page *page)
+{
+	return atomic_load_explicit(&((struct page *)page)->flags, memory_order_acquire) & PG_uptodate;
+}
 /* rss counter of a page of an address_space */
 static inline int mm_counter_file(const struct page *page)
 {
@@ -133,7 +143,8 @@ void page_cache_for_each(struct address_space *mapping, unsigned long first, uns
 
 /* vm_operations of files and of shared anonymous memory (fault-paths.md 3.5, 3.6). */
 extern const struct vm_operations_struct generic_file_vm_ops, shmem_vm_ops;
-/* => VM_FAULT_LOCKED: vmf->page is there, locked, uptodate, with a reference; VM_FAULT_RETRY: mmap_lock was released */
+/* => VM_FAULT_LOCKED: vmf->page is there, locked, uptodate, with a reference; VM_FAULT_RETRY: mmap_lock was released,
+ * and vmf->cow_page freed */
 vm_fault_t filemap_fault(struct vm_fault *vmf);
 /* Maps what is cached and needs no waiting, from start_pgoff to end_pgoff, around the faulting address.
  * => VM_FAULT_NOPAGE: the faulting address is mapped now; 0: it is not. Nothing locked before and after. */
@@ -146,6 +157,8 @@ static inline pteval_t file_page_prot(const struct vm_area_struct *vma);
 /* Shared anonymous memory: the page at index, zeroed or out of swap. => locked, with a reference; NULL: *err is -ENOMEM or -EIO; 1 in *err: read
  * from swap */
 struct page *shmem_get_page(struct address_space *mapping, unsigned long index, int *err);
+/* One byte of a page that is in swap. => reclaim entered; 0, -EAGAIN (it has moved: look again), -EIO, -ENOMEM */
+int shmem_peek_swap(swp_entry_t entry, unsigned at, uint8_t *value);
 /* Reclaim: the cache's slot gets a swap entry. => page locked and in the swap cache afterwards; 0, -ENOSPC */
 int shmem_writepage(struct page *page);
 

@@ -150,6 +150,7 @@ typedef unsigned vm_fault_t;
 #define FAULT_FLAG_USER        0x40u
 #define FAULT_FLAG_REMOTE      0x80u /* for another process (ptrace) */
 #define FAULT_FLAG_INSTRUCTION 0x100u
+#define FAULT_FLAG_POPULATE    0x200u /* populate, mlock: a retry is a new fault, which finds the page that the first one read: minor */
 
 /* The entry of a fault: takes mmap_lock for reading, resolves, accounts, retries. No lock held.
  * => without an error bit the access may be repeated. Fault counters rise by exactly one for every fault without error. */

@@ -41,7 +41,7 @@ static void batch_flush(struct read_batch *b)
 
 	for (unsigned i = 0; i < b->nr; i++) {
 		if (whole || !read_pages(b, i, 1)) {
-			set_page_flags(b->page[i], PG_uptodate);
+			set_page_uptodate(b->page[i]);
 			b->done++;
 		} else {
 			set_page_flags(b->page[i], PG_error);
@@ -135,6 +135,27 @@ static unsigned next_window(unsigned cur, unsigned max)
 	return cur <= max / 2 ? 2 * cur : max;
 }
 
+/* The state has no lock: two threads on one opening may spoil each other's guess, and nothing else. Each works on a copy. */
+static struct file_ra_state ra_get(const struct file *file)
+{
+	const struct file_ra_state *ra = &file->f_ra;
+
+	return (struct file_ra_state){
+		.start = __atomic_load_n(&ra->start, __ATOMIC_RELAXED),
+		.size = __atomic_load_n(&ra->size, __ATOMIC_RELAXED),
+		.async_size = __atomic_load_n(&ra->async_size, __ATOMIC_RELAXED),
+		.prev_pos = __atomic_load_n(&ra->prev_pos, __ATOMIC_RELAXED),
+	};
+}
+
+static void ra_submit(struct file *file, const struct file_ra_state *w)
+{
+	__atomic_store_n(&file->f_ra.start, w->start, __ATOMIC_RELAXED);
+	__atomic_store_n(&file->f_ra.size, w->size, __ATOMIC_RELAXED);
+	__atomic_store_n(&file->f_ra.async_size, w->async_size, __ATOMIC_RELAXED);
+	do_page_cache_readahead(file, w->start, w->size, w->async_size);
+}
+
 static void initial_window(struct file_ra_state *ra, unsigned long index, unsigned r, unsigned max)
 {
 	ra->start = index;
@@ -159,10 +180,9 @@ static unsigned long next_hole(struct address_space *mapping, unsigned long inde
 	return hole;
 }
 
-/* The state has no lock: two threads on one opening may spoil each other's guess, and nothing else. */
 static void ondemand_readahead(struct file *file, unsigned long index, unsigned r, bool mark)
 {
-	struct file_ra_state *ra = &file->f_ra;
+	struct file_ra_state state = ra_get(file), *ra = &state;
 	unsigned max = file->f_mapping->ra_pages;
 
 	trace_fn(ondemand_readahead, index, r, mark);
@@ -193,7 +213,7 @@ static void ondemand_readahead(struct file *file, unsigned long index, unsigned 
 			ra->async_size = max / 2;
 		}
 	}
-	do_page_cache_readahead(file, ra->start, ra->size, ra->async_size);
+	ra_submit(file, ra);
 }
 
 void page_cache_sync_readahead(struct file *file, unsigned long index, unsigned nr)
@@ -214,12 +234,11 @@ void page_cache_async_readahead(struct file *file, struct page *page, unsigned l
 
 void page_cache_read_around(struct file *file, unsigned long index, unsigned ra_pages)
 {
-	struct file_ra_state *ra = &file->f_ra;
-
-	ra->start = index > ra_pages / 2 ? index - ra_pages / 2 : 0;
-	ra->size = ra_pages;
-	ra->async_size = ra_pages / 4;
-	do_page_cache_readahead(file, ra->start, ra->size, ra->async_size);
+	ra_submit(file, &(struct file_ra_state){
+		.start = index > ra_pages / 2 ? index - ra_pages / 2 : 0,
+		.size = ra_pages,
+		.async_size = ra_pages / 4,
+	});
 }
 
 unsigned long filemap_populate(struct file *file, unsigned long start, unsigned long end)

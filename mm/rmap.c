@@ -579,6 +579,7 @@ static void set_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigne
 /* A page that nobody else can see yet. => pte lock held, vma->anon_vma set */
 void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr)
 {
+	trace_leaf(page_add_new_anon_rmap, addr, page_to_pfn(page), 0);
 	set_anon_rmap(page, vma, addr, vma_anon(vma));
 	set_page_flags(page, PG_anon_exclusive | PG_dirty);
 	atomic_store_explicit(&page->_mapcount, 0, memory_order_release);

@@ -24,7 +24,7 @@ static struct page *shmem_zeroed(struct address_space *mapping, unsigned long in
 		return NULL;
 	}
 	memset(machine_frame(page_to_pfn(page)), 0, PAGE_SIZE);
-	set_page_flags(page, PG_uptodate);
+	set_page_uptodate(page);
 	*err = add_to_page_cache_lru(page, mapping, index);
 	if (*err) {
 		unlock_page(page);
@@ -80,10 +80,8 @@ static struct page *shmem_swap_page(swp_entry_t entry, int *err)
 	}
 	if (add_to_swap_cache(page, entry)) {
 		*err = swap_readpage(page) ? -EIO : 1;
-		if (*err == 1) {
-			count(swapped_in, 1);
+		if (*err == 1)
 			return page;
-		}
 		delete_from_swap_cache(page);
 	}
 	unlock_page(page);
@@ -101,6 +99,7 @@ static struct page *shmem_swapin(struct address_space *mapping, unsigned long in
 	ok = shmem_replace(mapping, index, entry, page);
 	delete_from_swap_cache(page); /* dirty from now on */
 	if (ok) {
+		count(swapped_in, *err == 1);
 		lru_cache_add_file(page);
 		return page;
 	}
@@ -108,6 +107,22 @@ static struct page *shmem_swapin(struct address_space *mapping, unsigned long in
 	put_page(page);
 	*err = -EAGAIN;
 	return NULL;
+}
+
+/* By way of a page that is in the swap cache for a moment: so that nobody else asks the backend for the slot meanwhile. */
+int shmem_peek_swap(swp_entry_t entry, unsigned at, uint8_t *value)
+{
+	struct page *page;
+	int err;
+
+	page = shmem_swap_page(entry, &err);
+	if (!page)
+		return err;
+	*value = ((uint8_t *)machine_frame(page_to_pfn(page)))[at];
+	delete_from_swap_cache(page);
+	unlock_page(page);
+	put_page(page);
+	return 0;
 }
 
 struct page *shmem_get_page(struct address_space *mapping, unsigned long index, int *err)

@@ -97,7 +97,7 @@ void truncate_inode_pages(struct address_space *mapping, unsigned long start)
 	unsigned long index = start;
 	void *item;
 
-	trace_fn(truncate_inode_pages, start, mapping->nrpages, 0);
+	trace_fn(truncate_inode_pages, start, 0, 0);
 	/* From the same place again until nothing stands there: eviction may just have turned a page into a swap entry. */
 	while ((item = next_item(mapping, &index))) {
 		struct page *page = item;
@@ -197,7 +197,7 @@ static void truncate_up(struct address_space *mapping, uint64_t size)
 	struct page *page = old & ~PAGE_MASK ? find_lock_page(mapping, old >> PAGE_SHIFT) : NULL;
 
 	if (page) {
-		if (page_flags(page) & PG_uptodate)
+		if (page_uptodate(page))
 			zero_from(page, old & ~PAGE_MASK);
 		atomic_store_explicit(&mapping->i_size, size, memory_order_release);
 		unlock_page(page);

@@ -693,10 +693,10 @@ static int emulate_remap_file_pages(struct mm_struct *mm, unsigned long addr, si
 			return -EINVAL;
 	}
 	file = get_file(vma->vm_file);
-	flags = vma->vm_flags;
+	flags = vma->vm_flags & ~(VM_DONTCOPY | VM_WIPEONFORK | VM_SEQ_READ | VM_RAND_READ); /* advice was for the old mapping */
 	err = mmap_file(mm, addr, len, flags, file, pgoff);
 	for (unsigned long end = addr + len; !err && !nonblock && addr < end; addr += PAGE_SIZE)
-		if (populate_page(mm, addr) & VM_FAULT_ERROR)
+		if (mm_residency(mm, addr) != MM_PRESENT && populate_page(mm, addr) & VM_FAULT_ERROR)
 			break; /* beyond the end of the file: the call has succeeded nevertheless */
 	return err;
 }

@@ -17,8 +17,6 @@
 #include "mm/fault/fault.h"
 #include "mm/page_tree.h"
 
-#define MAPPING_EIO (1u << 16) /* beside enum mapping_flags: writing has failed and nobody knows yet */
-
 bool set_page_dirty(struct page *page)
 {
 	bool was = page_flags(page) & PG_dirty || atomic_fetch_or_explicit(&page->flags, PG_dirty, memory_order_acq_rel) & PG_dirty;
@@ -83,7 +81,7 @@ int write_one_page(struct page *page)
 	err = mapping->a_ops->writepage(mapping->host, page->index, machine_frame(page_to_pfn(page)), min_ul(PAGE_SIZE, size - start));
 	if (err) {
 		set_page_flags(page, PG_error);
-		__atomic_fetch_or(&mapping->flags, MAPPING_EIO, __ATOMIC_RELAXED);
+		atomic_store_explicit(&mapping->wb_err, true, memory_order_relaxed);
 		set_page_dirty(page);
 		return -EIO;
 	}
@@ -131,7 +129,7 @@ static int write_and_wait(struct address_space *mapping, unsigned long start, un
 
 	trace_fn(filemap_write_and_wait_range, start, end, 0);
 	err = start < end ? write_mapping_pages(mapping, start, end - 1) : 0;
-	if (__atomic_fetch_and(&mapping->flags, ~MAPPING_EIO, __ATOMIC_RELAXED) & MAPPING_EIO)
+	if (atomic_exchange_explicit(&mapping->wb_err, false, memory_order_relaxed))
 		err = -EIO;
 	return err;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define MAX_FILES   32
+#define STACK_ABOVE (64UL << 10) /* what lies above the frames of those who warm up */
 #define PATIENCE_MS 30000 /* for one operation: far more than any takes */
 
 struct host {
@@ -46,7 +47,11 @@ static void note_ranges(struct host_shared *shared)
 
 	shared->nr_ranges = 0;
 	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx %7s %lx %*s %lu", &begin, &end, perms, &off, &inode) != 5 || !inode)
+		if (sscanf(line, "%lx-%lx %7s %lx %*s %lu", &begin, &end, perms, &off, &inode) != 5)
+			continue;
+		if (strstr(line, "[stack]") && end - begin > STACK_ABOVE)
+			begin = end - STACK_ABOVE;
+		else if (!inode)
 			continue;
 		if (perms[0] != 'r' || perms[3] != 'p' || shared->nr_ranges == HOST_MAX_RANGES)
 			continue;

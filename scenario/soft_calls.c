@@ -71,12 +71,12 @@ static bool is_mapped(struct mm_struct *mm, unsigned long addr, bool write)
 	return pte_present(pte) && !(pte.val & _PAGE_PROTNONE) && (!write || pte_write(pte));
 }
 
-/* No lock held. Fault in what an access would fault in, changing nothing there. => 0, EFAULT when it is refused, ENOMEM in a hole */
-static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write)
+/* No lock held. Fault in what an access would fault in, changing nothing there.  how: FAULT_FLAG_POPULATE or 0. => 0, EFAULT when it is refused, ENOMEM in a hole */
+static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write, unsigned how)
 {
 	for (; addr < end; addr += SCN_PAGE) {
 		while (!is_mapped(mm, addr, write)) {
-			vm_fault_t err = do_page_fault(mm, addr, FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0));
+			vm_fault_t err = do_page_fault(mm, addr, FAULT_FLAG_USER | how | (write ? FAULT_FLAG_WRITE : 0));
 
 			if (err & VM_FAULT_BADMAP)
 				return ENOMEM;
@@ -104,7 +104,7 @@ static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned
 		mmap_read_unlock(mm);
 		if (!(flags & VM_ACCESS_FLAGS))
 			return ENOMEM;
-		err = populate(mm, addr, part, (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE);
+		err = populate(mm, addr, part, (flags & (VM_WRITE | VM_SHARED)) == VM_WRITE, FAULT_FLAG_POPULATE);
 		if (err)
 			return err;
 		addr = part;
@@ -214,7 +214,7 @@ static int call_mprotect(struct mm_struct *mm, const struct scn_op *op)
 		if (err)
 			return -err;
 		if (locked)
-			populate(mm, addr, part, true);
+			populate(mm, addr, part, true, FAULT_FLAG_POPULATE);
 	}
 	return 0;
 }
@@ -234,7 +234,7 @@ static int call_mlock(struct mm_struct *mm, const struct scn_op *op)
 	mmap_write_unlock(mm);
 	if (err || hole < end)
 		return err ? -err : ENOMEM;
-	return lock ? populate_by_rights(mm, begin, end) : 0;
+	return lock && populate_by_rights(mm, begin, end) ? ENOMEM : 0; /* whatever was refused there */
 }
 
 static int call_msync(struct mm_struct *mm, const struct scn_op *op)
@@ -244,16 +244,34 @@ static int call_msync(struct mm_struct *mm, const struct scn_op *op)
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
+/* Where it is an mmap, the pages are brought in like those of an mmap, without the lock. */
 static int call_remap_file_pages(struct mm_struct *mm, const struct scn_op *op)
 {
+	bool later = !fault_path->remap_file_pages;
 	int err;
 
 	if (!is_aligned(op->addr) || !op->len)
 		return EINVAL;
 	mmap_write_lock(mm);
-	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, false);
+	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, later);
 	mmap_write_unlock(mm);
+	if (!err && later)
+		populate(mm, op->addr, op->addr + (op->len & ~(SCN_PAGE - 1UL)), false, FAULT_FLAG_POPULATE);
 	return -err;
+}
+
+/* The kernel's own access to the program's page. => false: refused */
+static bool kernel_reaches(struct mm_struct *mm, unsigned long addr, bool write)
+{
+	for (;;) {
+		struct ptdesc *table = pte_table(mm, addr);
+		pte_t pte = table ? ptep_get(pte_offset(table, addr)) : (pte_t){ 0 };
+
+		if (pte_present(pte) && pte_mapped(pte) && !(pte.val & _PAGE_PROTNONE) && (!write || pte_how(pte) & MACHINE_MAP_WRITE))
+			return true;
+		if (do_page_fault(mm, addr, write ? FAULT_FLAG_WRITE : 0) & VM_FAULT_ERROR)
+			return false;
+	}
 }
 
 /* read(2) and write(2) of a page's part. What the kernel can't reach in memory ends it. => bytes */
@@ -261,6 +279,8 @@ static size_t transfer(struct mm_struct *mm, struct soft_file *f, bool to_memory
 {
 	size_t done;
 
+	if (len && !kernel_reaches(mm, addr, to_memory))
+		return 0;
 	for (done = 0; done < len; done++) {
 		uint8_t byte;
 
@@ -290,6 +310,11 @@ static int call_transfer(const struct soft_calls *c, struct mm_struct *mm, const
 	for (*result = 0; *result < len;) {
 		size_t room = SCN_PAGE - (op->addr + *result) % SCN_PAGE, n = len - *result < room ? len - *result : room, done;
 
+		if (op->verb == SCN_PWRITE && kernel_reaches(mm, op->addr + *result, false)) {
+			uint8_t byte;
+
+			soft_load(mm, op->addr + *result, &byte); /* as write(2): the memory first, then the file */
+		}
 		filemap_populate(file, (op->new_len + *result) / SCN_PAGE, (op->new_len + *result + n - 1) / SCN_PAGE + 1);
 		done = transfer(mm, f, op->verb == SCN_PREAD, op->addr + *result, op->new_len + *result, n);
 		*result += done;
@@ -491,7 +516,7 @@ static int populate_exactly(struct mm_struct *mm, unsigned long addr, unsigned l
 		mmap_read_unlock(mm);
 		if (hole || refused)
 			return hole ? ENOMEM : EINVAL;
-		err = populate(mm, addr, part, write);
+		err = populate(mm, addr, part, write, 0);
 		if (err)
 			return err;
 		addr = part;
@@ -526,7 +551,9 @@ static int call_brk(struct mm_struct *mm, unsigned long to, unsigned long *brk, 
 		return ENOMEM;
 	mmap_write_lock(mm);
 	vma = find_vma(mm, end);
-	if (end < from) /* 6.x: what is given back must not be one hole */
+	if (fault_path->brk)
+		err = fault_path->brk(mm, heap, end);
+	else if (end < from) /* 6.x: what is given back must not be one hole */
 		err = vma && vma_start(vma) < from ? do_munmap(mm, end, from - end) : -ENOMEM;
 	else if (end > from)
 		err = is_free(mm, from, end)

@@ -50,7 +50,8 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 			ret = retry_5_4(mm, addr, flags, ret);
 			continue;
 		}
-		*flags |= FAULT_FLAG_TRIED;
+		if (!(*flags & FAULT_FLAG_POPULATE))
+			*flags |= FAULT_FLAG_TRIED;
 		mmap_read_lock(mm);
 		ret = fault_path->fault(mm, addr, *flags);
 	}
@@ -88,7 +89,7 @@ vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
 	if (fault_path->account)
 		fault_path->account(mm, ret, 0);
 	else
-		mm_account_fault(mm, ret, 0);
+		mm_account_fault(mm, ret & ~VM_FAULT_MAJOR, 0); /* as if repeated from the start after the reading: FAULT_FLAG_POPULATE */
 	return ret;
 }
 

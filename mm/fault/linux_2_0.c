@@ -103,14 +103,15 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 		trace_why("the entry has changed while the page was read", 0, 0);
 		free_page(page);
 	} else {
-		set_pte(pte_of(f->table, f->address), (pte_t){ 0 });
 		ret = install_page(f, page, page_prot(f->mm, f->address) | _PAGE_DIRTY);
-		add_mm_counter(f->mm, MM_SWAPENTS, -1);
-		swap_free(entry);
-		if (ret)
+		if (ret) {
+			set_pte(pte_of(f->table, f->address), orig);
 			free_page(page);
-		else
+		} else {
+			add_mm_counter(f->mm, MM_SWAPENTS, -1);
+			swap_free(entry);
 			ret = VM_FAULT_MAJOR;
+		}
 	}
 	spin_unlock(&f->table->ptl);
 	return ret;
@@ -223,7 +224,7 @@ static bool share_page(struct vm_area_struct *area, struct task_fault *f, struct
 /* Where the block stands on the device; 0: a hole, or beyond the end. */
 static unsigned long bmap(struct address_space *mapping, unsigned long block)
 {
-	trace_leaf(bmap, block, 0, 0);
+	trace_leaf(bmap, block, mapping->a_ops->bmap != NULL, 0);
 	if (block >= (address_space_size(mapping) + BLOCK_SIZE - 1) / BLOCK_SIZE)
 		return 0;
 	return mapping->a_ops->bmap ? mapping->a_ops->bmap(mapping->host, block) : block + 1;
@@ -552,8 +553,15 @@ static vm_fault_t do_page_fault_1_0(struct mm_struct *mm, unsigned long addr, un
 	if (addr >= TASK_SIZE)
 		return VM_FAULT_BADMAP; /* the kernel's own addresses: it dies */
 	released = lock_fault(mm, flags);
-	if (!touch_entry(&f))
-		ret = present(&f) ? do_wp_page(&f) : do_no_page(&f);
+	if (touch_entry(&f)) {
+		trace_why("the entry allows it by now", 0, 0);
+	} else if (present(&f)) {
+		trace_why("error code: protection", 0, 0);
+		ret = do_wp_page(&f);
+	} else {
+		trace_why("error code: not present", 0, 0);
+		ret = do_no_page(&f);
+	}
 	lock_fault_done(mm, released);
 	return ret;
 }

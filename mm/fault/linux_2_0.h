@@ -84,13 +84,14 @@ bool lock_fault(struct mm_struct *mm, unsigned flags);
 void lock_fault_done(struct mm_struct *mm, bool released);
 pte_t pte_modify_2_0(const struct vm_area_struct *vma, pte_t pte);
 
+struct vm_area_struct *vma_at(struct mm_struct *mm, unsigned long addr); /* that covers addr, or NULL. => mmap_lock held, either way */
 /* What an entry of a private page may grant at addr: everything, but for what the vma there refuses. No vma: everything. */
 pteval_t page_prot(struct mm_struct *mm, unsigned long addr);
 /* The software bit COW that 1.0 has in its entries: what it can be copied for. The mapping implies it. */
 bool pte_cow(struct mm_struct *mm, unsigned long addr);
 
-/* An entry that is none names the page from now on; takes over the caller's reference. => pte lock held; 0, or VM_FAULT_ bits of a machine
- * that refused (the entry is none, the reference still the caller's) */
+/* An entry that is none, or the swap entry of the page, names the page from now on; takes over the caller's reference. => pte lock held; 0, or
+ * VM_FAULT_ bits of a machine that refused (the entry is none, the reference still the caller's) */
 vm_fault_t install_page(struct task_fault *f, struct page *page, pteval_t flags);
 /* An entry names it no more: none, flushed, out of rss. The reference is the caller's now. => pte lock held; the entry as it was last */
 pte_t remove_page(struct mm_struct *mm, struct ptdesc *table, unsigned long addr);

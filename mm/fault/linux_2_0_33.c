@@ -109,7 +109,6 @@ static vm_fault_t map_swapped(struct task_fault *f, struct page *page, pte_t ori
 	pteval_t prot = swap_cache_or_dirty(page, entry, page_prot(f->mm, f->address), f->flags & FAULT_FLAG_WRITE);
 	vm_fault_t ret;
 
-	set_pte(pte_of(f->table, f->address), (pte_t){ 0 });
 	ret = install_page(f, page, prot);
 	if (ret) {
 		set_pte(pte_of(f->table, f->address), orig);
@@ -262,6 +261,7 @@ static vm_fault_t map_nopage(struct task_fault *f, struct vm_area_struct *vma)
 	pteval_t prot = vma_prot(vma);
 	vm_fault_t ret;
 
+	trace_why("a mapping with ->nopage", 0, 0);
 	vma->vm_ops->fault(&vmf);
 	if (!vmf.page)
 		return sigbus(f);
@@ -326,9 +326,9 @@ static vm_fault_t do_wp_page(struct task_fault *f, struct vm_area_struct *vma)
 	vm_fault_t ret = 0;
 	pte_t old;
 
-	trace_fn(do_wp_page, f->address, 0, 0);
-	new_page = __get_free_page(f->mm);
 	f->table = pte_table(f->mm, f->address);
+	trace_fn(do_wp_page, f->address, ptep_get(pte_of(f->table, f->address)).val, 0);
+	new_page = __get_free_page(f->mm);
 	spin_lock(&f->table->ptl);
 	old = ptep_get(pte_of(f->table, f->address));
 	if (!pte_present(old) || pte_write(old)) {
@@ -398,9 +398,11 @@ static vm_fault_t resolve(struct task_fault *f, unsigned long addr)
 	if (!vma)
 		return VM_FAULT_BADMAP;
 	if (f->flags & FAULT_FLAG_WRITE) {
+		trace_why(present ? "a write, present: needs VM_WRITE" : "a write, absent: needs VM_WRITE", 0, 0);
 		if (vma->vm_flags & VM_WRITE)
 			return present ? do_wp_page(f, vma) : do_no_page(f, vma);
 	} else if (!present && vma->vm_flags & (VM_READ | VM_EXEC)) {
+		trace_why("a read, absent: has VM_READ or VM_EXEC", 0, 0);
 		return do_no_page(f, vma);
 	}
 	trace(access_error, addr, vma->vm_flags, f->flags);

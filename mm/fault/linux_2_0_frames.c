@@ -89,11 +89,19 @@ vm_fault_t oom(struct mm_struct *mm)
 
 /* ---- entries ------------------------------------------------------------------------------------------------------------- */
 
-static struct vm_area_struct *vma_at(struct mm_struct *mm, unsigned long addr)
+/* What an entry says in these kernels, asked of the mapping instead: no search of theirs, so not find_vma(), which would be traced. */
+struct vm_area_struct *vma_at(struct mm_struct *mm, unsigned long addr)
 {
-	struct vm_area_struct *vma = find_vma(mm, addr);
+	struct tree_node *node = mm->mm_rb.node;
 
-	return vma && addr >= vma->vm_start ? vma : NULL;
+	while (node) {
+		struct vm_area_struct *vma = vma_of(node);
+
+		if (addr >= vma->vm_start && addr < vma->vm_end)
+			return vma;
+		node = addr < vma->vm_start ? node->left : node->right;
+	}
+	return NULL;
 }
 
 pteval_t page_prot(struct mm_struct *mm, unsigned long addr)

@@ -240,9 +240,7 @@ static enum swapped swap_out_table(struct victim *v, unsigned long *addr, unsign
 		if (!pte_normal(ptep_get(pte_of(v->table, *addr))))
 			continue;
 		v->addr = *addr;
-		v->vma = find_vma(v->mm, *addr);
-		if (v->vma && *addr < v->vma->vm_start)
-			v->vma = NULL;
+		v->vma = vma_at(v->mm, *addr);
 		spin_lock(&v->table->ptl);
 		done = try_to_swap_out(v);
 		spin_unlock(&v->table->ptl);

@@ -146,6 +146,7 @@ static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 		return VM_FAULT_OOM;
 	if (!(vmf->flags & FAULT_FLAG_WRITE) && !(~mm_caps & (MACHINE_ZERO_PAGE | MACHINE_READONLY)))
 		return do_zero_page(vmf);
+	trace_why("a page of its own", 0, 0);
 	if (anon_vma_prepare(vma))
 		return VM_FAULT_OOM;
 	if (mm_anon_around > 1 && !(vma->vm_flags & (VM_RAND_READ | VM_NOFAULTAROUND)))
@@ -267,6 +268,15 @@ static vm_fault_t do_fault_around(struct vm_fault *vmf)
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
 	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
+	/* A window beyond the end of the file needs no page table. And 6.x, on a disk's file, where there is none yet and the end leaves but the
+	 * first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
+	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc)) {
+		const struct address_space *mapping = vma->vm_file->f_mapping;
+		unsigned long end = i_pages_end(mapping);
+
+		if (start_pgoff >= end || (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end))
+			return 0;
+	}
 	if (vmf_pte_alloc(vmf))
 		return VM_FAULT_OOM;
 	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);
@@ -305,7 +315,8 @@ static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 		return VM_FAULT_OOM;
 	ret = __do_fault(vmf);
 	if (unlikely(ret & VM_FAULT_NO_PAGE)) {
-		free_new_page(vmf->cow_page);
+		if (vmf->cow_page) /* else ->fault has let go of it together with mmap_lock */
+			free_new_page(vmf->cow_page);
 		return ret;
 	}
 	memcpy(machine_frame(page_to_pfn(vmf->cow_page)), machine_frame(page_to_pfn(vmf->page)), PAGE_SIZE);
@@ -401,14 +412,18 @@ static noinline vm_fault_t do_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	trace_fn(do_fault, vmf->address, vmf->pgoff, vmf->flags);
-	if (!vmf->vma->vm_ops->fault)
+	if (!vmf->vma->vm_ops->fault) {
 		ret = no_fault_handler(vmf);
-	else if (!(vmf->flags & FAULT_FLAG_WRITE))
+	} else if (!(vmf->flags & FAULT_FLAG_WRITE)) {
+		trace_why("a read", 0, 0);
 		ret = do_read_fault(vmf);
-	else if (!(vmf->vma->vm_flags & VM_SHARED))
+	} else if (!(vmf->vma->vm_flags & VM_SHARED)) {
+		trace_why("a write, and the mapping is private", 0, 0);
 		ret = do_cow_fault(vmf);
-	else
+	} else {
+		trace_why("a write, and the mapping is shared", 0, 0);
 		ret = do_shared_fault(vmf);
+	}
 	if (vmf->prealloc_pte)
 		pte_free_one(vmf->prealloc_pte);
 	return ret;
@@ -605,12 +620,18 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 		return wp_page_copy(vmf);
 	}
 	if (page_is_file(page)) {
-		if (vmf->vma->vm_flags & VM_SHARED)
+		if (vmf->vma->vm_flags & VM_SHARED) {
+			trace_why("a page of a file, and the mapping is shared: written in place", 0, 0);
 			return wp_page_shared(vmf);
+		}
+		trace_why("a page of a file, and the mapping is private: a copy", 0, 0);
 		return wp_page_copy(vmf);
 	}
-	if (!can_reuse_anon_page(page))
+	if (!can_reuse_anon_page(page)) {
+		trace_why("an anonymous page that others may have (%lu references, %lu entries): a copy", page_count(page), page_mapcount(page));
 		return wp_page_copy(vmf);
+	}
+	trace_why("an anonymous page that nobody else has: reused", 0, 0);
 	ret = wp_page_reuse(vmf);
 	if (likely(!ret))
 		count(cow_reuse, 1);
@@ -628,6 +649,10 @@ static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
 
 	trace_fn(do_swap_page, vmf->address, entry.val, vmf->flags);
 	page = lookup_swap_cache(entry);
+	if (page)
+		trace_why("it is still, or already, in memory", 0, 0);
+	else
+		trace_why("it is not in memory: to be read", 0, 0);
 	ret = page ? do_swap_cached(vmf, page, &again) : swapin_readahead(vmf);
 	if (again)
 		return 0; /* it has left the cache: the entry is looked at anew */
@@ -680,10 +705,18 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 	/* Without a table there is no entry yet; who needs one makes it. */
 	vmf->orig_pte = table ? ptep_get(pte_offset(table, vmf->address)) : (pte_t){ 0 };
 	trace_fn(handle_pte_fault, vmf->address, vmf->orig_pte.val, vmf->flags);
-	if (pte_none(vmf->orig_pte))
-		return vma_is_anonymous(vmf->vma) ? do_anonymous_page(vmf) : do_fault(vmf);
-	if (!pte_present(vmf->orig_pte))
+	if (pte_none(vmf->orig_pte)) {
+		if (vma_is_anonymous(vmf->vma)) {
+			trace_why("nothing there, and nothing behind the mapping: anonymous", 0, 0);
+			return do_anonymous_page(vmf);
+		}
+		trace_why("nothing there, and the mapping knows where its pages come from", 0, 0);
+		return do_fault(vmf);
+	}
+	if (!pte_present(vmf->orig_pte)) {
+		trace_why("not present: it says where the page is", 0, 0);
 		return do_swap_page(vmf);
+	}
 
 	vmf_lock_pte(vmf);
 	if (!pte_same(ptep_get(vmf->pte), vmf->orig_pte)) {
@@ -691,8 +724,10 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 		vmf_unlock_pte(vmf);
 		return 0;
 	}
-	if (vmf->flags & FAULT_FLAG_WRITE && !pte_write(vmf->orig_pte))
+	if (vmf->flags & FAULT_FLAG_WRITE && !pte_write(vmf->orig_pte)) {
+		trace_why("present and read-only, and this is a write", 0, 0);
 		return do_wp_page(vmf);
+	}
 	return pte_touch(vmf, vmf->orig_pte);
 }
 
@@ -752,18 +787,26 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 	struct vm_area_struct *vma;
 
 	trace_fn(__do_page_fault, addr, flags, 0);
-	if (unlikely(addr >= TASK_SIZE))
+	if (unlikely(addr >= TASK_SIZE)) {
+		trace_why("programs end at 0x%lx", TASK_SIZE, 0);
 		return VM_FAULT_BADMAP;
+	}
 	vma = find_vma(mm, addr);
-	if (unlikely(!vma))
+	if (unlikely(!vma)) {
+		trace_why("no mapping ends above it", 0, 0);
 		return VM_FAULT_BADMAP;
+	}
 	if (unlikely(addr < vma->vm_start)) {
-		if (!(vma->vm_flags & VM_GROWSDOWN))
+		if (!(vma->vm_flags & VM_GROWSDOWN)) {
+			trace_why("below the next mapping, 0x%lx, which does not grow", vma->vm_start, 0);
 			return VM_FAULT_BADMAP;
+		}
+		trace_why("below a mapping that grows downwards, 0x%lx", vma->vm_start, 0);
 		vma = find_extend_vma(mm, addr);
 		if (!vma)
 			return VM_FAULT_BADMAP;
 	}
+	trace_why("in the mapping 0x%lx to 0x%lx", vma->vm_start, vma->vm_end);
 	if (unlikely(access_error(vma, flags))) {
 		trace(access_error, addr, vma->vm_flags, flags);
 		return VM_FAULT_BADACCESS;

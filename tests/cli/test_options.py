@@ -136,10 +136,10 @@ class Subcommands(Case):
         self.assertRegex(p.stdout, r"^minflt \d+\.\d+\.\d+\n$")
 
     def test_wrong(self):
-        self.refused(minflt("runn"), 125, "'runn'", "run, doctor, help")
+        self.refused(minflt("runn"), 125, "'runn'", "run, walk, doctor, help")
         self.refused(minflt("--nonsense"), 125, "'--nonsense'")
-        self.refused(minflt("help", "runn"), 125, "'runn'", "run, doctor, help")
-        self.refused(minflt(), 125, "no subcommand", "run, doctor, help")
+        self.refused(minflt("help", "runn"), 125, "'runn'", "run, walk, doctor, help")
+        self.refused(minflt(), 125, "no subcommand", "run, walk, doctor, help")
         self.refused(minflt("doctor", "x"), 125, "'x'")
 
     def test_full_disk(self):

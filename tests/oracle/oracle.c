@@ -38,6 +38,7 @@
 
 #define MAX_JOBS   16
 #define TMPFS      "/dev/shm"
+#define PATIENCE   20 /* seconds for one sequence, which takes milliseconds: the engine waits for itself */
 
 struct options {
 	bool generations, no_counts;
@@ -82,6 +83,7 @@ static enum result compare_apart(struct comparison *c, const struct sequence *q,
 		int null = open("/dev/null", O_WRONLY);
 
 		dup2(null, 2);
+		alarm(PATIENCE);
 		c->host = c->host ? host_create() : NULL;
 		back->result = compare(c, q, keep);
 		back->line = c->line;
@@ -238,6 +240,7 @@ static void work(struct worker *w, uint64_t begin)
 	c.ra_pages = host_readahead();
 	for (uint64_t i = begin; i < options.nr && atomic_load(&shared->divergences) < options.stop; i += options.jobs) {
 		atomic_store(&w->current, i);
+		alarm(PATIENCE);
 		prepare(&c, &q, options.seed + i);
 		w->counts.sequences++;
 		switch (compare(&c, &q, NULL)) {

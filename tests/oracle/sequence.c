@@ -34,7 +34,7 @@ struct maker {
 	struct sequence *q;
 	uint64_t state;
 	struct process processes[MAX_PROCESSES];
-	unsigned nr_processes, value, nr_files;
+	unsigned nr_processes, value, nr_files, file_size[MAX_FILES];
 };
 
 static uint64_t next(struct maker *m)
@@ -87,6 +87,13 @@ static const char *random_prot(struct maker *m)
 	return prots[below(m, SIZEOF_ARRAY(prots))];
 }
 
+static const char *random_file_prot(struct maker *m)
+{
+	static const char *const prots[] = { "rw", "r", "none", "w" };
+
+	return prots[below(m, SIZEOF_ARRAY(prots))];
+}
+
 static unsigned char random_value(struct maker *m)
 {
 	return (unsigned char)(m->value = m->value % 255 + 1);
@@ -133,6 +140,7 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		break;
 	case FILE_PRIVATE:
 	case FILE_SHARED:
+		prot = one_in(m, 3) ? random_file_prot(m) : "rw"; /* readahead stays inside executable mappings since 6.16 */
 		if (m->q->parts & SEQ_OLD && a->kind == FILE_SHARED)
 			prot = "r";
 		emit(m, p, "mmap %s %uP %s %s G%u %uP%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
@@ -175,12 +183,14 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
-	if (one_in(m, 12) && p->areas[i].kind <= HEAP)
+	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
-	else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE)
+	} else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE) {
+		m->q->parts |= SEQ_UNCOUNTED;
 		emit(m, p, "madvise %s %dP %uP pageout", name_of(p, i), off, len);
-	else
+	} else {
 		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advices[below(m, SIZEOF_ARRAY(advices))]);
+	}
 }
 
 static void move(struct maker *m, struct process *p, unsigned i)
@@ -230,7 +240,32 @@ static unsigned random_size(struct maker *m)
 {
 	unsigned pages = below(m, 28);
 
-	return pages * 4096 + (one_in(m, 3) ? below(m, 4096) : 0);
+	/* Whoever makes a file longer may bring the page with its old end into memory. */
+	return pages * 4096 + (!(m->q->parts & SEQ_COLD) && one_in(m, 3) ? below(m, 4096) : 0);
+}
+
+/* What read(2) reads ahead is nobody's business here. */
+__attribute__((format(printf, 4, 5))) static void emit_after_warm(struct maker *m, const struct process *p, unsigned file, const char *format, ...)
+{
+	char statement[SEQ_LINE_SIZE - 32];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(statement, sizeof(statement), format, ap);
+	va_end(ap);
+	emit(m, NULL, "warm G%u\n%s%s%s%s", file, p->name[0] == 'm' ? "" : "in ", p->name[0] == 'm' ? "" : p->name, p->name[0] == 'm' ? "" : ": ", statement);
+}
+
+/* On tmpfs a hole is not read: nothing to compare with. Files only get shorter there. */
+static void truncate_file(struct maker *m, unsigned file)
+{
+	unsigned size = random_size(m);
+
+	if (m->q->parts & SEQ_TMPFS && size > m->file_size[file])
+		size = m->file_size[file];
+	m->file_size[file] = size;
+	/* A file system may leave the page with the new end in memory and not read. */
+	emit(m, NULL, size % 4096 ? "truncate G%u %u\nwarm G%u" : "truncate G%u %u", file, size, file);
 }
 
 static void file_step(struct maker *m, struct process *p, unsigned i)
@@ -239,13 +274,15 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 	const struct area *a = &p->areas[i];
 	int off;
 
+	if (what >= 3 && what < 7 && a->kind == FILE_SHARED)
+		what = 7; /* a file read into itself: nobody promises an order */
 	range(m, a, &off, &len);
-	if (what < 3)
-		emit(m, NULL, "truncate G%u %u", file, random_size(m));
+	if (what < 3 && !(m->q->parts & SEQ_OLD))
+		truncate_file(m, file);
 	else if (what < 5)
-		emit(m, p, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
+		emit_after_warm(m, p, file, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
 	else if (what < 7)
-		emit(m, p, "pwrite %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
+		emit_after_warm(m, p, file, "pwrite %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
 	else if (what < 8)
 		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
 	else if (what < 9 && a->kind == SHARED_ANON)
@@ -262,9 +299,13 @@ static void make_files(struct maker *m)
 {
 	m->nr_files = 1 + below(m, MAX_FILES);
 	for (unsigned i = 0; i < m->nr_files; i++) {
-		emit(m, NULL, "file G%u %u", i, random_size(m) + 4096);
+		const char *then = m->q->parts & SEQ_COLD ? "cold" : "warm";
+
+		/* One line for those who shrink: a file that was just made is in memory for some machines and not for others. */
+		m->file_size[i] = m->q->parts & SEQ_OLD ? 64 * 4096 : random_size(m) + 4096; /* 2.0 has zeros behind the end */
+		emit(m, NULL, "file G%u %u\n%s G%u", i, m->file_size[i], then, i);
 		if (m->q->parts & SEQ_COLD && one_in(m, 2))
-			emit(m, NULL, "cold G%u", i);
+			emit(m, NULL, "warm G%u", i);
 	}
 }
 
@@ -316,8 +357,8 @@ static void step(struct maker *m)
 	range(m, &p->areas[i], &off, &len);
 	if (what < 48)
 		access(m, p, i);
-	else if (what < 57)
-		emit(m, p, "mprotect %s %dP %uP %s", name_of(p, i), off, len, random_prot(m));
+	else if (what < 57 && !(m->q->parts & SEQ_OLD && p->areas[i].kind == FILE_SHARED))
+		emit(m, p, "mprotect %s %dP %uP %s", name_of(p, i), off, len, p->areas[i].kind >= FILE_PRIVATE ? random_file_prot(m) : random_prot(m));
 	else if (what < 62)
 		emit(m, p, "munmap %s %dP %uP", name_of(p, i), off, len);
 	else if (what < 71)
@@ -334,7 +375,7 @@ static void step(struct maker *m)
 		file_step(m, p, i);
 	else if (what < 98)
 		evict(m, p, i);
-	else if (!(m->q->parts & SEQ_ONE_BY_ONE))
+	else if (!(m->q->parts & (SEQ_ONE_BY_ONE | SEQ_RECLAIM | SEQ_COLD | SEQ_SAME_CONTENTS)))
 		emit(m, p, "mincore %s %dP %uP", name_of(p, i), off, len);
 }
 
@@ -349,9 +390,9 @@ static void look_at_all(struct maker *m)
 
 			if (!a->there)
 				continue;
-			if (!(m->q->parts & SEQ_ONE_BY_ONE))
+			if (!(m->q->parts & (SEQ_ONE_BY_ONE | SEQ_OLD)))
 				emit(m, p, "sweep %s 0 %uP", name_of(p, k), a->pages);
-			for (unsigned page = 0; m->q->parts & SEQ_ONE_BY_ONE && page < a->pages; page++)
+			for (unsigned page = 0; m->q->parts & (SEQ_ONE_BY_ONE | SEQ_OLD) && page < a->pages; page++)
 				emit(m, p, "read %s %uP", name_of(p, k), page);
 		}
 	}
@@ -385,6 +426,8 @@ void sequence_generate(struct sequence *q, uint64_t seed, unsigned parts)
 	if (parts != SEQ_BY_SEED)
 		q->parts = parts;
 	q->arch = archs[below(&m, SIZEOF_ARRAY(archs))];
+	if (q->parts & SEQ_FILES && !strcmp(q->arch, "i386"))
+		q->arch = "x86_64"; /* its tables map 4 MiB: one may be there for another area, which is seen (file-around-one-page-left) */
 	q->caps = SOFT_ALL_CAPS;
 	if (q->parts & SEQ_RECLAIM && one_in(&m, 2))
 		q->caps &= ~(unsigned)(MACHINE_YOUNG | MACHINE_DIRTY);

@@ -20,6 +20,7 @@ enum seq_parts {
 	SEQ_TMPFS = 1 << 4,   /* files without write notification */
 	SEQ_OLD = 1 << 5,     /* only what 2.0 knows: no shared writable memory, no stack rules */
 	SEQ_ONE_BY_ONE = 1 << 6, /* at the end each page is read by a statement of its own, instead of `sweep` */
+	SEQ_UNCOUNTED = 1 << 8, /* a host's reclaim leaves marks on dirty pages that the next faults see: faults aren't compared */
 	SEQ_SAME_CONTENTS = 1 << 7, /* only what every generation answers alike: no stack rules */
 };
 

@@ -61,7 +61,7 @@ SOME int disk_writepage(void *host, unsigned long pgoff, const void *page, size_
 		return -EIO;
 	if (pwrite(d->fd, page, len, (off_t)(pgoff * P)) != (ssize_t)len)
 		return -EIO;
-	d->last_len = len;
+	__atomic_store_n(&d->last_len, len, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->written, 1, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -124,7 +124,8 @@ SOME void start_engine(const struct engine *e, unsigned long pages, unsigned fla
 {
 	disk_make(pages);
 	engine_start(e);
-	mm_reuse_rule = REUSE_6; /* the rows of section 5 were measured there; 5.15 counts a store that was throttled as a major fault */
+	if (!e->rules)
+		mm_reuse_rule = REUSE_6; /* the rows of section 5 were measured there; 5.15 counts a store that was throttled as a major fault */
 	mm = mm_alloc();
 	mapping = address_space_alloc(ops, &disk, pages * P, flags);
 	file = file_open(mapping, FILE_WRITE);
