@@ -152,6 +152,16 @@ static inline unsigned long linear_page_index(const struct vm_area_struct *vma, 
 	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 }
 static inline bool vma_is_anonymous(const struct vm_area_struct *vma) { return !vma->vm_ops; }
+struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned long addr);
+/* The last one found is asked first: most faults come from where the previous one came from. */
+static inline struct vm_area_struct *find_vma_inline(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma = atomic_load_explicit(&mm->vmacache, memory_order_relaxed);
+
+	mmap_assert_locked(mm);
+	trace_fn(find_vma, addr, 0, 0);
+	return likely(vma && addr >= vma->vm_start && addr < vma->vm_end) ? vma : find_vma_tree(mm, addr);
+}
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
 struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
 				 unsigned long pgoff);
@@ -189,7 +199,17 @@ void rmap_walk_locked(struct page *page, struct anon_vma *anon_vma, rmap_fn_t *f
 /* => the entry that maps the page at addr, locked (*ptl); or NULL, nothing locked */
 pte_t *page_vma_mapped(struct page *page, struct vm_area_struct *vma, unsigned long addr, spinlock_t **ptl);
 int page_referenced(struct page *page);
-void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
+/* A page that nobody else can see yet. => pte lock held, vma->anon_vma set */
+static inline void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr)
+{
+	struct anon_vma *av = atomic_load_explicit(&vma->anon_vma, memory_order_relaxed);
+
+	trace_leaf(page_add_new_anon_rmap, addr, page_to_pfn(page), 0);
+	page->index = linear_page_index(vma, addr);
+	atomic_store_explicit(&page->mapping, (uintptr_t)av | PAGE_MAPPING_ANON, memory_order_release);
+	set_page_flags(page, PG_anon_exclusive | PG_dirty);
+	atomic_store_explicit(&page->_mapcount, 0, memory_order_release);
+}
 void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
 void page_remove_rmap(struct page *page);
 
@@ -288,7 +308,13 @@ static inline pteval_t vma_prot(const struct vm_area_struct *vma)
 	return vma->vm_flags & VM_ACCESS_FLAGS ? v : _PAGE_PROTNONE;
 }
 /* machine_map() for present entries: contiguous frames, one call. => pages mapped, or -errno */
-int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
+static inline int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	int n = machine_map(mm, addr, nr, pfn, how);
+
+	trace(machine_map, addr, nr, pfn);
+	return n;
+}
 
 bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how);
 

@@ -65,17 +65,16 @@ void lock_assert_none_held(void)
 }
 #endif
 
-#define WRITER  (1u << 31)
-#define WWAIT   (1u << 30)
-#define RWAIT   (1u << 29)
-#define RTURN   (1u << 28)
-#define READERS (RTURN - 1)
+#define WRITER  RWSEM_WRITER
+#define WWAIT   RWSEM_WWAIT
+#define RWAIT   RWSEM_RWAIT
+#define RTURN   RWSEM_RTURN
+#define READERS RWSEM_READERS
 
-void down_read(struct rw_semaphore *sem)
+void down_read_slow(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
-	lock_assert_none_held();
 	for (;;) {
 		if (!(c & (WRITER | WWAIT)) || (c & RTURN)) {
 			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire,
@@ -101,7 +100,7 @@ bool down_read_trylock(struct rw_semaphore *sem)
 	return false;
 }
 
-void up_read(struct rw_semaphore *sem)
+void up_read_slow(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;
 

@@ -104,9 +104,36 @@ static inline bool spin_is_locked(spinlock_t *lock)
 	return atomic_load_explicit(&lock->state, memory_order_relaxed) != 0;
 }
 
-void down_read(struct rw_semaphore *sem);
+/* Bits of the word; lock.c tells what they are for. */
+#define RWSEM_WRITER  (1u << 31)
+#define RWSEM_WWAIT   (1u << 30)
+#define RWSEM_RWAIT   (1u << 29)
+#define RWSEM_RTURN   (1u << 28)
+#define RWSEM_READERS (RWSEM_RTURN - 1)
+
+void down_read_slow(struct rw_semaphore *sem);
+void up_read_slow(struct rw_semaphore *sem);
 bool down_read_trylock(struct rw_semaphore *sem); /* goes before writers that wait; spinlocks may be held */
-void up_read(struct rw_semaphore *sem);
+
+static inline void down_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	lock_assert_none_held();
+	if (unlikely(c & ~RWSEM_READERS) ||
+	    unlikely(!atomic_compare_exchange_strong_explicit(&sem->state, &c, c + 1, memory_order_acquire, memory_order_relaxed)))
+		down_read_slow(sem);
+}
+
+static inline void up_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	if (unlikely(c & ~RWSEM_READERS) ||
+	    unlikely(!atomic_compare_exchange_strong_explicit(&sem->state, &c, c - 1, memory_order_release, memory_order_relaxed)))
+		up_read_slow(sem);
+}
+
 void down_write(struct rw_semaphore *sem);
 void up_write(struct rw_semaphore *sem);
 bool rwsem_is_locked(struct rw_semaphore *sem);

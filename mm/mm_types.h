@@ -112,6 +112,7 @@ struct ptdesc {
 	spinlock_t ptl; /* last level: guards the entries and is held over machine_map() and machine_unmap() for them */
 	uint16_t level; /* enum pt_level */
 	bool reserved;  /* linux-2.0: BAD_PAGETABLE, in any number of address spaces; walks of a range leave it out, nobody frees it */
+	unsigned long base; /* where its range begins; known of tables that mm->pmd_table has named */
 };
 
 typedef struct { unsigned long val; } swp_entry_t;
@@ -242,6 +243,7 @@ struct mm_struct {
 	struct tree_root mm_rb;                    /* mmap_lock */
 	_Atomic(struct vm_area_struct *) vmacache; /* last one found; reset when one goes away */
 	struct ptdesc *pgd;
+	_Atomic(struct ptdesc *) pmd_table;        /* where the last walk found its pmd; reset when tables go away */
 	spinlock_t page_table_lock;                /* entries above the last level; anon_vma of vmas */
 	unsigned long map_count, total_vm;         /* vmas; pages. mmap_lock */
 	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */

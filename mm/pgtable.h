@@ -40,6 +40,9 @@ struct pt_layout {
 	unsigned mask[NR_PT_LEVELS];
 	enum mm_arch arch;
 	unsigned long task_size;
+	enum pt_level pmd_level; /* the level above the last: PT_PMD, or what it is folded into */
+	unsigned pmd_shift;      /* of its entries */
+	unsigned long pmd_span;  /* bytes that one table of it covers */
 };
 extern struct pt_layout pt;
 
@@ -122,6 +125,21 @@ static inline pmd_t *pmd_alloc(struct mm_struct *mm, pud_t *pud, unsigned long a
 	desc = pt_alloc(mm, &pud->desc, PT_PMD);
 	return desc ? (pmd_t *)desc->table + pt_index(PT_PMD, addr) : NULL;
 }
+
+/* pgd, p4d, pud, pmd in one step, where the last walk has been to the same table of pmds (1 GiB on x86-64): 9 instructions for 60, and no
+ * other two lines of memory for each level. A table is freed with mmap_lock held for writing, and is forgotten then. => mmap_lock held; NULL:
+ * not there, walk */
+static inline pmd_t *pmd_remembered(struct mm_struct *mm, unsigned long addr)
+{
+	const struct ptdesc *desc = atomic_load_explicit(&mm->pmd_table, memory_order_acquire);
+
+	if (unlikely(!desc))
+		return NULL;
+	addr -= __atomic_load_n(&desc->base, __ATOMIC_RELAXED);
+	return likely(addr < pt.pmd_span) ? (pmd_t *)desc->table + (addr >> pt.pmd_shift) : NULL;
+}
+/* After a walk. */
+void pmd_remember(struct mm_struct *mm, unsigned long addr);
 
 static inline bool pmd_none(const pmd_t *pmd)
 {

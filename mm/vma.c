@@ -51,17 +51,12 @@ unsigned long vma_flags(const struct vm_area_struct *vma)
 	return vma->vm_flags;
 }
 
-/* First vma with end > addr. The last one found is asked first: most faults come from where the previous one came from. */
-struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
+/* First vma with end > addr, by the tree: O(log n). */
+noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned long addr)
 {
-	struct vm_area_struct *vma = atomic_load_explicit(&mm->vmacache, memory_order_relaxed);
 	struct tree_node *node = mm->mm_rb.node;
+	struct vm_area_struct *vma = NULL;
 
-	mmap_assert_locked(mm);
-	trace_fn(find_vma, addr, 0, 0);
-	if (likely(vma && addr >= vma->vm_start && addr < vma->vm_end))
-		return vma;
-	vma = NULL;
 	while (node) {
 		struct vm_area_struct *at = vma_of(node);
 
@@ -77,6 +72,11 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 	if (vma)
 		atomic_store_explicit(&mm->vmacache, vma, memory_order_relaxed);
 	return vma;
+}
+
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
+{
+	return find_vma_inline(mm, addr);
 }
 
 /* ---- one vma --------------------------------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@
 const struct fault_path *fault_path = &linux_5_path;
 unsigned mm_check_every, mm_rules;
 
-static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
+static inline void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 {
 	if (ret & (VM_FAULT_ERROR | VM_FAULT_RETRY))
 		return;
@@ -60,24 +60,41 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 	return ret & ~VM_FAULT_COMPLETED;
 }
 
-vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+/* Whatever is not the common end of a fault. */
+static noinline vm_fault_t fault_end_slow(struct mm_struct *mm, unsigned long addr, unsigned flags, vm_fault_t ret)
 {
 	bool counted = false;
+
+	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		ret = fault_retry(mm, addr, &flags, ret, &counted);
+	if (fault_path->account)
+		fault_path->account(mm, ret, flags);
+	else if (!counted)
+		mm_account_fault(mm, ret, flags);
+	if (ret & VM_FAULT_ERROR && fault_path->error)
+		fault_path->error(mm, addr, ret, flags);
+	return ret;
+}
+
+/* do_page_fault(), mmap_lock held. Inline in both entries. */
+static inline vm_fault_t __do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
+	const struct fault_path *path = fault_path;
 	vm_fault_t ret;
 
 	trace_fn(do_page_fault, addr, flags, 0);
-	flags |= FAULT_FLAG_ALLOW_RETRY;
-	ret = fault_path->fault(mm, addr, flags);
-	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
-		ret = fault_retry(mm, addr, &flags, ret, &counted);
-	if (unlikely(fault_path->account))
-		fault_path->account(mm, ret, flags);
-	else if (likely(!counted))
+	ret = path->fault(mm, addr, flags | FAULT_FLAG_ALLOW_RETRY);
+	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED | VM_FAULT_ERROR)) || unlikely(path->account))
+		ret = fault_end_slow(mm, addr, flags | FAULT_FLAG_ALLOW_RETRY, ret);
+	else
 		mm_account_fault(mm, ret, flags);
-	if (unlikely(ret & VM_FAULT_ERROR) && fault_path->error)
-		fault_path->error(mm, addr, ret, flags);
 	trace(fault_done, addr, ret, 0);
 	return ret;
+}
+
+vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
+	return __do_page_fault_locked(mm, addr, flags);
 }
 
 vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
@@ -119,9 +136,9 @@ vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flag
 	static atomic_uint faults;
 	vm_fault_t ret;
 
-	mmap_read_lock(mm);
-	ret = do_page_fault_locked(mm, addr, flags);
-	mmap_read_unlock(mm);
+	down_read(&mm->mmap_lock);
+	ret = __do_page_fault_locked(mm, addr, flags);
+	up_read(&mm->mmap_lock);
 	if (unlikely(mm_check_every) && (atomic_fetch_add(&faults, 1) + 1) % mm_check_every == 0)
 		mm_check_invariants();
 	return ret;

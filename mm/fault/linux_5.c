@@ -68,14 +68,14 @@ unsigned mm_anon_around = 1, mm_swapin_around = 1;
 /* ---- small parts ------------------------------------------------------------------------------------------------------- */
 
 /* => true: no memory. */
-static bool vmf_pte_alloc(struct vm_fault *vmf)
+static inline bool vmf_pte_alloc(struct vm_fault *vmf)
 {
 	trace_fn(pte_alloc, vmf->address, 0, 0);
 	return pte_alloc(vmf->vma->vm_mm, vmf->pmd);
 }
 
 /* An entry that is none gets its value, and the machine hears of it. => pte lock held; 1, or -errno: it is none again */
-static int set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte, unsigned how)
+static inline int set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte, unsigned how)
 {
 	int done;
 
@@ -132,7 +132,7 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 	return done == 1 ? 0 : VM_FAULT_NOPAGE;
 }
 
-static vm_fault_t do_anonymous_page(struct vm_fault *vmf)
+static inline vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct mm_struct *mm = vma->vm_mm;
@@ -731,13 +731,35 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 	return pte_touch(vmf, vmf->orig_pte);
 }
 
+/* => NULL: no memory */
+static noinline pmd_t *walk_to_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd;
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	trace_leaf(pgd_offset, addr, 0, 0);
+	pgd = pgd_offset(mm, addr);
+	trace_leaf(p4d_alloc, addr, 0, 0);
+	p4d = p4d_alloc(mm, pgd, addr);
+	if (!p4d)
+		return NULL;
+	trace_leaf(pud_alloc, addr, 0, 0);
+	pud = pud_alloc(mm, p4d, addr);
+	if (!pud)
+		return NULL;
+	trace_leaf(pmd_alloc, addr, 0, 0);
+	pmd = pmd_alloc(mm, pud, addr);
+	if (pmd)
+		pmd_remember(mm, addr);
+	return pmd;
+}
+
 static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags)
 {
 	struct mm_struct *mm = vma->vm_mm;
 	struct vm_fault vmf;
-	pgd_t *pgd;
-	p4d_t *p4d;
-	pud_t *pud;
 
 	trace_fn(__handle_mm_fault, addr, flags, 0);
 	vmf.vma = vma;
@@ -746,20 +768,17 @@ static vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long ad
 	vmf.flags = flags;
 	vmf.page = vmf.cow_page = NULL;
 	vmf.prealloc_pte = NULL;
-	trace_leaf(pgd_offset, addr, 0, 0);
-	pgd = pgd_offset(mm, addr);
-	trace_leaf(p4d_alloc, addr, 0, 0);
-	p4d = p4d_alloc(mm, pgd, addr);
-	if (!p4d)
-		return VM_FAULT_OOM;
-	trace_leaf(pud_alloc, addr, 0, 0);
-	pud = pud_alloc(mm, p4d, addr);
-	if (!pud)
-		return VM_FAULT_OOM;
-	trace_leaf(pmd_alloc, addr, 0, 0);
-	vmf.pmd = pmd_alloc(mm, pud, addr);
-	if (!vmf.pmd)
-		return VM_FAULT_OOM;
+	vmf.pmd = pmd_remembered(mm, addr);
+	if (unlikely(!vmf.pmd)) {
+		vmf.pmd = walk_to_pmd(mm, addr);
+		if (!vmf.pmd)
+			return VM_FAULT_OOM;
+	} else { /* these levels are there */
+		trace_leaf(pgd_offset, addr, 0, 0);
+		trace_leaf(p4d_alloc, addr, 0, 0);
+		trace_leaf(pud_alloc, addr, 0, 0);
+		trace_leaf(pmd_alloc, addr, 0, 0);
+	}
 	return handle_pte_fault(&vmf);
 }
 
@@ -791,7 +810,7 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 		trace_why("programs end at 0x%lx", TASK_SIZE, 0);
 		return VM_FAULT_BADMAP;
 	}
-	vma = find_vma(mm, addr);
+	vma = find_vma_inline(mm, addr);
 	if (unlikely(!vma)) {
 		trace_why("no mapping ends above it", 0, 0);
 		return VM_FAULT_BADMAP;
