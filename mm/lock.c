@@ -25,19 +25,20 @@
 void spin_lock_slow(spinlock_t *lock)
 {
 	for (int i = 0; i < SPINS; i++) {
-		unsigned free = 0;
-
 		machine_relax();
-		if (atomic_load_explicit(&lock->state, memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+		if (!(atomic_load_explicit(&lock->state, memory_order_relaxed) & SPIN_HELD) &&
+		    !(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 			return;
 	}
-	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
-		machine_wait(&lock->state, 2);
+	/* Who has slept can't know whether others still do: he says that somebody does. */
+	while (atomic_fetch_or_explicit(&lock->state, SPIN_HELD | SPIN_SLEEP, memory_order_acquire) & SPIN_HELD)
+		machine_wait(&lock->state, SPIN_HELD | SPIN_SLEEP);
 }
 
+/* The lock is free already, and may be somebody else's by now. The one who is woken sets the bit again. */
 void spin_unlock_slow(spinlock_t *lock)
 {
+	atomic_fetch_and_explicit(&lock->state, ~SPIN_SLEEP, memory_order_relaxed);
 	machine_wake(&lock->state, 1);
 }
 

@@ -30,6 +30,9 @@ enum lock_order {
 	ORDER_ZONE, ORDER_LEAF, NR_LOCK_ORDER
 };
 
+#define SPIN_HELD  1u
+#define SPIN_SLEEP 2u
+
 void spin_lock_slow(spinlock_t *lock);
 void spin_unlock_slow(spinlock_t *lock);
 
@@ -55,9 +58,7 @@ static inline void spin_lock_init(spinlock_t *lock, enum lock_order order)
 
 static inline bool spin_trylock(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+	if (atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD)
 		return false;
 	lock_acquired(lock->order);
 	return true;
@@ -65,10 +66,7 @@ static inline bool spin_trylock(spinlock_t *lock)
 
 static inline void spin_lock(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
-							      memory_order_relaxed)))
+	if (unlikely(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 		spin_lock_slow(lock);
 	lock_acquired(lock->order);
 }
@@ -76,7 +74,7 @@ static inline void spin_lock(spinlock_t *lock)
 static inline void spin_unlock(spinlock_t *lock)
 {
 	lock_released(lock->order);
-	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+	if (unlikely(atomic_fetch_sub_explicit(&lock->state, SPIN_HELD, memory_order_release) != SPIN_HELD))
 		spin_unlock_slow(lock);
 }
 
@@ -84,10 +82,7 @@ static inline void spin_unlock(spinlock_t *lock)
  * that nobody takes the two in the other order. */
 static inline void spin_lock_nested(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
-							      memory_order_relaxed)))
+	if (unlikely(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 		spin_lock_slow(lock);
 	lock_acquired(ORDER_PTE_NESTED);
 }
@@ -95,13 +90,13 @@ static inline void spin_lock_nested(spinlock_t *lock)
 static inline void spin_unlock_nested(spinlock_t *lock)
 {
 	lock_released(ORDER_PTE_NESTED);
-	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+	if (unlikely(atomic_fetch_sub_explicit(&lock->state, SPIN_HELD, memory_order_release) != SPIN_HELD))
 		spin_unlock_slow(lock);
 }
 
 static inline bool spin_is_locked(spinlock_t *lock)
 {
-	return atomic_load_explicit(&lock->state, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&lock->state, memory_order_relaxed) & SPIN_HELD;
 }
 
 /* Bits of the word; lock.c tells what they are for. */

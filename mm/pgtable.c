@@ -196,9 +196,21 @@ struct ptdesc *pte_table_next(struct mm_struct *mm, unsigned long *addr, unsigne
 	return NULL;
 }
 
-struct ptdesc *pgd_alloc(void)
+/* The topmost table stands for "none", because its base is above all addresses (unless it is the table of pmds itself). */
+static void pmd_forget(struct mm_struct *mm)
 {
-	return table_alloc(PT_PGD);
+	atomic_store_explicit(&mm->pmd_table, mm->pgd, memory_order_relaxed);
+}
+
+bool pgd_alloc(struct mm_struct *mm)
+{
+	mm->pgd = table_alloc(PT_PGD);
+	if (!mm->pgd)
+		return false;
+	if (pt.pmd_level != PT_PGD)
+		mm->pgd->base = 1UL << 63;
+	pmd_forget(mm);
+	return true;
 }
 
 static void free_subtree(struct ptdesc *desc)
@@ -218,7 +230,6 @@ void pgd_free(struct mm_struct *mm)
 	if (mm->pgd)
 		free_subtree(mm->pgd);
 	mm->pgd = NULL;
-	atomic_store_explicit(&mm->pmd_table, NULL, memory_order_relaxed);
 }
 
 static void free_below(struct ptdesc *desc, unsigned long start, unsigned long end, unsigned long floor, unsigned long ceiling)
@@ -245,6 +256,6 @@ static void free_below(struct ptdesc *desc, unsigned long start, unsigned long e
 void free_pgtables(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long floor, unsigned long ceiling)
 {
 	mmap_assert_write_locked(mm);
-	atomic_store_explicit(&mm->pmd_table, NULL, memory_order_relaxed);
+	pmd_forget(mm);
 	free_below(mm->pgd, start, end, floor, ceiling);
 }

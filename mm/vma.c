@@ -51,6 +51,8 @@ unsigned long vma_flags(const struct vm_area_struct *vma)
 	return vma->vm_flags;
 }
 
+struct vm_area_struct vma_nowhere;
+
 /* First vma with end > addr, by the tree: O(log n). */
 noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned long addr)
 {
@@ -76,7 +78,10 @@ noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned lon
 
 struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 {
-	return find_vma_inline(mm, addr);
+	struct vm_area_struct *vma = vma_remembered(mm, addr);
+
+	trace_fn(find_vma, addr, 0, 0);
+	return likely(vma) ? vma : find_vma_tree(mm, addr);
 }
 
 /* ---- one vma --------------------------------------------------------------------------------------------------------- */
@@ -164,7 +169,7 @@ void vma_remove(struct vm_area_struct *vma)
 	tree_erase(&mm->mm_rb, &vma->vm_rb, NULL);
 	mm->map_count--;
 	mm->total_vm -= (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
-	atomic_store_explicit(&mm->vmacache, NULL, memory_order_relaxed);
+	atomic_store_explicit(&mm->vmacache, &vma_nowhere, memory_order_relaxed);
 	unlink_anon_vmas(vma);
 	if (unlikely(vma->vm_file)) {
 		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);
