@@ -5,6 +5,9 @@
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
 # make bench      deps, build, and the figures against the kernel's own swap (bench/results/)
+# make walkthrough  docs/walkthrough.md anew, from the examples
+# make oracle   N= random scenarios from SEED=, on the engine and on the kernel of this host, side by side
+# make oracle-selftest   the same with one line of the engine wrong, again and again: is it noticed?
 # make install    with DESTDIR and PREFIX (/usr/local)
 
 BUILD   := build
@@ -36,6 +39,18 @@ bench:
 	@$(MAKE) --no-print-directory all
 	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
 
+walkthrough: all
+	@tests/walk/walkthrough.py $(BUILD)/minflt --write
+
+N    ?= 10000
+SEED ?= 1
+oracle: all
+	@$(BUILD)/tests/oracle/oracle --save $(BUILD)/divergences $(N) $(SEED)
+	@$(BUILD)/tests/oracle/oracle --generations --save $(BUILD)/divergences $(N) $(SEED)
+
+oracle-selftest: all
+	@tests/oracle/selftest.py $(BUILD)
+
 install: all
 	@meson configure $(BUILD) --prefix '$(PREFIX)'
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD)
@@ -43,4 +58,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all deps demo check bench install clean
+.PHONY: all deps demo check bench walkthrough install clean

@@ -137,7 +137,7 @@ def write(b, swap, fit, reserve, path, picture, notes):
         parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap))]
     if fit:
         parts += ["", "## A working set that fits", "",
-                  f"{b.o.size // 2 // MIB} MiB, {b.o.size * 3 // 4 // MIB} MiB of frames.", "",
+                  f"{b.o.size // 2 // MIB} MiB, {b.o.size * 3 // 4 // MIB} MiB of frames; {b.fit_turns} times as many rounds.", "",
                   markdown(fit_table(b, fit))]
     if b.o.latency:
         parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]

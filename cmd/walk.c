@@ -215,9 +215,9 @@ static char *read_scenario(const char *path, size_t *len)
 
 static int parse(const struct options *o, struct scn *scn)
 {
-	const char *name = o->text ? "-e" : strcmp(o->file, "-") ? o->file : "standard input";
+	const char *name = o->text || !o->file ? "-e" : strcmp(o->file, "-") ? o->file : "standard input";
 	size_t len = o->text ? strlen(o->text) : 0;
-	char *text = o->text ? o->text : read_scenario(o->file, &len);
+	char *text = o->text || !o->file ? o->text : read_scenario(o->file, &len); /* check_options() saw one of them */
 	struct scn_error err;
 	int status = 0;
 
@@ -255,11 +255,11 @@ static int compare_kernels(const struct options *o, const struct scn *scn)
 		int status;
 
 		params.kernel = kernels[i];
-		params.ignore_expect = true;
+		params.ignore_expect = params.quiet = true;
 		params.record = 0;
 		status = walk_run(scn, &params, &walks[i], &why);
-		rows[i] = (struct walk_row){ kernels[i], status ? why ? why : "it failed" : NULL, walks[i].totals };
-		if (status && status != 77)
+		rows[i] = (struct walk_row){ kernels[i], status ? why ? why : "no reason given" : NULL, walks[i].totals };
+		if (status == EXIT_MINFLT)
 			worst = status;
 	}
 	walk_print_table(stdout, rows, 4);

@@ -122,10 +122,11 @@ struct walk_params {
 	unsigned record;           /* enum record_what; */
 	bool snapshots;
 	bool ignore_expect;
+	bool quiet;                /* nothing is printed; *why tells it */
 	const char *file;          /* for complaints */
 };
-/* => 0 passed, 1 an expectation failed, 77 something can't be done on this kernel (*why, in the walk's arena), 125; messages have been
- * printed except for 77. walk->arena is to be freed in any case. */
+/* => 0 passed, 1 it failed (an expectation, a name), 77 something can't be done on this kernel, 125; messages have been printed except for
+ * 77. *why: the first one of them, in the walk's arena, or NULL. walk->arena is to be freed in any case. */
 int walk_run(const struct scn *scn, const struct walk_params *params, struct walk *walk, const char **why);
 
 /* ---- output -------------------------------------------------------------------------------------------------------- */
@@ -137,7 +138,7 @@ void walk_print_text(FILE *to, const struct walk *walk, const struct text_option
 void walk_print_json(FILE *to, const struct walk *walk);
 struct walk_row {
 	const char *kernel;
-	const char *why; /* it was not run; or NULL */
+	const char *why; /* it was not run to the end; or NULL */
 	struct walk_counts counts;
 };
 void walk_print_table(FILE *to, const struct walk_row *rows, size_t nr);

@@ -203,20 +203,17 @@ static const char *without_process(const char *text)
 
 /* ---- statements ---------------------------------------------------------------------------------------------------- */
 
-static void on_statement(void *arg, const struct scn_stmt *stmt, const struct scn_outcome *out)
+static void end_step(struct recorder *r, const struct scn_stmt *stmt, int error, enum scn_signal signal)
 {
-	struct recorder *r = arg;
 	struct walk_step *step = this_step(r);
 	struct walk_counts *totals = &r->walk->totals;
-	const char *error = out->error ? scn_errno_name(out->error) : NULL;
+	const char *name = error ? scn_errno_name(error) : NULL;
 
 	step->line = stmt->line;
 	step->process = arena_printf(&r->walk->arena, "%s", stmt->process);
 	step->statement = arena_printf(&r->walk->arena, "%.400s", without_process(stmt->text));
-	step->error = out->error && !error ? strerror(out->error) : error;
-	step->signal = out->signal;
-	if (stmt->verb == SCN_FORK && !out->error && r->soft)
-		r->walk->names[soft_nr_processes(r->soft) - 1] = arena_printf(&r->walk->arena, "%s", stmt->name);
+	step->error = error && !name ? strerror(error) : name;
+	step->signal = signal;
 	totals->minflt += step->counts.minflt;
 	totals->majflt += step->counts.majflt;
 	totals->zeroed += step->counts.zeroed;
@@ -231,17 +228,28 @@ static void on_statement(void *arg, const struct scn_stmt *stmt, const struct sc
 	r->step = NULL;
 }
 
+static void on_statement(void *arg, const struct scn_stmt *stmt, const struct scn_outcome *out)
+{
+	struct recorder *r = arg;
+
+	if (stmt->verb == SCN_FORK && !out->error && r->soft)
+		r->walk->names[soft_nr_processes(r->soft) - 1] = arena_printf(&r->walk->arena, "%s", stmt->name);
+	end_step(r, stmt, out->error, out->signal);
+}
+
 static void on_complaint(void *arg, const struct scn_stmt *stmt, const char *text)
 {
 	struct recorder *r = arg;
 
-	if (!stmt) {
-		r->why = arena_printf(&r->walk->arena, "%s: %.400s", r->params->file, text);
-		return;
-	}
-	r->why = arena_printf(&r->walk->arena, "%s:%u: %.200s: %.250s", r->params->file, stmt->line, stmt->text, text);
-	if (!r->unsupported)
-		complain(1, "%s", r->why);
+	const char *line = stmt ? arena_printf(&r->walk->arena, "%s:%u: %.200s: %.250s", r->params->file, stmt->line, stmt->text, text)
+				: arena_printf(&r->walk->arena, "%s: %.400s", r->params->file, text);
+
+	if (!r->why)
+		r->why = line;
+	if (stmt && !r->unsupported && !r->params->quiet)
+		complain(1, "%s", line);
+	if (stmt && r->step) /* it was under way: out of memory, for one */
+		end_step(r, stmt, 0, r->step->last_fault && r->step->last_fault->result == FAULT_OOM_KILL ? SCN_OOM : SCN_NO_SIGNAL);
 }
 
 static int run_with(struct recorder *r, const struct scn *scn)

@@ -15,7 +15,7 @@ void walk_print_table(FILE *to, const struct walk_row *rows, size_t nr)
 		const struct walk_counts *c = &rows[i].counts;
 
 		if (rows[i].why) {
-			fprintf(to, "%-8s not run: %s\n", rows[i].kernel, rows[i].why);
+			fprintf(to, "%-8s stopped: %s\n", rows[i].kernel, rows[i].why);
 			continue;
 		}
 		fprintf(to, "%-8s %8" PRIu64 " %8" PRIu64, rows[i].kernel, c->minflt, c->majflt);

@@ -258,7 +258,7 @@ static const char *describe_decision(struct arena *a, unsigned event, unsigned l
 	case TRACE_direct_reclaim: return arena_printf(a, "%lu frames of %lu are in use: reclaim first", n1, n2);
 	case TRACE_page_stuck: return arena_printf(a, "the page at %#lx is pinned and stays", n1);
 	case TRACE_page_gone: return arena_printf(a, "the page at %#lx is gone", n1);
-	case TRACE_swap_full: return "swap is full";
+	case TRACE_swap_full: return arena_printf(a, "room in swap is wanted: %lu copies of resident pages dropped", n2);
 	default: return NULL;
 	}
 }

@@ -614,80 +614,91 @@ vm_fault_t filemap_fault(struct vm_fault *vmf)
 
 /* ---- filemap_map_pages ------------------------------------------------------------------------------------------------------- */
 
-/* Entries that are written but of which the machine hasn't heard, neighbours on neighbouring frames; and what was counted. */
+/* What is the same for all pages of one call, and what was done. */
 struct map_pages {
 	struct vm_area_struct *vma;
-	pte_t *pte;          /* of the first address of the leaf being walked */
-	unsigned long addr;  /* that address */
+	struct ptdesc *table;
 	pteval_t prot;
 	unsigned long fault; /* the faulting address */
-	unsigned long run_addr, run_pfn;
-	unsigned run;
 	unsigned mapped;
 	bool hit;            /* the faulting address is among them */
 };
 
 /* What the machine did not take is undone. => pte lock held */
-static noinline void map_pages_undo(struct map_pages *m, unsigned done)
+static noinline void map_pages_undo(struct map_pages *m, unsigned long addr, struct page *page, unsigned nr)
 {
-	const struct ptdesc *table = pte_table(m->vma->vm_mm, m->run_addr);
-
-	for (unsigned i = done; i < m->run; i++) {
-		struct page *page = pfn_to_page(m->run_pfn + i);
-		unsigned long addr = m->run_addr + i * PAGE_SIZE;
-
-		set_pte(pte_offset(table, addr), (pte_t){ 0 });
-		page_remove_rmap(page);
-		atomic_fetch_sub(&page->_refcount, 1); /* the cache has another, which tree_lock keeps */
-		m->mapped--;
-		if (addr == m->fault)
-			m->hit = false;
+	for (unsigned i = 0; i < nr; i++) {
+		set_pte(pte_offset(m->table, addr + i * PAGE_SIZE), (pte_t){ 0 });
+		page_remove_rmap(page + i);
+		atomic_fetch_sub(&page[i]._refcount, 1); /* the cache has another, which tree_lock keeps */
 	}
 }
 
-static void map_pages_flush(struct map_pages *m)
+/* Entries that are written but of which the machine hasn't heard: neighbours on neighbouring frames. => pte lock held */
+static void map_pages_flush(struct map_pages *m, unsigned long addr, struct page *page, unsigned nr)
 {
-	int done;
+	int done = map_run(m->vma->vm_mm, addr, nr, page_to_pfn(page), pte_how((pte_t){ m->prot }));
 
-	if (!m->run)
-		return;
-	done = map_run(m->vma->vm_mm, m->run_addr, m->run, m->run_pfn, m->prot & _PAGE_RW ? pte_how(pfn_pte(0, m->prot)) : 0);
-	if (unlikely(done != (int)m->run))
-		map_pages_undo(m, done > 0 ? done : 0);
-	m->run = 0;
+	if (unlikely(done != (int)nr)) {
+		done = done > 0 ? done : 0;
+		map_pages_undo(m, addr + (unsigned)done * PAGE_SIZE, page + done, nr - (unsigned)done);
+		nr = (unsigned)done;
+	}
+	m->mapped += nr;
+	m->hit |= m->fault - addr < nr * PAGE_SIZE;
+	for (unsigned i = 0; unlikely(m->vma->vm_flags & VM_LOCKED) && i < nr; i++)
+		page_set_unevictable(page + i, true);
 }
 
-/* The slots of one leaf. A page that is locked is being read or thrown away; one with the readahead mark has to be met by a fault.
- * => pte lock and tree_lock held */
-static void map_leaf(struct map_pages *m, void *const *slot, unsigned n)
+/* `f`: its flags before it was locked. Mostly nobody has touched them since, and waits. */
+static inline void unlock_page_fast(struct page *page, unsigned f)
 {
+	unsigned locked = f | PG_locked;
+
+	if (unlikely(!atomic_compare_exchange_strong_explicit(&page->flags, &locked, f, memory_order_release, memory_order_relaxed)))
+		unlock_page(page);
+}
+
+/* The slots of one leaf, from `addr` on. A page that is locked is being read or thrown away; one with the readahead mark has to be met by a
+ * fault. Some 35 instructions a page; most of what a program sees of its files comes this way. => pte lock and tree_lock held */
+static void map_leaf(struct map_pages *m, void *const *slot, unsigned n, unsigned long addr)
+{
+	pte_t *ptep = pte_offset(m->table, addr);
+	struct page *next = NULL; /* continues the run */
+	pteval_t val = 0;
+	unsigned run = 0;
+
 	for (unsigned i = 0; i < n; i++) {
 		struct page *page = slot[i];
-		unsigned long pfn, addr = m->addr + i * PAGE_SIZE;
+		unsigned f;
 
 		if (!page || item_is_swap(page))
-			continue;
-		if ((page_flags(page) & (PG_locked | PG_uptodate | PG_readahead)) != PG_uptodate || !pte_none(m->pte[i]))
-			continue;
-		if (!trylock_page(page))
-			continue;
-		pfn = page_to_pfn(page);
-		if (m->run && (pfn != m->run_pfn + m->run || addr != m->run_addr + m->run * PAGE_SIZE))
-			map_pages_flush(m);
-		if (!m->run) {
-			m->run_addr = addr;
-			m->run_pfn = pfn;
+			goto skip;
+		f = page_flags(page);
+		if ((f & (PG_locked | PG_uptodate | PG_readahead)) != PG_uptodate || !pte_none(ptep_get(&ptep[i])) || !trylock_page(page))
+			goto skip;
+		if (page != next) {
+			if (run)
+				map_pages_flush(m, addr + (i - run) * PAGE_SIZE, next - run, run);
+			run = 0;
+			val = pfn_pte(page_to_pfn(page), m->prot).val;
 		}
-		m->run++;
-		m->mapped++;
-		m->hit |= addr == m->fault;
+		run++;
+		next = page + 1;
 		get_page(page);
 		atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
-		set_pte(&m->pte[i], pfn_pte(pfn, m->prot));
-		if (unlikely(m->vma->vm_flags & VM_LOCKED))
-			page_set_unevictable(page, true);
-		unlock_page(page);
+		set_pte(&ptep[i], (pte_t){ val });
+		val += PAGE_SIZE;
+		unlock_page_fast(page, f);
+		continue;
+skip:
+		if (run)
+			map_pages_flush(m, addr + (i - run) * PAGE_SIZE, next - run, run);
+		run = 0;
+		next = NULL;
 	}
+	if (run)
+		map_pages_flush(m, addr + (n - run) * PAGE_SIZE, next - run, run);
 }
 
 /* A hit is a miss that readahead has saved. No lock: a hint. */
@@ -703,8 +714,8 @@ vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, un
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct address_space *mapping = vma->vm_file->f_mapping;
-	struct map_pages m = { .vma = vma, .fault = vmf->address, .prot = file_page_prot(vma) | _PAGE_ACCESSED };
 	struct ptdesc *table = desc_load(&vmf->pmd->desc);
+	struct map_pages m = { .vma = vma, .table = table, .fault = vmf->address, .prot = file_page_prot(vma) | _PAGE_ACCESSED };
 	unsigned long index = start_pgoff, n;
 
 	trace_fn(filemap_map_pages, vmf->address, start_pgoff, end_pgoff);
@@ -718,12 +729,9 @@ vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, un
 		if (!n)
 			break;
 		n = min_ul(n, min_ul(end_pgoff + 1, i_pages_end(mapping)) - index);
-		m.addr = vmf->address + ((index - vmf->pgoff) << PAGE_SHIFT);
-		m.pte = pte_offset(table, m.addr);
 		if (slot)
-			map_leaf(&m, slot, n);
+			map_leaf(&m, slot, n, vmf->address + ((index - vmf->pgoff) << PAGE_SHIFT));
 	}
-	map_pages_flush(&m);
 	spin_unlock(&mapping->tree_lock);
 	if (m.mapped)
 		add_mm_counter(vma->vm_mm, mapping->flags & MAPPING_ANON ? MM_SHMEMPAGES : MM_FILEPAGES, m.mapped);

@@ -172,6 +172,12 @@ static inline struct vm_area_struct *vma_remembered(struct mm_struct *mm, unsign
 	mmap_assert_locked(mm);
 	return likely(addr >= vma->vm_start && addr < vma->vm_end) ? vma : NULL;
 }
+/* find_vma(), when it is known what vma_remembered() says */
+static inline_hot struct vm_area_struct *find_vma_after(struct mm_struct *mm, unsigned long addr, struct vm_area_struct *vma, bool traced)
+{
+	hot_trace_fn(traced, find_vma, addr, 0, 0);
+	return likely(vma) ? vma : find_vma_tree(mm, addr);
+}
 extern struct vm_area_struct vma_nowhere; /* covers nothing: vmacache when there is none */
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
 struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
@@ -277,6 +283,12 @@ void activate_page(struct page *page);
 void mark_page_accessed(struct page *page);
 /* try_to_free_pages() for who holds an mmap_lock or has entered reclaim already. */
 unsigned long __try_to_free_pages(unsigned long nr);
+/* For generations with a choice of their own: the last page of a list, isolated (or NULL); back to the list that its flags say; the same for a
+ * locked one, with more flags; and out. evict_page: page isolated and locked, afterwards neither; only_clean: no writing. => pages freed */
+struct page *isolate_tail(enum lru_list list);
+void lru_putback(struct page *page);
+void keep_page(struct page *page, unsigned flags);
+unsigned evict_page(struct page *page, bool only_clean);
 /* Takes freed pages off their lists; => pages without references */
 void lru_del_batch(const uint32_t *pfn, unsigned nr);
 void page_set_unevictable(struct page *page, bool on);

@@ -5,7 +5,7 @@
  * All of these meet swap entries whose page is just being evicted. The evicting thread then has a machine call for the address under way,
  * and may still put the page back; they let go of the table, wait for the page, and look at the entry again.
  */
-#include "mm/fault/fault.h"
+#include "mm/fault/linux_2_6.h"
 #include "mm/filemap.h"
 
 #define MAP_BACK_TRIES 1000
@@ -223,6 +223,19 @@ void zap_page_range(struct mm_struct *mm, unsigned long addr, size_t len)
 
 	mmap_assert_locked(mm);
 	discard_init(&d, mm);
+	if (fault_path->remap_file_pages) { /* pages of a nonlinear mapping leave their offsets behind */
+		unsigned long end = addr + len;
+
+		for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
+			if (!(vma->vm_flags & VM_NONLINEAR))
+				continue;
+			if (addr < vma->vm_start)
+				zap_range(&d, addr, vma->vm_start);
+			zap_nonlinear_range(vma, max_ul(addr, vma->vm_start), min_ul(end, vma->vm_end), 0, ~0UL);
+			addr = min_ul(end, vma->vm_end);
+		}
+		len = end - addr;
+	}
 	zap_range(&d, addr, addr + len);
 }
 
@@ -534,8 +547,9 @@ int copy_page_range(struct vm_area_struct *dst, struct vm_area_struct *src)
 	unsigned long addr = src->vm_start;
 	struct ptdesc *from, *to;
 
-	/* Without an anon_vma nothing was ever written; what reads have mapped will be mapped again by faults. */
-	if (!atomic_load(&src->anon_vma))
+	/* Without an anon_vma nothing was ever written; what reads have mapped will be mapped again by faults. (Not so in a nonlinear
+	 * mapping: only its entries know what stands there.) */
+	if (!atomic_load(&src->anon_vma) && !(src->vm_flags & VM_NONLINEAR))
 		return 0;
 	trace_fn(copy_page_range, src->vm_start, src->vm_end, 0);
 	while ((from = pte_table_next(src->vm_mm, &addr, src->vm_end))) {

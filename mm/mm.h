@@ -214,8 +214,6 @@ struct address_space_operations {
 	int (*page_mkwrite)(void *host, unsigned long pgoff);
 	/* linux-2.0: where the block of 1024 bytes stands on the device; 0: a hole. May be NULL: no holes */
 	unsigned long (*bmap)(void *host, unsigned long block);
-	/* Bytes of one such block. => 0, -EIO. NULL: cut from readpages */
-	int (*bread)(void *host, unsigned long block, void *bytes);
 	/* The last reference is gone. May be NULL */
 	void (*release)(void *host);
 };

@@ -45,7 +45,7 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define noinline    __attribute__((noinline))
-#define __always_inline inline __attribute__((always_inline))
+#define inline_hot  inline __attribute__((__always_inline__)) /* part of the common path of a fault */
 #define __cold      __attribute__((__cold__, __noinline__)) /* out of the way of those that are called all the time */
 
 #define MM_BUG_ON(cond)                                            \

@@ -258,12 +258,13 @@ bool anon_vma_mergeable(struct vm_area_struct *a, struct vm_area_struct *b)
 	return !y || chain_singular(b);
 }
 
+/* They may differ in rights alone: a lock keeps them apart, also after it is gone. */
 static struct anon_vma *reusable_anon_vma(struct vm_area_struct *vma, struct vm_area_struct *near)
 {
 	struct anon_vma *av;
 
 	if (!near || near->vm_ops != vma->vm_ops || near->vm_file != vma->vm_file ||
-	    ((near->vm_flags ^ vma->vm_flags) & ~(VM_ACCESS_FLAGS | VM_LOCKED)))
+	    ((near->vm_flags ^ vma->vm_flags) & ~VM_ACCESS_FLAGS))
 		return NULL;
 	if (near->vm_end == vma->vm_start) {
 		if (near->vm_pgoff + ((near->vm_end - near->vm_start) >> PAGE_SHIFT) != vma->vm_pgoff)

@@ -63,11 +63,12 @@ static struct page *shmem_swap_page(swp_entry_t entry, int *err)
 	struct page *page = lookup_swap_cache(entry);
 
 	*err = -EAGAIN;
-	if (page) { /* being evicted at this moment, or another thread brings it in */
+	if (page) { /* being evicted at this moment, or another thread brings it in, or has read it along with its neighbours (2.6) */
 		lock_page(page);
 		if (page_in_swap_cache(page) && page_swap_entry(page).val == entry.val && !page_is_file(page)) {
-			*err = 0;
-			return page;
+			*err = page_flags(page) & PG_error ? -EIO : 0;
+			if (!*err)
+				return page;
 		}
 		unlock_page(page);
 		put_page(page);
@@ -99,8 +100,10 @@ static struct page *shmem_swapin(struct address_space *mapping, unsigned long in
 	ok = shmem_replace(mapping, index, entry, page);
 	delete_from_swap_cache(page); /* dirty from now on */
 	if (ok) {
-		count(swapped_in, *err == 1);
-		lru_cache_add_file(page);
+		if (*err == 1) { /* else it was counted, and has a list, since it was read */
+			count(swapped_in, 1);
+			lru_cache_add_file(page);
+		}
 		return page;
 	}
 	unlock_page(page);

@@ -78,10 +78,7 @@ noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned lon
 
 struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 {
-	struct vm_area_struct *vma = vma_remembered(mm, addr);
-
-	trace_fn(find_vma, addr, 0, 0);
-	return likely(vma) ? vma : find_vma_tree(mm, addr);
+	return find_vma_after(mm, addr, vma_remembered(mm, addr), mm_tracing());
 }
 
 /* ---- one vma --------------------------------------------------------------------------------------------------------- */

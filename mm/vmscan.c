@@ -65,7 +65,7 @@ static inline enum lru_list page_lru(const struct page *page)
 
 	if (f & PG_unevictable)
 		return LRU_UNEVICTABLE;
-	return (f & PG_swapbacked ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
+	return (f & PG_swapbacked || fault_path->one_lru ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
 }
 
 /* => lru_lock held */
@@ -97,15 +97,35 @@ static void lru_del(struct page *page)
 	lru_count(page_lru(page), -1);
 }
 
-/* New anonymous pages, `nr` neighbours, in one go. */
+/* New anonymous pages, `nr` neighbours with equal flags, in one go: the last one is first in the list. */
 void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 {
+	unsigned flags = PG_lru | PG_swapbacked | (unevictable ? PG_unevictable : 0);
+	uint32_t link = page_link(page), next, head_link;
+	enum lru_list list;
+	struct page *head;
+
 	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
 	spin_lock(&lru_lock);
-	for (unsigned i = 0; i < nr; i++) {
-		set_page_flags(page + i, PG_lru | PG_swapbacked | (unevictable ? PG_unevictable : 0));
-		lru_link(page + i);
+	MM_DEBUG_ON(page_flags(page) & PG_lru);
+	set_page_flags(page, flags);
+	list = page_lru(page);
+	head = page_head(list);
+	head_link = page_link(head);
+	next = head->next;
+	link_page(next)->prev = link;
+	page->next = next;
+	page->prev = head_link;
+	for (unsigned i = 1; i < nr; i++) {
+		MM_DEBUG_ON(page_flags(page + i) & PG_lru);
+		set_page_flags(page + i, flags);
+		MM_DEBUG_ON(page_lru(page + i) != list);
+		page[i - 1].prev = link + i;
+		page[i].next = link + i - 1;
+		page[i].prev = head_link;
 	}
+	head->next = link + nr - 1;
+	lru_count(list, nr);
 	spin_unlock(&lru_lock);
 }
 
@@ -143,7 +163,7 @@ static bool lru_isolate_locked(struct page *page)
 	return true;
 }
 
-static void lru_putback(struct page *page)
+void lru_putback(struct page *page)
 {
 	spin_lock(&lru_lock);
 	lru_add(page);
@@ -237,6 +257,7 @@ struct scan {
 	unsigned long seen[2]; /* pages looked at: anonymous, of files; halved when they grow */
 	bool dirty;           /* dirty pages of files were met and left alone */
 	bool may_writepage;   /* they are written now */
+	bool alone;           /* page by page: no neighbours */
 };
 
 /* Room by dropping copies of resident pages. => false: there was nothing to drop */
@@ -336,7 +357,7 @@ static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsi
 
 /* The page can't leave now: back to the lists. Page locked. If its tables have let go of it meanwhile, the swap cache has
  * the last reference; they could not drop that because we have the lock. */
-static void keep_page(struct page *page, unsigned flags)
+void keep_page(struct page *page, unsigned flags)
 {
 	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
 		delete_from_swap_cache(page);
@@ -683,6 +704,10 @@ static unsigned evict_around(struct page *page, struct scan *scan)
 	c.mm = f.vma->vm_mm;
 	c.table = container_of(f.ptl, struct ptdesc, ptl);
 	cluster_bounds(f.vma, f.addr, &lo, &hi);
+	if (scan->alone) {
+		lo = f.addr;
+		hi = f.addr + PAGE_SIZE;
+	}
 	collect(&c, page, lo, hi, 1u << LRU_INACTIVE_ANON);
 	return evict_cluster(&c, root, scan);
 }
@@ -816,10 +841,21 @@ static enum page_references page_check_references(struct page *page)
 	return verdict;
 }
 
+/* => page isolated, locked and in its cache; afterwards none of it. 1: freed */
+static unsigned unmap_and_free_file_page(struct page *page, struct scan *scan, bool only_clean)
+{
+	struct unmap_file u = { false, false };
+
+	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
+		keep_page(page, u.locked ? PG_unevictable : PG_active);
+		return 0;
+	}
+	return free_file_page(page, scan, only_clean);
+}
+
 /* => page isolated and locked; afterwards neither. 1: freed */
 static unsigned shrink_file_page(struct page *page, struct scan *scan)
 {
-	struct unmap_file u = { false, false };
 	enum page_references verdict;
 
 	if (!page_mapping(page)) { /* truncated; somebody has a reference yet */
@@ -831,11 +867,7 @@ static unsigned shrink_file_page(struct page *page, struct scan *scan)
 		keep_page(page, verdict == PAGEREF_ACTIVATE ? PG_active : 0);
 		return 0;
 	}
-	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
-		keep_page(page, u.locked ? PG_unevictable : PG_active);
-		return 0;
-	}
-	return free_file_page(page, scan, verdict == PAGEREF_RECLAIM_CLEAN);
+	return unmap_and_free_file_page(page, scan, verdict == PAGEREF_RECLAIM_CLEAN);
 }
 
 /* ---- inactive and active list --------------------------------------------------------------------------------------------- */
@@ -883,8 +915,24 @@ static unsigned shrink_page(struct page *page, struct scan *scan)
 	return shrink_anon_page(page, scan);
 }
 
+/* For a generation that has made its choice. */
+unsigned evict_page(struct page *page, bool only_clean)
+{
+	struct scan scan = { .alone = true, .may_writepage = true };
+
+	if (page_is_file(page))
+		return unmap_and_free_file_page(page, &scan, only_clean);
+	if (!page_mapcount(page)) {
+		bool freed = page_in_swap_cache(page);
+
+		keep_page(page, 0); /* leaves the swap cache */
+		return freed;
+	}
+	return page_mapcount(page) == 1 ? evict_around(page, &scan) : evict_shared(page, &scan);
+}
+
 /* The last page of a list, isolated. => NULL: the list is empty */
-static struct page *isolate_tail(enum lru_list list)
+struct page *isolate_tail(enum lru_list list)
 {
 	struct page *page = NULL;
 
@@ -1046,6 +1094,23 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 	return NULL;
 }
 
+/* The entry is old afterwards; where only a fault can tell of the next use, the page waits at home. => pte lock held */
+static void forget_young(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t pte)
+{
+	uint64_t stuck = 0, gone = 0;
+
+	if (!pte_young(pte))
+		return;
+	__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+	if (mm_caps & MACHINE_YOUNG) {
+		machine_protect(vma->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
+		return;
+	}
+	machine_unmap(vma->vm_mm, addr, 1, pte_pfn(pte), &stuck, &gone);
+	if (stuck || gone)
+		__atomic_fetch_or(&ptep->val, _PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+}
+
 /* Pages of [*lo, hi) that belong to a file. Having been used from here is forgotten. => one of them, isolated and locked, or NULL.
  * pte lock held */
 static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *table, unsigned long *lo, unsigned long hi)
@@ -1064,10 +1129,7 @@ static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *tabl
 		ours = lru_isolate_locked(page);
 		spin_unlock(&lru_lock);
 		if (ours) {
-			if (mm_caps & MACHINE_YOUNG) {
-				__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
-				machine_protect(vma->vm_mm, *lo, 1, page_to_pfn(page), pte_how(pte));
-			}
+			forget_young(vma, *lo, ptep, pte);
 			clear_page_flags(page, PG_referenced | PG_active);
 			*lo += PAGE_SIZE;
 			return page;

@@ -214,7 +214,7 @@ static int call_mprotect(struct mm_struct *mm, const struct scn_op *op)
 		if (err)
 			return -err;
 		if (locked)
-			populate(mm, addr, part, true, FAULT_FLAG_POPULATE);
+			populate(mm, addr, part, true, 0);
 	}
 	return 0;
 }

@@ -39,8 +39,9 @@ static vm_fault_t put_page(struct task_fault *f, struct page *page, pteval_t pro
 	vm_fault_t ret;
 
 	trace_fn(put_page, f->address, page_to_pfn(page), 0);
-	if (!get_empty_pgtable(f))
-		return VM_FAULT_OOM;
+	f->table = pte_table(f->mm, f->address);
+	if (!f->table)
+		return no_page_table(f);
 	spin_lock(&f->table->ptl);
 	if (!pte_none(ptep_get(pte_of(f->table, f->address)))) {
 		trace_why("a page is there already: cleared", 0, 0);

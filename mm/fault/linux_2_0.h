@@ -111,6 +111,7 @@ int read_swap_page(swp_entry_t entry, struct page *page);
 
 /* The table for the fault, made if need be. => false: oom() was called, and the directory has BAD_PAGETABLE */
 bool get_empty_pgtable(struct task_fault *f);
+vm_fault_t no_page_table(struct task_fault *f); /* oom(), and BAD_PAGETABLE */
 /* Message and a SIGKILL that nothing blocks. */
 vm_fault_t oom(struct mm_struct *mm);
 

@@ -309,6 +309,14 @@ static void install_bad_pagetable(struct mm_struct *mm, unsigned long addr)
 	map_run(mm, addr, 1, BAD_PAGE, MACHINE_MAP_WRITE);
 }
 
+vm_fault_t no_page_table(struct task_fault *f)
+{
+	vm_fault_t ret = oom(f->mm);
+
+	install_bad_pagetable(f->mm, f->address);
+	return ret;
+}
+
 /* Another may fill the directory's entry while a table is got: pte_table_alloc() looks again before it installs its own. */
 bool get_empty_pgtable(struct task_fault *f)
 {
@@ -321,8 +329,7 @@ bool get_empty_pgtable(struct task_fault *f)
 	f->table = pte_table_alloc(f->mm, f->address);
 	if (f->table)
 		return true;
-	oom(f->mm);
-	install_bad_pagetable(f->mm, f->address);
+	no_page_table(f);
 	return false;
 }
 
@@ -348,6 +355,7 @@ static pte_t copy_present(struct mm_struct *dst, struct mm_struct *src, pte_t *s
 		}
 		pte = pte_clear(pte, _PAGE_ACCESSED);
 	}
+	clear_page_flags(page, PG_anon_exclusive); /* madvise's swap-in may have set it */
 	get_page(page);
 	atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
 	add_mm_counter(dst, mm_counter(page), 1);

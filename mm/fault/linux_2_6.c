@@ -262,7 +262,7 @@ static vm_fault_t __do_fault(struct vm_fault *vmf)
 	trace_fn(__do_fault, vmf->address, vmf->pgoff, vmf->flags);
 	ret = vmf->vma->vm_ops->fault(vmf);
 	if (unlikely(ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)))
-		return ret;
+		return ret & VM_FAULT_HWPOISON ? VM_FAULT_SIGBUS : ret; /* one signal for every page that can't be read */
 	if (!(ret & VM_FAULT_LOCKED))
 		lock_page(vmf->page);
 	ret &= ~VM_FAULT_LOCKED;
@@ -826,7 +826,10 @@ const struct fault_path linux_2_6_path = {
 	.name = "linux-2.6",
 	.fault = __do_page_fault,
 	.account = linux_2_6_account,
+	.init = linux_2_6_vmscan_init,
 	.copy_page_range = copy_page_range,
+	.try_to_free_pages = linux_2_6_try_to_free_pages,
+	.one_lru = true,
 	.expand_stack = expand_stack,
 	.file_vm_ops = &linux_2_6_file_vm_ops,
 	.anon_vma_fork = anon_vma_link,

@@ -67,6 +67,13 @@ bool try_to_unmap_nonlinear(struct address_space *mapping, struct page *page);
 
 int linux_2_6_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, unsigned prot, bool nonblock);
 
+/* ---- linux_2_6_vmscan.c ------------------------------------------------------------------------------------------------ */
+
+int linux_2_6_vmscan_init(void);
+/* Are pages that are mapped to leave the active list in a round of this priority (12, 11, ... 0)? */
+bool linux_2_6_reclaim_mapped(int priority);
+unsigned long linux_2_6_try_to_free_pages(unsigned long nr);
+
 #pragma GCC visibility pop
 
 #endif

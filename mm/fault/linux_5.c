@@ -125,6 +125,19 @@ static void free_new_page(struct page *page)
 	free_run(page_to_pfn(page), 1);
 }
 
+/* A page of a file may be stored to meanwhile, through another mapping: each word of the copy is an old or a new one. */
+static void copy_user_highpage(struct page *to, struct page *from)
+{
+	uint64_t *dst = machine_frame(page_to_pfn(to)), *src = machine_frame(page_to_pfn(from));
+
+	if (!page_is_file(from)) {
+		memcpy(dst, src, PAGE_SIZE);
+		return;
+	}
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*dst); i++)
+		dst[i] = __atomic_load_n(&src[i], __ATOMIC_RELAXED);
+}
+
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
 /* A frame whose first contents are zeros; the machine sees to that when it maps it (MACHINE_MAP_ZERO). => its number; -1UL: OOM */
@@ -148,7 +161,7 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 	return done == 1 ? 0 : VM_FAULT_NOPAGE;
 }
 
-static __always_inline vm_fault_t do_anonymous_page(struct vm_fault *vmf)
+static inline_hot vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct vm_fault copy;
@@ -281,6 +294,20 @@ static vm_fault_t finish_fault(struct vm_fault *vmf)
 	return ret;
 }
 
+/* There is no page table yet: a window without pages, or beyond the end of the file, doesn't get one. And 6.x, on a disk's file, when the end
+ * leaves but the first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
+static bool nothing_around(const struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
+{
+	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
+	unsigned long end = min_ul(i_pages_end(mapping), end_pgoff + 1), index = start_pgoff;
+
+	if (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end)
+		return true;
+	while (index < end && !filemap_cached(mapping, index))
+		index++;
+	return index >= end;
+}
+
 /* What is in the cache of the aligned 16 pages around the address, as far as the vma and the table go. The window is aligned in virtual
  * addresses; where the vma begins inside it, it reaches as much further. => NOPAGE: the faulting address is served */
 static vm_fault_t do_fault_around(struct vm_fault *vmf)
@@ -293,15 +320,8 @@ static vm_fault_t do_fault_around(struct vm_fault *vmf)
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
 	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
-	/* A window beyond the end of the file needs no page table. And 6.x, on a disk's file, where there is none yet and the end leaves but the
-	 * first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
-	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc)) {
-		const struct address_space *mapping = vma->vm_file->f_mapping;
-		unsigned long end = i_pages_end(mapping);
-
-		if (start_pgoff >= end || (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end))
-			return 0;
-	}
+	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc) && nothing_around(vmf, start_pgoff, end_pgoff))
+		return 0;
 	if (vmf_pte_alloc(vmf))
 		return VM_FAULT_OOM;
 	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);
@@ -344,7 +364,7 @@ static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 			free_new_page(vmf->cow_page);
 		return ret;
 	}
-	memcpy(machine_frame(page_to_pfn(vmf->cow_page)), machine_frame(page_to_pfn(vmf->page)), PAGE_SIZE);
+	copy_user_highpage(vmf->cow_page, vmf->page);
 	count(copied, 1);
 	ret |= finish_fault(vmf);
 	unlock_page(vmf->page);
@@ -606,7 +626,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 		return VM_FAULT_OOM;
 	}
 	if (old)
-		memcpy(machine_frame(page_to_pfn(new)), machine_frame(page_to_pfn(old)), PAGE_SIZE);
+		copy_user_highpage(new, old);
 	vmf_lock_pte(vmf);
 	if (!pte_same(pte_clear(ptep_get(vmf->pte), _PAGE_ACCESSED), pte_clear(vmf->orig_pte, _PAGE_ACCESSED))) {
 		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
@@ -723,7 +743,7 @@ out:
 	return done == 1 ? 0 : map_error(done);
 }
 
-static __always_inline vm_fault_t handle_pte_fault(struct vm_fault *vmf)
+static inline_hot vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 {
 	struct vm_fault copy;
 
@@ -790,7 +810,7 @@ static noinline pmd_t *walk_to_pmd(struct mm_struct *mm, unsigned long addr)
 	return pmd;
 }
 
-static __always_inline vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags, bool traced)
+static inline_hot vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags, bool traced)
 {
 	struct mm_struct *mm = vma->vm_mm;
 	struct vm_fault vmf;
@@ -818,7 +838,7 @@ static __always_inline vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, 
 	return handle_pte_fault(&vmf);
 }
 
-static __always_inline vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags, bool traced)
+static inline_hot vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long addr, unsigned flags, bool traced)
 {
 	hot_trace_fn(traced, handle_mm_fault, addr, flags, 0);
 	trace_leaf(__set_current_state, 0, 0, 0);
@@ -837,7 +857,7 @@ static inline bool access_error(const struct vm_area_struct *vma, unsigned flags
 
 /* The common fault, to its end. An anonymous one that finds its levels there costs 250 instructions from do_page_fault() on, those of the
  * machine apart: 45 at the entry (fault.c), 110 here, 35 for a frame, 40 for the LRU list. */
-static __always_inline vm_fault_t resolve(struct mm_struct *mm, unsigned long addr, unsigned flags, bool traced)
+static inline_hot vm_fault_t resolve(struct mm_struct *mm, unsigned long addr, unsigned flags, bool traced)
 {
 	struct vm_area_struct *vma;
 
@@ -847,11 +867,7 @@ static __always_inline vm_fault_t resolve(struct mm_struct *mm, unsigned long ad
 		trace_why("programs end at 0x%lx", TASK_SIZE, 0);
 		return VM_FAULT_BADMAP;
 	}
-	{
-		hot_trace_fn(traced, find_vma, addr, 0, 0);
-		if (unlikely(!vma))
-			vma = find_vma_tree(mm, addr);
-	}
+	vma = find_vma_after(mm, addr, vma, traced);
 	if (unlikely(!vma)) {
 		trace_why("no mapping ends above it", 0, 0);
 		return VM_FAULT_BADMAP;
@@ -897,8 +913,12 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 static void __do_user_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code)
 {
 	trace_fn(__do_user_fault, addr, sig, code);
-	mm->thread = (struct thread_struct){ .address = addr, .error_code = flags & FAULT_FLAG_WRITE ? 6 : 4, .trap_no = 14,
-					     .sig = sig, .code = code };
+	/* Threads of one program may fail side by side: the last one is remembered. */
+	__atomic_store_n(&mm->thread.address, addr, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.error_code, flags & FAULT_FLAG_WRITE ? 6 : 4, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.trap_no, 14, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.sig, sig, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.code, code, __ATOMIC_RELAXED);
 }
 
 /* An access of the kernel's own on behalf of the program (read(2) into its memory): whoever made it is told, and returns -EFAULT. */

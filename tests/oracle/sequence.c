@@ -14,6 +14,7 @@
 #define MAX_AREAS     6
 #define MAX_PROCESSES 5
 #define MAX_FILES     2
+#define STACKS        0x90000000u /* far above the plan, and below the end of programs everywhere */
 #define SIZEOF_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
 enum kind { ANON, STACK, HEAP, SHARED_ANON, FILE_PRIVATE, FILE_SHARED };
@@ -21,6 +22,7 @@ enum kind { ANON, STACK, HEAP, SHARED_ANON, FILE_PRIVATE, FILE_SHARED };
 struct area {
 	bool there;
 	enum kind kind;
+	unsigned file; /* behind it */
 	unsigned pages; /* as far as it was ever made; holes are not followed */
 };
 
@@ -34,7 +36,7 @@ struct maker {
 	struct sequence *q;
 	uint64_t state;
 	struct process processes[MAX_PROCESSES];
-	unsigned nr_processes, value, nr_files, file_size[MAX_FILES];
+	unsigned nr_stacks, nr_processes, value, nr_files, file_size[MAX_FILES];
 };
 
 static uint64_t next(struct maker *m)
@@ -107,7 +109,7 @@ static enum kind random_kind(struct maker *m, unsigned i)
 	unsigned k = below(m, 20);
 
 	if (k == 0 && i == MAX_AREAS - 1)
-		return HEAP;
+		return old ? ANON : HEAP; /* 2.0 has no mapping there */
 	if (k < 2)
 		return m->q->parts & (SEQ_OLD | SEQ_SAME_CONTENTS) ? ANON : STACK;
 	if (!(m->q->parts & SEQ_FILES) || k < 8)
@@ -130,7 +132,11 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		emit(m, p, "brk %uP", a->pages);
 		break;
 	case STACK:
-		emit(m, p, "mmap %s %uP rw private anon growsdown", name, a->pages);
+		/* Above a neighbour of whose guard gap some 40 pages are free, or nearly so. */
+		m->nr_stacks++;
+		emit(m, p, "mmap N%u 4P %s private anon at %#x", m->nr_stacks, one_in(m, 4) ? "none" : "rw", STACKS + m->nr_stacks * 0x1000000);
+		emit(m, p, "mmap %s %uP rw private anon growsdown at %#x", name, a->pages,
+		     STACKS + m->nr_stacks * 0x1000000 + (4 + 256 + below(m, 60)) * 4096);
 		break;
 	case ANON:
 		emit(m, p, "mmap %s %uP %s private anon%s%s", name, a->pages, prot, populate, reserve);
@@ -144,7 +150,7 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		if (m->q->parts & SEQ_OLD && a->kind == FILE_SHARED)
 			prot = "r";
 		emit(m, p, "mmap %s %uP %s %s G%u %uP%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
-		     below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
+		     a->file = below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
 		break;
 	}
 }
@@ -179,17 +185,22 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 		"dontfork",   "dofork",   "wipeonfork", "keeponfork", "random",      "normal",
 		"sequential",
 	};
+	const char *advice = advices[below(m, SIZEOF_ARRAY(advices))];
 	unsigned len;
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
+	if (m->q->parts & SEQ_SAME_CONTENTS && p->areas[i].kind >= SHARED_ANON && strstr(advice, "fork"))
+		advice = "dontneed"; /* a remapped page is of the old mapping for 2.6, whose advice holds for it */
+	if ((p->areas[i].kind != ANON || m->q->parts & SEQ_FORKS) && !strcmp(advice, "populate_write"))
+		advice = "populate_read"; /* the processor may still hold the read-only translation, and the next store is a spurious fault */
 	if (one_in(m, 12) && p->areas[i].kind <= HEAP) {
 		emit(m, p, "madvise %s %dP %uP willneed", name_of(p, i), off, len);
 	} else if (one_in(m, 8) && m->q->parts & SEQ_COLD && p->areas[i].kind >= FILE_PRIVATE) {
 		m->q->parts |= SEQ_UNCOUNTED;
 		emit(m, p, "madvise %s %dP %uP pageout", name_of(p, i), off, len);
 	} else {
-		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advices[below(m, SIZEOF_ARRAY(advices))]);
+		emit(m, p, "madvise %s %dP %uP %s", name_of(p, i), off, len, advice);
 	}
 }
 
@@ -200,6 +211,8 @@ static void move(struct maker *m, struct process *p, unsigned i)
 
 	if (a->kind == STACK || a->kind == HEAP)
 		return;
+	if (m->q->parts & SEQ_SAME_CONTENTS && (a->kind == SHARED_ANON || a->kind == FILE_SHARED))
+		return; /* what has been remapped is one mapping for 2.6, and several since */
 	if (below(m, 3)) {
 		emit(m, p, "mremap %s 0 %uP %uP%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "");
 		a->pages = new_pages > a->pages ? new_pages : a->pages;
@@ -256,12 +269,13 @@ __attribute__((format(printf, 4, 5))) static void emit_after_warm(struct maker *
 	emit(m, NULL, "warm G%u\n%s%s%s%s", file, p->name[0] == 'm' ? "" : "in ", p->name[0] == 'm' ? "" : p->name, p->name[0] == 'm' ? "" : ": ", statement);
 }
 
-/* On tmpfs a hole is not read: nothing to compare with. Files only get shorter there. */
+/* On tmpfs a hole is not read: nothing to compare with. Between what is on the disk and what isn't, it is a matter of time what the next fault
+ * finds. Files only get shorter there. */
 static void truncate_file(struct maker *m, unsigned file)
 {
 	unsigned size = random_size(m);
 
-	if (m->q->parts & SEQ_TMPFS && size > m->file_size[file])
+	if (m->q->parts & (SEQ_TMPFS | SEQ_COLD) && size > m->file_size[file])
 		size = m->file_size[file];
 	m->file_size[file] = size;
 	/* A file system may leave the page with the new end in memory and not read. */
@@ -274,10 +288,12 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 	const struct area *a = &p->areas[i];
 	int off;
 
-	if (what >= 3 && what < 7 && a->kind == FILE_SHARED)
+	if (m->q->parts & SEQ_OLD && what < 7)
+		what = 7; /* 2.0: the kernel itself gets pages anywhere, and files have no end */
+	if (what >= 3 && what < 7 && a->kind >= FILE_PRIVATE && a->file == file)
 		what = 7; /* a file read into itself: nobody promises an order */
 	range(m, a, &off, &len);
-	if (what < 3 && !(m->q->parts & SEQ_OLD))
+	if (what < 3)
 		truncate_file(m, file);
 	else if (what < 5)
 		emit_after_warm(m, p, file, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
@@ -287,7 +303,7 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
 	else if (what < 9 && a->kind == SHARED_ANON)
 		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
-	else if (what < 9 && a->kind == FILE_SHARED)
+	else if (what < 9 && a->kind == FILE_SHARED && !(m->q->parts & SEQ_SAME_CONTENTS))
 		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
 	else if (m->q->parts & SEQ_COLD && what < 11)
 		emit(m, NULL, "cold G%u", file);
@@ -335,11 +351,12 @@ static void evict(struct maker *m, struct process *p, unsigned i)
 {
 	if (!(m->q->parts & SEQ_RECLAIM))
 		return;
-	emit(m, NULL, "only 2.0 2.6 5 uffd");
 	if (one_in(m, 2))
-		emit(m, NULL, "reclaim %u", 1 + below(m, 200));
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nreclaim %u", 1 + below(m, 200));
+	else if (p == &m->processes[0])
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nmadvise %s 0 %uP pageout", name_of(p, i), p->areas[i].pages);
 	else
-		emit(m, p, "madvise %s 0 %uP pageout", name_of(p, i), p->areas[i].pages);
+		emit(m, NULL, "only 2.0 2.6 5 uffd\nin %s: madvise %s 0 %uP pageout", p->name, name_of(p, i), p->areas[i].pages);
 }
 
 static void step(struct maker *m)

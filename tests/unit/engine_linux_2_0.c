@@ -199,6 +199,13 @@ static void test_10_stack(void **state)
 	finish();
 
 	begin(ONE_0);
+	map(mm, B, 1, RW);
+	map(mm, B + 101 * P, 2, RW | VM_GROWSDOWN);
+	assert_int_equal(load(mm, B + 51 * P), VM_FAULT_BADMAP); /* as far from the one as from the other */
+	assert_int_equal(load(mm, B + 52 * P), 0);
+	finish();
+
+	begin(ONE_0);
 	map(mm, B + 100 * P, 2, RW | VM_GROWSDOWN);
 	mm->rlimit_stack = 8 * P;
 	assert_int_equal(load(mm, B + 94 * P), VM_FAULT_BADMAP); /* the limit must be more than the stack then has */
@@ -332,6 +339,43 @@ static void test_10_swap_in_no_frame(void **state)
 	assert_int_equal(pte_pfn(entry(mm, B)), BAD_PAGE);
 	assert_int_equal(mm_stats()->swap_slots_used, 0); /* swap_free() all the same */
 	finish();
+}
+
+static pte_t raced;
+
+/* Somebody changes the entry while its page is read. */
+static void change_entry(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
+{
+	pte_t *ptep;
+
+	if ((event & ~TRACE_ENTER) != TRACE_swap_readpage)
+		return;
+	ptep = pte_offset(pte_table(mm, B), B);
+	raced = ptep_get(ptep);
+	set_pte(ptep, pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED));
+}
+
+static void test_swap_in_recheck(void **state)
+{
+	for (unsigned rules = 0; rules <= TWO_0; rules += TWO_0) {
+		begin(rules);
+		map(mm, B, 1, RW);
+		put(mm, B, 7);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		faults();
+		atomic_store(&mm_trace_fn, change_entry);
+		assert_int_equal(get(mm, B), 0);
+		atomic_store(&mm_trace_fn, NULL);
+		assert_int_equal(nr_used_frames(), 0);
+		assert_int_equal(faults(), rules ? F(0, 0) : F(0, 1)); /* 1.0 has counted before it knew */
+		assert_int_equal(rss(mm), rules ? 0 : 1);
+		mmap_write_lock(mm);
+		set_pte(pte_offset(pte_table(mm, B), B), raced);
+		machine_discard(mm, B, 1, 0);
+		mmap_write_unlock(mm);
+		assert_int_equal(get(mm, B), 7);
+		finish();
+	}
 }
 
 /* Read-only since it was swapped out: no W, and the store that follows gets its signal. */
@@ -1288,6 +1332,173 @@ static void test_arm(void **state)
 	}
 }
 
+/* ---- at random, against a model ---------------------------------------------------------------------------------------------------------- */
+
+#define NR_TASKS 3
+#define ANON 40  /* pages at B */
+#define FILES 16 /* at S: private; at S + 32 pages: shared (2.0) */
+#define BRK_BASE (B - (8UL << 20))
+#define BRK_PAGES 8
+
+struct model {
+	struct mm_struct *mm;
+	uint8_t anon[ANON], brk[BRK_PAGES], file[FILES];
+	bool writable[ANON], own[FILES]; /* own: this task's copy */
+};
+static struct model model[NR_TASKS];
+static uint8_t model_file[FILES];
+static unsigned long seed;
+
+static unsigned rnd(unsigned n)
+{
+	seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+	return (seed >> 33) % n;
+}
+
+static void random_anon(struct model *m)
+{
+	unsigned i = rnd(ANON), n = 1 + rnd(ANON - i);
+	uint8_t v = rnd(256);
+
+	switch (rnd(8)) {
+	case 0:
+		for (unsigned k = i; k < i + n; k++)
+			m->writable[k] = v & 1;
+		protect(m->mm, B + i * P, n, v & 1 ? VM_WRITE : 0, v & 1 ? 0 : VM_WRITE);
+		break;
+	case 1:
+		map(m->mm, B + i * P, n, RW);
+		memset(m->anon + i, 0, n);
+		memset(m->writable + i, true, n);
+		break;
+	case 2:
+		pageout(m->mm, B + i * P, n);
+		break;
+	default:
+		if (soft_store(m->mm, B + i * P + v, v))
+			assert_false(m->writable[i]);
+		else
+			assert_true(m->writable[i]);
+		m->anon[i] = m->writable[i] ? v : m->anon[i];
+		assert_int_equal(soft_store(m->mm, B + i * P, m->anon[i]) != 0, !m->writable[i]);
+	}
+}
+
+static void random_file(struct model *m, unsigned rules)
+{
+	unsigned i = rnd(FILES);
+	uint8_t v = rnd(256);
+
+	switch (rnd(5)) {
+	case 0:
+		put(m->mm, S + i * P, v);
+		m->own[i] = true;
+		m->file[i] = v;
+		break;
+	case 1:
+		filemap_poke(mapping, i * P, v);
+		model_file[i] = v;
+		break;
+	case 2:
+		if (rules) {
+			put(m->mm, S + (32 + i) * P, v);
+			model_file[i] = v;
+		} else {
+			put(m->mm, BRK_BASE + i / 2 * P, v);
+			m->brk[i / 2] = v;
+		}
+		break;
+	case 3:
+		pageout(m->mm, S, 48);
+		break;
+	default:
+		assert_int_equal(get(m->mm, S + i * P), m->own[i] ? m->file[i] : model_file[i]);
+		if (rules)
+			assert_int_equal(get(m->mm, S + (32 + i) * P), model_file[i]);
+		else
+			assert_int_equal(get(m->mm, BRK_BASE + i / 2 * P), m->brk[i / 2]);
+	}
+}
+
+static void random_task(void)
+{
+	struct model *m = &model[rnd(NR_TASKS)], *from = &model[rnd(NR_TASKS)];
+
+	if (m == from || !from->mm)
+		return;
+	if (m->mm)
+		mmput(m->mm);
+	*m = *from;
+	m->mm = fork_mm(from->mm);
+	assert_non_null(m->mm);
+}
+
+static void random_step(unsigned rules)
+{
+	struct model *m = &model[rnd(NR_TASKS)];
+	unsigned i = rnd(ANON);
+
+	if (!m->mm)
+		return random_task();
+	switch (rnd(16)) {
+	case 0: random_task(); break;
+	case 1: try_to_free_pages(1 + rnd(20)); break;
+	case 2: msync_range(m->mm, S + 32 * P, FILES * P); break;
+	case 3:
+	case 4:
+	case 5:
+	case 6: random_file(m, rules); break;
+	case 7:
+	case 8:
+	case 9: assert_int_equal(get(m->mm, B + i * P), m->anon[i]); break;
+	default: random_anon(m);
+	}
+	mm_check_invariants();
+}
+
+static void random_begin(unsigned rules, unsigned i)
+{
+	static const char *const geometry[] = { "i386", "arm", "x86_64" };
+
+	start_engine(&(struct engine){ .geometry = geometry[i % 3], .caps = i % 3 == 1 ? CAPS_ARM : CAPS_X86, .frames = 256,
+				       .kernel = "2.0", .rules = rules }, FILES, i % 2 ? MAPPING_NOTIFY : 0, &disk_ops);
+	seed = i * 2 + rules;
+	memset(model, 0, sizeof(model));
+	model[0].mm = mm;
+	map(mm, B, ANON, RW);
+	memset(model[0].writable, true, ANON);
+	map_file(mm, S, FILES, RW, 0);
+	for (unsigned k = 0; k < FILES; k++)
+		model_file[k] = byte_of(k);
+	if (rules)
+		map_file(mm, S + 32 * P, FILES, SHARED, 0);
+	else
+		set_brk(BRK_BASE, BRK_BASE + BRK_PAGES * P);
+}
+
+static void test_random(void **state)
+{
+	for (unsigned rules = 0; rules <= TWO_0; rules += TWO_0)
+		for (unsigned i = 0; i < 12; i++) {
+			random_begin(rules, i);
+			for (unsigned step = 0; step < 1500; step++)
+				random_step(rules);
+			mm = NULL;
+			for (unsigned t = 0; t < NR_TASKS; t++) {
+				if (mm && model[t].mm)
+					mmput(model[t].mm);
+				else if (!mm)
+					mm = model[t].mm;
+			}
+			unmap(mm, S, 48);
+			for (unsigned k = 0; k < FILES; k++) {
+				assert_int_equal(filemap_write_and_wait_range(mapping, k, k + 1), 0);
+				assert_int_equal(on_disk(k * P), model_file[k]);
+			}
+			finish();
+		}
+}
+
 static void *hammer(void *arg)
 {
 	struct mm_struct *m = arg;
@@ -1394,7 +1605,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test(test_##name)
 		T(10_anonymous), T(10_protection), T(10_present), T(10_empty_page), T(10_brk), T(10_stack), T(10_no_vma),
-		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly),
+		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly), T(swap_in_recheck),
 		T(10_mmap), T(10_file_cold), T(10_file_warm), T(10_file_write), T(10_file_holes), T(10_file_error), T(10_share),
 		T(10_share_write), T(10_share_not), T(put_page_occupied), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
 		T(10_swap_out_clean), T(10_swap_full), T(swap_out_turns),
@@ -1402,7 +1613,7 @@ int main(void)
 		T(20_file_shared), T(20_file_shared_mprotect), T(20_file_end), T(20_file_error), T(20_mmap), T(20_swap_in_read),
 		T(20_swap_in_write), T(20_swap_in_shared), T(20_swap_in_errors), T(20_wp), T(20_fork), T(20_ages), T(20_swap_out),
 		T(20_swap_out_file), T(20_shrink_mmap),
-		T(contents), T(arm), T(threads), T(injected_failures), T(refused_map), T(machine),
+		T(contents), T(arm), T(random), T(threads), T(injected_failures), T(refused_map), T(machine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
