@@ -289,7 +289,7 @@ static unsigned long rmqueue(unsigned *order)
 	return pfn;
 }
 
-/* The stack is empty: as many as the limit allows. => false: none */
+/* The stack is empty: the smallest block there is, as far as the limit allows. => false: none */
 static noinline bool hot_fill(void)
 {
 	unsigned long room = current_limit() - atomic_load_explicit(&zone.charged, memory_order_relaxed), pfn;
@@ -298,6 +298,8 @@ static noinline bool hot_fill(void)
 	if ((long)room <= 0)
 		return false;
 	order = 63 - __builtin_clzl(min_ul(room, HOT_FILL));
+	if (zone.nonempty) /* large ones stay whole */
+		order = min_ul(order, __builtin_ctz(zone.nonempty));
 	pfn = rmqueue(&order);
 	if (pfn == -1UL)
 		return false;
