@@ -19,7 +19,7 @@ import tempfile
 import machine
 
 LIMIT_ANON, LIMIT_AROUND = 250, 60
-ENTRY = {"fork": "dup_mm", "copy": "memcpy"}
+ENTRY = {"fork": "dup_mm", "copy": "copy_page"}
 SHORT, LONG = 16384, 81920
 
 
