@@ -915,6 +915,13 @@ static unsigned shrink_page(struct page *page, struct scan *scan)
 	return shrink_anon_page(page, scan);
 }
 
+/* Does anybody but its entries, its cache and us have a reference? His frame would not be free, and if he is the fault that waits for it he
+ * would find his page gone, bring it back, and wait again. => page isolated and locked, anonymous */
+static bool page_in_use(struct page *page)
+{
+	return page_count(page) > page_mapcount(page) + page_in_swap_cache(page) + 1;
+}
+
 /* For a generation that has made its choice. */
 unsigned evict_page(struct page *page, bool only_clean)
 {
@@ -922,6 +929,10 @@ unsigned evict_page(struct page *page, bool only_clean)
 
 	if (page_is_file(page))
 		return unmap_and_free_file_page(page, &scan, only_clean);
+	if (page_in_use(page)) {
+		keep_page(page, PG_active);
+		return 0;
+	}
 	if (!page_mapcount(page)) {
 		bool freed = page_in_swap_cache(page);
 

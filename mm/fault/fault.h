@@ -58,6 +58,7 @@ struct fault_path {
 	int (*brk)(struct mm_struct *mm, unsigned long start, unsigned long end); /* what sys_brk() does; end: page aligned */
 	int (*dup_mm)(struct mm_struct *dst, struct mm_struct *src);         /* the end of a fork: what belongs to no vma. => both locked for writing */
 	unsigned long (*pageout_range)(struct mm_struct *mm, unsigned long addr, size_t len);
+	unsigned long (*swapin_range)(struct mm_struct *mm, unsigned long addr, size_t len); /* MADV_WILLNEED */
 	bool one_lru;    /* pages of files stand on the same two lists as anonymous ones (LRU_*_ANON) */
 	bool no_rmap;    /* pages are found through the tables alone: no anon_vma, and no LRU list has anonymous pages */
 	bool bare_pages; /* pages may stand where no vma is (the data segment of 1.0) */

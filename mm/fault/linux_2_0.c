@@ -639,6 +639,7 @@ const struct fault_path linux_2_0_path = {
 	.copy_page_range = copy_page_tables,
 	.try_to_free_pages = swap_try_to_free_pages,
 	.pageout_range = swap_pageout_range,
+	.swapin_range = swap_swapin_range,
 	.mapped = zeromap_page_range,
 	.file_vm_ops = &file_mmap_ops,
 	.init = init_2_0,

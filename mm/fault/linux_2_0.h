@@ -137,6 +137,7 @@ void set_page_age(struct page *page, unsigned age);
 bool try_to_free_page(struct mm_struct *mm);
 unsigned long swap_try_to_free_pages(unsigned long nr);
 unsigned long swap_pageout_range(struct mm_struct *mm, unsigned long addr, size_t len);
+unsigned long swap_swapin_range(struct mm_struct *mm, unsigned long addr, size_t len);
 
 /* ---- linux_2_0.c, linux_2_0_33.c ----------------------------------------------------------------------------------------- */
 

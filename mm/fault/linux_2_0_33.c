@@ -446,6 +446,7 @@ const struct fault_path linux_2_0_33_path = {
 	.copy_page_range = copy_page_tables,
 	.try_to_free_pages = swap_try_to_free_pages,
 	.pageout_range = swap_pageout_range,
+	.swapin_range = swap_swapin_range,
 	.expand_stack = expand_stack,
 	.file_vm_ops = &filemap_ops,
 	.mmap_check = mmap_check_2_0_33,

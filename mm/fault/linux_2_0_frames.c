@@ -355,7 +355,6 @@ static pte_t copy_present(struct mm_struct *dst, struct mm_struct *src, pte_t *s
 		}
 		pte = pte_clear(pte, _PAGE_ACCESSED);
 	}
-	clear_page_flags(page, PG_anon_exclusive); /* madvise's swap-in may have set it */
 	get_page(page);
 	atomic_fetch_add_explicit(&page->_mapcount, 1, memory_order_acq_rel);
 	add_mm_counter(dst, mm_counter(page), 1);

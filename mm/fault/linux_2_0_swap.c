@@ -420,3 +420,24 @@ unsigned long swap_pageout_range(struct mm_struct *mm, unsigned long addr, size_
 	}
 	return freed;
 }
+
+/* => mmap_lock held, either way. As a load of each page would bring it in, and counted so, as long as that takes no frame from anybody: the
+ * entries, lists and marks of later kernels' swap-in have no place here. */
+unsigned long swap_swapin_range(struct mm_struct *mm, unsigned long addr, size_t len)
+{
+	unsigned long end = addr + len, brought = 0;
+	struct ptdesc *table;
+
+	while (addr < end && (table = pte_table_next(mm, &addr, end))) {
+		unsigned long stop = pmd_addr_end(addr, end);
+
+		for (; addr < stop; addr += PAGE_SIZE) {
+			if (!is_swap_pte(ptep_get(pte_of(table, addr))))
+				continue;
+			if (nr_free_frames() <= nr_free_low())
+				return brought;
+			brought += !(fault_path->fault(mm, addr, 0) & VM_FAULT_ERROR);
+		}
+	}
+	return brought;
+}

@@ -176,6 +176,9 @@ unsigned long linux_2_6_try_to_free_pages(unsigned long nr)
 		if (freed >= nr)
 			break;
 	}
+	/* Lists too short for more than one look at each page, and all of them had been used: now they are old. */
+	if (!freed)
+		freed = shrink_zone(0);
 	/* What the last round made inactive has its turn at once if nothing else was to be had. */
 	if (!freed)
 		freed = shrink_inactive(lru_size(LRU_INACTIVE_ANON));

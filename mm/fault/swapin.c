@@ -391,6 +391,8 @@ unsigned long swapin_range(struct mm_struct *mm, unsigned long addr, size_t len)
 	unsigned long end = addr + len, brought = 0;
 
 	mmap_assert_locked(mm);
+	if (fault_path->swapin_range)
+		return fault_path->swapin_range(mm, addr, len);
 	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
 		unsigned long at = max_ul(addr, vma->vm_start), stop = min_ul(end, vma->vm_end);
 		struct ptdesc *table;

@@ -244,7 +244,8 @@ static void lock(struct maker *m, struct process *p, unsigned i)
 	if (p->areas[i].kind == STACK)
 		return;
 	range(m, &p->areas[i], &off, &len);
-	emit(m, p, "%s %s %dP %uP", one_in(m, 2) ? "mlock" : "munlock", name_of(p, i), off, len);
+	/* After a fork mlock takes over pages for writing that the processor may hold read-only: a spurious fault later, as after populate_write. */
+	emit(m, p, "%s %s %dP %uP", one_in(m, 2) && m->nr_processes == 1 ? "mlock" : "munlock", name_of(p, i), off, len);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
