@@ -35,8 +35,14 @@ void spin_lock_slow(spinlock_t *lock)
 		machine_wait(&lock->state, SPIN_HELD | SPIN_SLEEP);
 }
 
-/* The lock is free already, and may be somebody else's by now. The one who is woken sets the bit again. */
+/* The lock is free already, and may be gone: only its address counts. */
 void spin_unlock_slow(spinlock_t *lock)
+{
+	machine_wake(&lock->state, 1);
+}
+
+/* The lock is free already, and may be somebody else's by now. The one who is woken sets the bit again. */
+void spin_unlock_global_slow(spinlock_t *lock)
 {
 	atomic_fetch_and_explicit(&lock->state, ~SPIN_SLEEP, memory_order_relaxed);
 	machine_wake(&lock->state, 1);

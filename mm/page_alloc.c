@@ -335,7 +335,7 @@ unsigned long alloc_one(void)
 		return alloc_one_refill();
 	pfn = zone.hot[--left];
 	__atomic_store_n(&zone.nr_hot, left, __ATOMIC_RELAXED);
-	spin_unlock(&zone.lock);
+	spin_unlock_global(&zone.lock);
 	prep_new_page(pfn_to_page(pfn));
 	trace(alloc_pages, pfn, 1, 1);
 	return pfn;

@@ -151,7 +151,7 @@ void lru_cache_add_inactive_or_unevictable(struct page *page, const struct vm_ar
 	head = page_head(LRU_INACTIVE_ANON);
 	page_list_add(page, head);
 	lru_count(LRU_INACTIVE_ANON, 1);
-	spin_unlock(&lru_lock);
+	spin_unlock_global(&lru_lock);
 }
 
 /* => true: it is off the lists, and ours with a reference of its own */
