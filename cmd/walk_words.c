@@ -152,6 +152,7 @@ static const struct words {
 	[TRACE_file_mmap_nopage] = { NULL, "The page of a file: shared with another task that has it, or read block by block." },
 	[TRACE_filemap_nopage] = { NULL, "The page of a file, from the page cache." },
 	[TRACE_share_page] = { NULL, "Goes round all tasks in search of one that maps the same file in the same way." },
+	[TRACE_copy_page] = { "frame $1u to frame $2u", "The copy itself." },
 	[TRACE_try_to_share] = { NULL, "Takes the other task's page if it is there and clean, read-only for both." },
 	[TRACE_bmap] = { NULL, "Where the block of the file stands on the device; nowhere, if it is a hole." },
 	[TRACE_bread_page] = { NULL, "Reads the four blocks of a page." },

@@ -1081,6 +1081,12 @@ unsigned long try_to_free_pages(unsigned long nr)
 
 /* ---- MADV_PAGEOUT --------------------------------------------------------------------------------------------------------- */
 
+/* Who gives up his pages has no say in other people's: a page that more than one table maps stays, in kernels later than 5.4. */
+static bool pageout_spares_shared(void)
+{
+	return fault_path == &linux_5_path && mm_reuse_rule != REUSE_5_4;
+}
+
 /* Pages of [lo, hi) that several tables map. => one of them, isolated and locked, or NULL. pte lock held */
 static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigned long hi)
 {
@@ -1134,7 +1140,7 @@ static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *tabl
 		if (!pte_normal(pte) || !page_is_file(pfn_to_page(pte_pfn(pte))))
 			continue;
 		page = pfn_to_page(pte_pfn(pte));
-		if (!trylock_page(page))
+		if ((page_mapcount(page) > 1 && pageout_spares_shared()) || !trylock_page(page))
 			continue;
 		spin_lock(&lru_lock);
 		ours = lru_isolate_locked(page);
@@ -1176,14 +1182,15 @@ static unsigned long pageout_anon(struct vm_area_struct *vma, struct ptdesc *tab
 	spin_lock(&table->ptl);
 	collect(&c, NULL, lo, hi, 1u << LRU_INACTIVE_ANON | 1u << LRU_ACTIVE_ANON);
 	freed = evict_cluster(&c, NULL, scan);
-	for (;;) {
+	while (!pageout_spares_shared()) {
 		spin_lock(&table->ptl);
 		page = isolate_shared(&c, &lo, hi);
 		spin_unlock(&table->ptl);
 		if (!page)
-			return freed;
+			break;
 		freed += evict_shared(page, scan);
 	}
+	return freed;
 }
 
 unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len)

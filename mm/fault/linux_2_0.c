@@ -118,6 +118,13 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 	return ret;
 }
 
+static void copy_page(struct page *to, struct page *from)
+{
+	trace_fn(copy_page, page_to_pfn(from), page_to_pfn(to), 0);
+	memcpy(machine_frame(page_to_pfn(to)), machine_frame(page_to_pfn(from)), PAGE_SIZE);
+	count(copied, 1);
+}
+
 /* ---- share_page ------------------------------------------------------------------------------------------------------------ */
 
 /* The page that p has at the address, if it is as the file has it. => with a reference, and nobody can write to it; or NULL */
@@ -165,10 +172,8 @@ static bool try_to_share(struct mm_struct *p, struct task_fault *f, struct page 
 		return false;
 	to = from;
 	if (write) {
-		if (newpage) {
-			memcpy(machine_frame(page_to_pfn(newpage)), machine_frame(page_to_pfn(from)), PAGE_SIZE);
-			count(copied, 1);
-		}
+		if (newpage)
+			copy_page(newpage, from);
 		free_page(from);
 		to = newpage;
 	}
@@ -464,17 +469,14 @@ static bool only_user(pte_t pte)
 	return !pte_special(pte) && !page_reserved(page) && mem_map_count(page) == 1;
 }
 
-static void copy_page(pte_t from, struct page *to)
+static void fill_copy(pte_t from, struct page *to)
 {
-	void *bytes = machine_frame(page_to_pfn(to));
-
 	if (pte_special(from)) {
-		memset(bytes, 0, PAGE_SIZE);
+		memset(machine_frame(page_to_pfn(to)), 0, PAGE_SIZE);
 		count(zeroed, 1);
 		return;
 	}
-	memcpy(bytes, machine_frame(pte_pfn(from)), PAGE_SIZE);
-	count(copied, 1);
+	copy_page(to, pfn_to_page(pte_pfn(from)));
 	count(cow_copy, 1);
 }
 
@@ -495,8 +497,9 @@ static vm_fault_t __do_wp_page(struct task_fault *f)
 			trace_why("the others have gone meanwhile: written in place", 0, 0);
 			make_writable(f);
 		} else if (new_page) {
-			copy_page(old, new_page);
-			ret = replace_page(f, new_page, _PAGE_RW);
+			fill_copy(old, new_page);
+			/* D comes along with the other bits: mlock's copy may be followed by no store. */
+			ret = replace_page(f, new_page, _PAGE_RW | (old.val & _PAGE_DIRTY));
 			if (!ret)
 				new_page = NULL;
 		} else {

@@ -18,7 +18,7 @@ KERNELS = ["2.0", "2.6", "5"]
 
 # What the three documents name, by the generation that is to go there. It must be seen in the examples.
 DOCUMENTED = {
-    "2.0": "do_page_fault do_no_page get_empty_pgtable get_empty_page swap_in file_mmap_nopage share_page try_to_share bmap bread_page "
+    "2.0": "do_page_fault do_no_page get_empty_pgtable get_empty_page swap_in file_mmap_nopage share_page try_to_share copy_page bmap bread_page "
            "put_page do_wp_page expand_stack filemap_nopage",
     "2.6": "handle_mm_fault handle_pte_fault do_linear_fault do_nonlinear_fault __do_fault do_anonymous_page do_swap_page do_wp_page",
     "5": "do_page_fault __do_page_fault find_vma handle_mm_fault __set_current_state __handle_mm_fault pgd_offset p4d_alloc pud_alloc pmd_alloc "
