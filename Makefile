@@ -4,7 +4,7 @@
 # make deps       install what is missing from Debian
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
-# make bench      deps, build, and the figures against the kernel's own swap (bench/results/)
+# make bench      deps, build, what a fault costs, and the figures against the kernel's own swap (bench/results/)
 # make walkthrough  docs/walkthrough.md anew, from the examples
 # make oracle   N= random scenarios from SEED=, on the engine and on the kernel of this host, side by side
 # make oracle-selftest   the same with one line of the engine wrong, again and again: is it noticed?
@@ -37,6 +37,7 @@ check:
 bench:
 	@tools/deps.sh build
 	@$(MAKE) --no-print-directory all
+	@BUILD='$(CURDIR)/$(BUILD)' bench/engine.sh
 	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
 
 walkthrough: all

@@ -24,9 +24,17 @@ const char *mm_trace_name(enum mm_trace_event event)
 	return event < NR_TRACE_EVENTS ? name[event] : "?";
 }
 
+void mm_trace_call(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
+{
+	mm_trace_fn_t *fn = atomic_load_explicit(&mm_trace_fn, memory_order_relaxed);
+
+	if (fn)
+		fn(event, a, b, c);
+}
+
 const struct mm_stats *mm_stats(void)
 {
-	__atomic_store_n(&mm_stat.frames_used, nr_used_frames(), __ATOMIC_RELAXED);
+	__atomic_store_n(&mm_stat.frames_used, note_frames(), __ATOMIC_RELAXED);
 	return &mm_stat;
 }
 
@@ -106,13 +114,13 @@ struct mm_struct *mm_alloc(void)
 
 	if (!mm)
 		return NULL;
-	mm->pgd = pgd_alloc();
-	if (!mm->pgd) {
+	if (!pgd_alloc(mm)) {
 		kmem_cache_free(&mm_cache, mm);
 		return NULL;
 	}
 	atomic_init(&mm->mm_users, 1);
 	mm->rlimit_stack = RLIMIT_STACK_DEFAULT;
+	atomic_init(&mm->vmacache, &vma_nowhere);
 	init_mm_locks(mm);
 	spin_lock(&mmlist_lock);
 	mm->prev = NULL;

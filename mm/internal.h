@@ -72,10 +72,12 @@ static inline bool page_list_empty(const struct page *head)
 }
 static inline void page_list_add(struct page *page, struct page *head)
 {
-	page->next = head->next;
+	uint32_t link = page_link(page), next = head->next;
+
+	link_page(next)->prev = link;
+	head->next = link;
+	page->next = next;
 	page->prev = page_link(head);
-	link_page(head->next)->prev = page_link(page);
-	head->next = page_link(page);
 }
 static inline void page_list_del(struct page *page)
 {
@@ -133,6 +135,17 @@ unsigned long reserve_frame(void);
 unsigned long alloc_run(unsigned want, unsigned *got);
 /* The same inside a fault: reclaims when nothing is free. `stream`: reclaim also for the neighbours. => -1UL: OOM. */
 unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got);
+/* alloc_run(1) */
+unsigned long alloc_one(void);
+/* alloc_run_fault(1, false) */
+static inline unsigned long alloc_one_fault(void)
+{
+	unsigned long pfn = alloc_one();
+	unsigned got;
+
+	return likely(pfn != -1UL) ? pfn : alloc_run_fault(1, false, &got);
+}
+uint64_t note_frames(void); /* nr_used_frames(), with its peak noted */
 /* Gives [pfn, pfn + nr) back: pages with their only reference, never published. */
 void free_run(unsigned long pfn, unsigned nr);
 unsigned long nr_free_low(void); /* watermark: below it nothing is taken for neighbours */
@@ -150,6 +163,22 @@ static inline unsigned long linear_page_index(const struct vm_area_struct *vma, 
 	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 }
 static inline bool vma_is_anonymous(const struct vm_area_struct *vma) { return !vma->vm_ops; }
+struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned long addr);
+/* The last one found is asked first: most faults come from where the previous one came from. => mmap_lock held; NULL: it isn't that one */
+static inline struct vm_area_struct *vma_remembered(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma = atomic_load_explicit(&mm->vmacache, memory_order_relaxed);
+
+	mmap_assert_locked(mm);
+	return likely(addr >= vma->vm_start && addr < vma->vm_end) ? vma : NULL;
+}
+/* find_vma(), when it is known what vma_remembered() says */
+static inline_hot struct vm_area_struct *find_vma_after(struct mm_struct *mm, unsigned long addr, struct vm_area_struct *vma, bool traced)
+{
+	hot_trace_fn(traced, find_vma, addr, 0, 0);
+	return likely(vma) ? vma : find_vma_tree(mm, addr);
+}
+extern struct vm_area_struct vma_nowhere; /* covers nothing: vmacache when there is none */
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
 struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
 				 unsigned long pgoff);
@@ -187,7 +216,18 @@ void rmap_walk_locked(struct page *page, struct anon_vma *anon_vma, rmap_fn_t *f
 /* => the entry that maps the page at addr, locked (*ptl); or NULL, nothing locked */
 pte_t *page_vma_mapped(struct page *page, struct vm_area_struct *vma, unsigned long addr, spinlock_t **ptl);
 int page_referenced(struct page *page);
-void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
+/* A page that nobody else can see yet. => pte lock held, vma->anon_vma set */
+static inline void page_add_new_anon_rmap(struct page *page, const struct vm_area_struct *vma, unsigned long addr)
+{
+	/* Was looked at before, and doesn't change any more: no need for an atomic load, for which the compiler would keep its address. */
+	struct anon_vma *av = *(struct anon_vma *const *)&vma->anon_vma;
+
+	trace_leaf(page_add_new_anon_rmap, addr, page_to_pfn(page), 0);
+	page->index = linear_page_index(vma, addr);
+	atomic_store_explicit(&page->mapping, (uintptr_t)av | PAGE_MAPPING_ANON, memory_order_release);
+	set_page_flags(page, PG_anon_exclusive | PG_dirty);
+	atomic_store_explicit(&page->_mapcount, 0, memory_order_release);
+}
 void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr);
 void page_remove_rmap(struct page *page);
 
@@ -236,7 +276,7 @@ unsigned long __swap_cache_shrink(unsigned long nr); /* from inside reclaim: loo
 void vmscan_init(void);
 void vmscan_reinit_locks(void);
 void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable);
-void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *vma);
+void lru_cache_add_inactive_or_unevictable(struct page *page, const struct vm_area_struct *vma);
 void lru_cache_add_file(struct page *page); /* a page of an address_space; which list its flags say */
 void activate_page(struct page *page);
 /* Used: inactive -> referenced -> active. By who unmaps a young entry of a file (fault-paths.md 4.3) */
@@ -287,12 +327,18 @@ void mlock_range(struct vm_area_struct *vma, unsigned long start, unsigned long 
 /* vm_page_prot: what an entry of the vma may grant at most */
 static inline pteval_t vma_prot(const struct vm_area_struct *vma)
 {
-	pteval_t v = vma->vm_flags & VM_WRITE ? _PAGE_RW : 0;
-
-	return vma->vm_flags & VM_ACCESS_FLAGS ? v : _PAGE_PROTNONE;
+	if (likely(vma->vm_flags & VM_WRITE))
+		return _PAGE_RW;
+	return vma->vm_flags & VM_ACCESS_FLAGS ? 0 : _PAGE_PROTNONE;
 }
 /* machine_map() for present entries: contiguous frames, one call. => pages mapped, or -errno */
-int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
+static inline int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
+{
+	int n = machine_map(mm, addr, nr, pfn, how);
+
+	trace(machine_map, addr, nr, pfn);
+	return n;
+}
 
 bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how);
 

@@ -25,19 +25,26 @@
 void spin_lock_slow(spinlock_t *lock)
 {
 	for (int i = 0; i < SPINS; i++) {
-		unsigned free = 0;
-
 		machine_relax();
-		if (atomic_load_explicit(&lock->state, memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+		if (!(atomic_load_explicit(&lock->state, memory_order_relaxed) & SPIN_HELD) &&
+		    !(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 			return;
 	}
-	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)
-		machine_wait(&lock->state, 2);
+	/* Who has slept can't know whether others still do: he says that somebody does. */
+	while (atomic_fetch_or_explicit(&lock->state, SPIN_HELD | SPIN_SLEEP, memory_order_acquire) & SPIN_HELD)
+		machine_wait(&lock->state, SPIN_HELD | SPIN_SLEEP);
 }
 
+/* The lock is free already, and may be gone: only its address counts. */
 void spin_unlock_slow(spinlock_t *lock)
 {
+	machine_wake(&lock->state, 1);
+}
+
+/* The lock is free already, and may be somebody else's by now. The one who is woken sets the bit again. */
+void spin_unlock_global_slow(spinlock_t *lock)
+{
+	atomic_fetch_and_explicit(&lock->state, ~SPIN_SLEEP, memory_order_relaxed);
 	machine_wake(&lock->state, 1);
 }
 
@@ -65,17 +72,16 @@ void lock_assert_none_held(void)
 }
 #endif
 
-#define WRITER  (1u << 31)
-#define WWAIT   (1u << 30)
-#define RWAIT   (1u << 29)
-#define RTURN   (1u << 28)
-#define READERS (RTURN - 1)
+#define WRITER  RWSEM_WRITER
+#define WWAIT   RWSEM_WWAIT
+#define RWAIT   RWSEM_RWAIT
+#define RTURN   RWSEM_RTURN
+#define READERS RWSEM_READERS
 
-void down_read(struct rw_semaphore *sem)
+void down_read_slow(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
 
-	lock_assert_none_held();
 	for (;;) {
 		if (!(c & (WRITER | WWAIT)) || (c & RTURN)) {
 			if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire,
@@ -101,7 +107,7 @@ bool down_read_trylock(struct rw_semaphore *sem)
 	return false;
 }
 
-void up_read(struct rw_semaphore *sem)
+void up_read_slow(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;
 

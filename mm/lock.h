@@ -30,8 +30,12 @@ enum lock_order {
 	ORDER_ZONE, ORDER_LEAF, NR_LOCK_ORDER
 };
 
+#define SPIN_HELD  1u
+#define SPIN_SLEEP 2u
+
 void spin_lock_slow(spinlock_t *lock);
 void spin_unlock_slow(spinlock_t *lock);
+void spin_unlock_global_slow(spinlock_t *lock);
 
 #ifdef MM_DEBUG
 /* Debug builds keep the set of held orders per thread and stop at the first lock that is taken out of order. */
@@ -55,9 +59,7 @@ static inline void spin_lock_init(spinlock_t *lock, enum lock_order order)
 
 static inline bool spin_trylock(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+	if (atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD)
 		return false;
 	lock_acquired(lock->order);
 	return true;
@@ -65,10 +67,7 @@ static inline bool spin_trylock(spinlock_t *lock)
 
 static inline void spin_lock(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
-							      memory_order_relaxed)))
+	if (unlikely(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 		spin_lock_slow(lock);
 	lock_acquired(lock->order);
 }
@@ -76,18 +75,23 @@ static inline void spin_lock(spinlock_t *lock)
 static inline void spin_unlock(spinlock_t *lock)
 {
 	lock_released(lock->order);
-	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) != SPIN_HELD))
 		spin_unlock_slow(lock);
+}
+
+/* The same for a lock that is never freed, two instructions instead of four: it is looked at again after it is free. */
+static inline void spin_unlock_global(spinlock_t *lock)
+{
+	lock_released(lock->order);
+	if (unlikely(atomic_fetch_sub_explicit(&lock->state, SPIN_HELD, memory_order_release) != SPIN_HELD))
+		spin_unlock_global_slow(lock);
 }
 
 /* A second page-table lock, of another address space or of the other end of a move. mmap_lock is held for writing, so
  * that nobody takes the two in the other order. */
 static inline void spin_lock_nested(spinlock_t *lock)
 {
-	unsigned free = 0;
-
-	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->state, &free, 1, memory_order_acquire,
-							      memory_order_relaxed)))
+	if (unlikely(atomic_fetch_or_explicit(&lock->state, SPIN_HELD, memory_order_acquire) & SPIN_HELD))
 		spin_lock_slow(lock);
 	lock_acquired(ORDER_PTE_NESTED);
 }
@@ -95,18 +99,45 @@ static inline void spin_lock_nested(spinlock_t *lock)
 static inline void spin_unlock_nested(spinlock_t *lock)
 {
 	lock_released(ORDER_PTE_NESTED);
-	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) == 2))
+	if (unlikely(atomic_exchange_explicit(&lock->state, 0, memory_order_release) != SPIN_HELD))
 		spin_unlock_slow(lock);
 }
 
 static inline bool spin_is_locked(spinlock_t *lock)
 {
-	return atomic_load_explicit(&lock->state, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&lock->state, memory_order_relaxed) & SPIN_HELD;
 }
 
-void down_read(struct rw_semaphore *sem);
+/* Bits of the word; lock.c tells what they are for. */
+#define RWSEM_WRITER  (1u << 31)
+#define RWSEM_WWAIT   (1u << 30)
+#define RWSEM_RWAIT   (1u << 29)
+#define RWSEM_RTURN   (1u << 28)
+#define RWSEM_READERS (RWSEM_RTURN - 1)
+
+void down_read_slow(struct rw_semaphore *sem);
+void up_read_slow(struct rw_semaphore *sem);
 bool down_read_trylock(struct rw_semaphore *sem); /* goes before writers that wait; spinlocks may be held */
-void up_read(struct rw_semaphore *sem);
+
+static inline void down_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	lock_assert_none_held();
+	if (unlikely(c & ~RWSEM_READERS) ||
+	    unlikely(!atomic_compare_exchange_strong_explicit(&sem->state, &c, c + 1, memory_order_acquire, memory_order_relaxed)))
+		down_read_slow(sem);
+}
+
+static inline void up_read(struct rw_semaphore *sem)
+{
+	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
+
+	if (unlikely(c & ~RWSEM_READERS) ||
+	    unlikely(!atomic_compare_exchange_strong_explicit(&sem->state, &c, c - 1, memory_order_release, memory_order_relaxed)))
+		up_read_slow(sem);
+}
+
 void down_write(struct rw_semaphore *sem);
 void up_write(struct rw_semaphore *sem);
 bool rwsem_is_locked(struct rw_semaphore *sem);

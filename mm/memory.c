@@ -8,14 +8,6 @@
 #include "mm/fault/linux_2_6.h"
 #include "mm/filemap.h"
 
-int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
-{
-	int n = machine_map(mm, addr, nr, pfn, how);
-
-	trace(machine_map, addr, nr, pfn);
-	return n;
-}
-
 #define MAP_BACK_TRIES 1000
 
 /* A page whose only bytes are in its frame must stand at its address again. Only the host's word that there is no

@@ -45,6 +45,8 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define noinline    __attribute__((noinline))
+#define inline_hot  inline __attribute__((__always_inline__)) /* part of the common path of a fault */
+#define __cold      __attribute__((__cold__, __noinline__)) /* out of the way of those that are called all the time */
 
 #define MM_BUG_ON(cond)                                            \
 	do {                                                       \
@@ -64,7 +66,7 @@ static inline unsigned long max_ul(unsigned long a, unsigned long b) { return a 
 
 /* Spins a little, then sleeps by machine_wait(): the holder may be in machine_map(), or may have lost its CPU. */
 typedef struct {
-	atomic_uint state; /* 0 free, 1 held, 2 held and somebody may sleep */
+	atomic_uint state; /* bit 0: held; bit 1: somebody may sleep */
 #ifdef MM_DEBUG
 	unsigned char order; /* enum lock_order, for the assertion */
 #endif
@@ -112,6 +114,7 @@ struct ptdesc {
 	spinlock_t ptl; /* last level: guards the entries and is held over machine_map() and machine_unmap() for them */
 	uint16_t level; /* enum pt_level */
 	bool reserved;  /* linux-2.0: BAD_PAGETABLE, in any number of address spaces; walks of a range leave it out, nobody frees it */
+	unsigned long base; /* where its range begins; known of tables that mm->pmd_table has named */
 };
 
 typedef struct { unsigned long val; } swp_entry_t;
@@ -240,8 +243,9 @@ struct mm_struct {
 	struct rw_semaphore mmap_lock;
 	atomic_uint mm_users;
 	struct tree_root mm_rb;                    /* mmap_lock */
-	_Atomic(struct vm_area_struct *) vmacache; /* last one found; reset when one goes away */
+	_Atomic(struct vm_area_struct *) vmacache; /* last one found, or &vma_nowhere; reset when one goes away */
 	struct ptdesc *pgd;
+	_Atomic(struct ptdesc *) pmd_table;        /* where the last walk found its pmd; pgd: none. Reset when tables go away */
 	spinlock_t page_table_lock;                /* entries above the last level; anon_vma of vmas */
 	unsigned long map_count, total_vm;         /* vmas; pages. mmap_lock */
 	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */

@@ -32,6 +32,14 @@ const struct mm_geometry *mm_geometry_find(const char *name)
 	return NULL;
 }
 
+static enum pt_level level_above(enum pt_level level)
+{
+	do
+		level++;
+	while (!pt.bits[level]);
+	return level;
+}
+
 void pgtable_init(const struct mm_geometry *geometry)
 {
 	unsigned shift = PAGE_SHIFT;
@@ -44,6 +52,9 @@ void pgtable_init(const struct mm_geometry *geometry)
 		pt.mask[level] = (1u << geometry->bits[level]) - 1;
 		shift += geometry->bits[level];
 	}
+	pt.pmd_level = level_above(PT_PTE);
+	pt.pmd_shift = pt.shift[pt.pmd_level];
+	pt.pmd_span = 1UL << (pt.pmd_shift + pt.bits[pt.pmd_level]);
 	pt.task_size = geometry->task_size;
 	pt.arch = geometry->arch;
 	mm_caps = machine_caps();
@@ -142,6 +153,18 @@ struct ptdesc *pte_table(struct mm_struct *mm, unsigned long addr)
 	return desc;
 }
 
+void pmd_remember(struct mm_struct *mm, unsigned long addr)
+{
+	struct ptdesc *desc = mm->pgd;
+
+	while (desc && desc->level != pt.pmd_level)
+		desc = desc_load(entry_of(desc, addr));
+	if (!desc)
+		return;
+	__atomic_store_n(&desc->base, addr & -pt.pmd_span, __ATOMIC_RELAXED);
+	atomic_store_explicit(&mm->pmd_table, desc, memory_order_release);
+}
+
 struct ptdesc *pte_table_alloc(struct mm_struct *mm, unsigned long addr)
 {
 	struct ptdesc *desc = mm->pgd;
@@ -173,9 +196,21 @@ struct ptdesc *pte_table_next(struct mm_struct *mm, unsigned long *addr, unsigne
 	return NULL;
 }
 
-struct ptdesc *pgd_alloc(void)
+/* The topmost table stands for "none", because its base is above all addresses (unless it is the table of pmds itself). */
+static void pmd_forget(struct mm_struct *mm)
 {
-	return table_alloc(PT_PGD);
+	atomic_store_explicit(&mm->pmd_table, mm->pgd, memory_order_relaxed);
+}
+
+bool pgd_alloc(struct mm_struct *mm)
+{
+	mm->pgd = table_alloc(PT_PGD);
+	if (!mm->pgd)
+		return false;
+	if (pt.pmd_level != PT_PGD)
+		mm->pgd->base = 1UL << 63;
+	pmd_forget(mm);
+	return true;
 }
 
 static void free_subtree(struct ptdesc *desc)
@@ -221,5 +256,6 @@ static void free_below(struct ptdesc *desc, unsigned long start, unsigned long e
 void free_pgtables(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long floor, unsigned long ceiling)
 {
 	mmap_assert_write_locked(mm);
+	pmd_forget(mm);
 	free_below(mm->pgd, start, end, floor, ceiling);
 }

@@ -577,15 +577,6 @@ static void set_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigne
 	atomic_store_explicit(&page->mapping, (uintptr_t)av | PAGE_MAPPING_ANON, memory_order_release);
 }
 
-/* A page that nobody else can see yet. => pte lock held, vma->anon_vma set */
-void page_add_new_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr)
-{
-	trace_leaf(page_add_new_anon_rmap, addr, page_to_pfn(page), 0);
-	set_anon_rmap(page, vma, addr, vma_anon(vma));
-	set_page_flags(page, PG_anon_exclusive | PG_dirty);
-	atomic_store_explicit(&page->_mapcount, 0, memory_order_release);
-}
-
 /* A page out of the swap cache. When nobody maps it, it is not known whose it was: its family's root gets it.
  * => pte and page lock held */
 void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma, unsigned long addr)

@@ -81,12 +81,23 @@ typedef void mm_trace_fn_t(enum mm_trace_event event, unsigned long a, unsigned 
 extern _Atomic(mm_trace_fn_t *) mm_trace_fn; /* NULL: off */
 const char *mm_trace_name(enum mm_trace_event event);
 
+void mm_trace_call(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c) __attribute__((cold));
+
+/* Not an atomic load: compilers make two instructions of a comparison with memory and three of an atomic load and a test, and there are
+ * fifteen of these in a fault. It may see the pointer late; mm_trace_call() looks again. */
+static inline bool mm_tracing(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return atomic_load_explicit(&mm_trace_fn, memory_order_relaxed);
+#else
+	return *(mm_trace_fn_t *const *)&mm_trace_fn;
+#endif
+}
+
 static inline void mm_trace(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
 {
-	mm_trace_fn_t *fn = atomic_load_explicit(&mm_trace_fn, memory_order_relaxed);
-
-	if (unlikely(fn))
-		fn(event, a, b, c);
+	if (unlikely(mm_tracing()))
+		mm_trace_call(event, a, b, c);
 }
 #define trace(event, a, b, c) mm_trace(TRACE_##event, (unsigned long)(a), (unsigned long)(b), (unsigned long)(c))
 
@@ -105,8 +116,15 @@ static inline void mm_trace_leave(const unsigned short *event)
 	mm_trace((enum mm_trace_event)(TRACE_##event | TRACE_ENTER), (unsigned long)(a), (unsigned long)(b), (unsigned long)(c))
 #define trace_leaf(event, a, b, c) trace(event, a, b, c)
 #define trace_why(text, b, c) trace(why, text, b, c)
+/* In the common path of a fault, which is compiled twice (linux_5.c): `traced` is a constant in both. */
+#define hot_trace_fn(traced, event, a, b, c) trace_fn(event, a, b, c)
 #else
 #define trace_fn(event, a, b, c) trace(event, a, b, c)
+#define hot_trace_fn(traced, event, a, b, c)                                                                      \
+	do {                                                                                                       \
+		if (traced)                                                                                        \
+			mm_trace_call(TRACE_##event, (unsigned long)(a), (unsigned long)(b), (unsigned long)(c));  \
+	} while (0)
 #define trace_leaf(event, a, b, c) ((void)0)
 #define trace_why(text, b, c) ((void)0)
 #endif

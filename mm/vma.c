@@ -51,17 +51,14 @@ unsigned long vma_flags(const struct vm_area_struct *vma)
 	return vma->vm_flags;
 }
 
-/* First vma with end > addr. The last one found is asked first: most faults come from where the previous one came from. */
-struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
-{
-	struct vm_area_struct *vma = atomic_load_explicit(&mm->vmacache, memory_order_relaxed);
-	struct tree_node *node = mm->mm_rb.node;
+struct vm_area_struct vma_nowhere;
 
-	mmap_assert_locked(mm);
-	trace_fn(find_vma, addr, 0, 0);
-	if (likely(vma && addr >= vma->vm_start && addr < vma->vm_end))
-		return vma;
-	vma = NULL;
+/* First vma with end > addr, by the tree: O(log n). */
+noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned long addr)
+{
+	struct tree_node *node = mm->mm_rb.node;
+	struct vm_area_struct *vma = NULL;
+
 	while (node) {
 		struct vm_area_struct *at = vma_of(node);
 
@@ -77,6 +74,11 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 	if (vma)
 		atomic_store_explicit(&mm->vmacache, vma, memory_order_relaxed);
 	return vma;
+}
+
+struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
+{
+	return find_vma_after(mm, addr, vma_remembered(mm, addr), mm_tracing());
 }
 
 /* ---- one vma --------------------------------------------------------------------------------------------------------- */
@@ -164,7 +166,7 @@ void vma_remove(struct vm_area_struct *vma)
 	tree_erase(&mm->mm_rb, &vma->vm_rb, NULL);
 	mm->map_count--;
 	mm->total_vm -= (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
-	atomic_store_explicit(&mm->vmacache, NULL, memory_order_relaxed);
+	atomic_store_explicit(&mm->vmacache, &vma_nowhere, memory_order_relaxed);
 	unlink_anon_vmas(vma);
 	if (unlikely(vma->vm_file)) {
 		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);

@@ -59,7 +59,7 @@ unsigned long nr_unevictable(void)
 
 /* ---- lists ------------------------------------------------------------------------------------------------------------- */
 
-static enum lru_list page_lru(const struct page *page)
+static inline enum lru_list page_lru(const struct page *page)
 {
 	unsigned f = page_flags(page);
 
@@ -69,19 +69,25 @@ static enum lru_list page_lru(const struct page *page)
 }
 
 /* => lru_lock held */
-static void lru_count(enum lru_list list, long n)
+static inline void lru_count(enum lru_list list, long n)
 {
 	__atomic_store_n(&lru_nr[list], lru_nr[list] + n, __ATOMIC_RELAXED);
 }
 
-static void lru_add(struct page *page)
+/* PG_lru is set already */
+static inline void lru_link(struct page *page)
 {
 	enum lru_list list = page_lru(page);
 
-	MM_DEBUG_ON(page_flags(page) & PG_lru);
 	page_list_add(page, page_head(list));
-	set_page_flags(page, PG_lru);
 	lru_count(list, 1);
+}
+
+static void lru_add(struct page *page)
+{
+	MM_DEBUG_ON(page_flags(page) & PG_lru);
+	set_page_flags(page, PG_lru);
+	lru_link(page);
 }
 
 static void lru_del(struct page *page)
@@ -130,9 +136,22 @@ void lru_cache_add_file(struct page *page)
 	spin_unlock(&lru_lock);
 }
 
-void lru_cache_add_inactive_or_unevictable(struct page *page, struct vm_area_struct *vma)
+/* One, as above. 34 instructions. */
+void lru_cache_add_inactive_or_unevictable(struct page *page, const struct vm_area_struct *vma)
 {
-	lru_cache_add_run(page, 1, vma->vm_flags & VM_LOCKED);
+	struct page *head;
+
+	if (unlikely(vma->vm_flags & VM_LOCKED) || unlikely(page_flags(page) & (PG_unevictable | PG_active))) {
+		lru_cache_add_run(page, 1, vma->vm_flags & VM_LOCKED);
+		return;
+	}
+	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), 1, 0);
+	spin_lock(&lru_lock);
+	set_page_flags(page, PG_lru | PG_swapbacked);
+	head = page_head(LRU_INACTIVE_ANON);
+	page_list_add(page, head);
+	lru_count(LRU_INACTIVE_ANON, 1);
+	spin_unlock_global(&lru_lock);
 }
 
 /* => true: it is off the lists, and ours with a reference of its own */

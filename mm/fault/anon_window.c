@@ -119,7 +119,8 @@ static int install_anon_run(struct vm_fault *vmf, unsigned long pfn, unsigned lo
 	struct mm_struct *mm = vma->vm_mm;
 	struct page *page = pfn_to_page(pfn);
 	pte_t *ptep = vmf->pte + ((long)(addr - vmf->address) >> PAGE_SHIFT);
-	pte_t pte = mk_pte(vma, pfn), around = mk_pte_around(pte);
+	unsigned how;
+	pte_t pte = mk_pte(vma, pfn, &how), around = mk_pte_around(pte);
 	int done;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -129,7 +130,7 @@ static int install_anon_run(struct vm_fault *vmf, unsigned long pfn, unsigned lo
 		set_pte(ptep + i, (pte_t){ this.val + ((pteval_t)i << PAGE_SHIFT) });
 	}
 	trace(set_pte_at, addr, n, pfn);
-	done = map_run(mm, addr, n, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
+	done = map_run(mm, addr, n, pfn, how | MACHINE_MAP_ZERO);
 	for (unsigned i = done < 0 ? 0 : done; i < n; i++) {
 		set_pte(ptep + i, (pte_t){ 0 });
 		page_remove_rmap(page + i);

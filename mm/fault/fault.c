@@ -10,17 +10,21 @@
 const struct fault_path *fault_path = &linux_5_path;
 unsigned mm_check_every, mm_rules;
 
-static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
+static inline void count_fault(struct mm_struct *mm, bool major)
 {
-	if (ret & (VM_FAULT_ERROR | VM_FAULT_RETRY))
-		return;
-	if (ret & VM_FAULT_MAJOR || flags & FAULT_FLAG_TRIED) {
+	if (unlikely(major)) {
 		atomic_fetch_add_explicit(&mm->maj_flt, 1, memory_order_relaxed);
 		count(maj_flt, 1);
 	} else {
 		atomic_fetch_add_explicit(&mm->min_flt, 1, memory_order_relaxed);
 		count(min_flt, 1);
 	}
+}
+
+static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
+{
+	if (!(ret & (VM_FAULT_ERROR | VM_FAULT_RETRY)))
+		count_fault(mm, ret & VM_FAULT_MAJOR || flags & FAULT_FLAG_TRIED);
 }
 
 /* 5.4 let the architectures count. ARM: by the first try, whatever came of it. x86: once, and major if any of the tries was; that somebody
@@ -60,24 +64,41 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 	return ret & ~VM_FAULT_COMPLETED;
 }
 
-vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+/* Whatever is not the common end of a fault. */
+static noinline vm_fault_t fault_end_slow(struct mm_struct *mm, unsigned long addr, unsigned flags, vm_fault_t ret)
 {
 	bool counted = false;
+
+	if (ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+		ret = fault_retry(mm, addr, &flags, ret, &counted);
+	if (fault_path->account)
+		fault_path->account(mm, ret, flags);
+	else if (!counted)
+		mm_account_fault(mm, ret, flags);
+	if (ret & VM_FAULT_ERROR && fault_path->error)
+		fault_path->error(mm, addr, ret, flags);
+	return ret;
+}
+
+/* do_page_fault(), mmap_lock held. Inline in both entries. */
+static inline vm_fault_t __do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
 	vm_fault_t ret;
 
-	trace_fn(do_page_fault, addr, flags, 0);
 	flags |= FAULT_FLAG_ALLOW_RETRY;
+	trace_fn(do_page_fault, addr, flags, 0);
 	ret = fault_path->fault(mm, addr, flags);
-	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
-		ret = fault_retry(mm, addr, &flags, ret, &counted);
-	if (unlikely(fault_path->account))
-		fault_path->account(mm, ret, flags);
-	else if (likely(!counted))
-		mm_account_fault(mm, ret, flags);
-	if (unlikely(ret & VM_FAULT_ERROR) && fault_path->error)
-		fault_path->error(mm, addr, ret, flags);
+	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED | VM_FAULT_ERROR | VM_FAULT_MAJOR)) || unlikely(fault_path->account))
+		ret = fault_end_slow(mm, addr, flags, ret);
+	else
+		count_fault(mm, false); /* the first try */
 	trace(fault_done, addr, ret, 0);
 	return ret;
+}
+
+vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
+	return __do_page_fault_locked(mm, addr, flags);
 }
 
 vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
@@ -114,15 +135,22 @@ noinline struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned l
 	return vma;
 }
 
-vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flags)
+static __cold void check_every(void)
 {
 	static atomic_uint faults;
+
+	if ((atomic_fetch_add(&faults, 1) + 1) % mm_check_every == 0)
+		mm_check_invariants();
+}
+
+vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
 	vm_fault_t ret;
 
-	mmap_read_lock(mm);
-	ret = do_page_fault_locked(mm, addr, flags);
-	mmap_read_unlock(mm);
-	if (unlikely(mm_check_every) && (atomic_fetch_add(&faults, 1) + 1) % mm_check_every == 0)
-		mm_check_invariants();
+	down_read(&mm->mmap_lock);
+	ret = __do_page_fault_locked(mm, addr, flags);
+	up_read(&mm->mmap_lock);
+	if (unlikely(mm_check_every))
+		check_every();
 	return ret;
 }

@@ -19,8 +19,10 @@ struct vm_fault {
 	unsigned long address;  /* page aligned */
 	unsigned long pgoff;
 	unsigned flags;         /* FAULT_FLAG_ */
+	bool traced;            /* hot_trace_fn() */
 	pmd_t *pmd;             /* what points to the last-level table, if there is one */
-	pte_t *pte;             /* valid while ptl is held */
+	struct ptdesc *table;   /* linux-5: the last-level table, when there is one; it stays while mmap_lock is held */
+	pte_t *pte;             /* its value is valid while ptl is held */
 	pte_t orig_pte;         /* read without a lock; compared again under the lock before anything is installed */
 	spinlock_t *ptl;
 	struct page *page;      /* ->fault: the page of the mapping */

@@ -13,15 +13,24 @@
 
 #pragma GCC visibility push(hidden)
 
+/* => there is a table */
+static inline void vmf_find_pte(struct vm_fault *vmf, struct ptdesc *table)
+{
+	vmf->table = table;
+	vmf->ptl = &table->ptl;
+	vmf->pte = pte_offset(table, vmf->address);
+}
+
 static inline void vmf_lock_pte(struct vm_fault *vmf)
 {
-	vmf->pte = pte_offset_map_lock(vmf->vma->vm_mm, vmf->pmd, vmf->address, &vmf->ptl);
+	if (unlikely(!vmf->table))
+		vmf_find_pte(vmf, desc_load(&vmf->pmd->desc));
+	spin_lock(vmf->ptl);
 }
 
 static inline void vmf_unlock_pte(struct vm_fault *vmf)
 {
 	spin_unlock(vmf->ptl);
-	vmf->pte = NULL;
 }
 
 /* The page of the faulting address could not be mapped. The host has no mapping there (any more), or something stands there: the
@@ -31,15 +40,16 @@ static inline vm_fault_t map_error(int err)
 	return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
 
-/* The entry of an anonymous page of the vma; dirty where the mapping may be written, or where nobody would say so later. */
-static inline pte_t mk_pte(const struct vm_area_struct *vma, unsigned long pfn)
+/* The entry of an anonymous page of the vma; dirty where the mapping may be written, or where nobody would say so later. *how: pte_how() of it */
+static inline pte_t mk_pte(const struct vm_area_struct *vma, unsigned long pfn, unsigned *how)
 {
-	pteval_t flags = vma_prot(vma) | _PAGE_ACCESSED;
-
-	trace_leaf(mk_pte, pfn, flags, 0);
-	if (flags & _PAGE_RW || !(mm_caps & MACHINE_DIRTY))
-		flags |= _PAGE_DIRTY;
-	return pfn_pte(pfn, flags);
+	trace_leaf(mk_pte, pfn, vma_prot(vma) | _PAGE_ACCESSED, 0);
+	if (likely(vma->vm_flags & VM_WRITE)) {
+		*how = MACHINE_MAP_WRITE;
+		return pfn_pte(pfn, _PAGE_RW | _PAGE_ACCESSED | _PAGE_DIRTY);
+	}
+	*how = 0;
+	return pfn_pte(pfn, vma_prot(vma) | _PAGE_ACCESSED | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY));
 }
 
 /* ---- anon_window.c: do_anonymous_page() of a mapping that may get several pages a fault ------------------------------ */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "mm/mm.h"
@@ -20,8 +21,13 @@ static unsigned nr_frames;
 static uint8_t one_frame[4096] __attribute__((aligned(4096)));
 
 unsigned machine_caps(void) { return 0; }
-void *machine_alloc(size_t len) { return len % 4096 ? calloc(1, len) : memset(aligned_alloc(4096, len), 0, len); }
-void machine_free(void *p, size_t len) { free(p); }
+void *machine_alloc(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+void machine_free(void *p, size_t len) { munmap(p, len); }
 void *machine_frame(unsigned long pfn) { return one_frame; }
 void machine_frames_freed(unsigned long pfn, unsigned nr) { }
 int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how) { return nr; }
