@@ -45,15 +45,18 @@ char *arena_printf(struct arena *a, const char *format, ...)
 {
 	char text[512];
 	va_list ap;
-	size_t len;
-	char *p;
 
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	len = strlen(text) + 1;
-	p = arena_alloc(a, len);
-	return memcpy(p, text, len);
+	return arena_copy(a, text);
+}
+
+char *arena_copy(struct arena *a, const char *text)
+{
+	size_t len = strlen(text) + 1;
+
+	return memcpy(arena_alloc(a, len), text, len);
 }
 
 struct arena_mark arena_mark(const struct arena *a)

@@ -187,6 +187,7 @@ static char *read_scenario(const char *path, size_t *len)
 	FILE *f = strcmp(path, "-") ? fopen(path, "r") : stdin;
 	size_t room = 1 << 16, n;
 	char *text = f ? malloc(room) : NULL;
+	bool no_memory = false;
 	struct stat st;
 
 	*len = 0;
@@ -198,18 +199,19 @@ static char *read_scenario(const char *path, size_t *len)
 			if (*len == room) {
 				char *more = realloc(text, room *= 2);
 
-				if (!more)
+				no_memory = !more;
+				if (no_memory)
 					break;
 				text = more;
 			}
 		}
-		if (!ferror(f)) {
+		if (!ferror(f) && !no_memory) {
 			if (f != stdin)
 				fclose(f);
 			return text;
 		}
 	}
-	complain(EXIT_USAGE, "%s: %s; give the name of a scenario, or write one with -e", path, strerror(errno));
+	complain(EXIT_USAGE, "%s: %s; give the name of a scenario, or write one with -e", *path ? path : "''", strerror(errno));
 	free(text);
 	if (f && f != stdin)
 		fclose(f);

@@ -30,7 +30,8 @@ struct arena_mark {
 	size_t used;
 };
 void *arena_alloc(struct arena *a, size_t len); /* zeroed; ends the program when there is none */
-char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3))); /* at most 511 bytes */
+char *arena_copy(struct arena *a, const char *text); /* of any length */
 struct arena_mark arena_mark(const struct arena *a);
 void arena_release(struct arena *a, struct arena_mark mark); /* forgets what came after the mark */
 void arena_free(struct arena *a);
@@ -86,7 +87,6 @@ struct walk_step {
 struct walk {
 	const char *kernel, *arch;
 	struct walk_step *steps, *last_step;
-	const char *names[SCN_MAX_PROCESSES]; /* of processes, by number */
 	struct walk_counts totals;
 	struct arena arena;
 };
@@ -144,6 +144,7 @@ struct walk_row {
 void walk_print_table(FILE *to, const struct walk_row *rows, size_t nr);
 void walk_print_svg(FILE *to, const struct walk *walk);
 struct soft;
-struct walk_snapshot *walk_take_snapshot(struct arena *a, const struct soft *soft);
+/* names: of the processes, by number */
+struct walk_snapshot *walk_take_snapshot(struct arena *a, const struct soft *soft, const char *const names[]);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/walk.h"
+#include "cmd/walk_snapshot.h"
 #include "machine/soft/soft.h"
 #include "scenario/host.h"
 #include "scenario/soft.h"
@@ -19,6 +20,8 @@ struct recorder {
 	struct soft *soft;       /* NULL on host */
 	struct walk_step *step;  /* of the statement under way */
 	struct walk_snapshot *last;
+	const char *names[SCN_MAX_PROCESSES]; /* of processes, by number: one that has ended leaves its number to another */
+	unsigned child;          /* of the last fork */
 	bool unsupported;        /* the complaint to come is that */
 	const char *why;
 };
@@ -119,25 +122,27 @@ static int engine_run(struct recorder *r, unsigned process, const struct scn_op 
 	int err;
 
 	if (r->params->snapshots && !step->before)
-		step->before = r->last ? r->last : walk_take_snapshot(&r->walk->arena, r->soft);
+		step->before = r->last ? r->last : walk_take_snapshot(&r->walk->arena, r->soft, r->names);
 	record_begin(r->walk, step, soft_mm(r->soft, process), r->params->record);
 	err = r->inner->run(r->inner_ctx, process, op, out);
 	record_end();
 	after = engine_counts();
 	add_difference(&step->counts, &before, &after);
 	if (r->params->snapshots)
-		step->after = r->last = walk_take_snapshot(&r->walk->arena, r->soft);
+		step->after = r->last = walk_take_snapshot(&r->walk->arena, r->soft, r->names);
 	return err;
 }
 
 static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_outcome *out)
 {
 	struct recorder *r = recorder_of(ctx);
-	bool is_access = op->verb == SCN_READ || op->verb == SCN_WRITE;
+	const bool is_access = op->verb == SCN_READ || op->verb == SCN_WRITE;
 	int err = r->soft	? engine_run(r, process, op, out)
 		  : is_access ? host_access(r, process, op, out)
 			      : r->inner->run(r->inner_ctx, process, op, out);
 
+	if (op->verb == SCN_FORK)
+		r->child = op->child;
 	this_step(r)->counts.minflt += out->min_flt;
 	this_step(r)->counts.majflt += out->maj_flt;
 	return err;
@@ -210,8 +215,8 @@ static void end_step(struct recorder *r, const struct scn_stmt *stmt, int error,
 	const char *name = error ? scn_errno_name(error) : NULL;
 
 	step->line = stmt->line;
-	step->process = arena_printf(&r->walk->arena, "%s", stmt->process);
-	step->statement = arena_printf(&r->walk->arena, "%.400s", without_process(stmt->text));
+	step->process = arena_copy(&r->walk->arena, stmt->process);
+	step->statement = arena_copy(&r->walk->arena, without_process(stmt->text));
 	step->error = error && !name ? strerror(error) : name;
 	step->signal = signal;
 	totals->minflt += step->counts.minflt;
@@ -228,12 +233,21 @@ static void end_step(struct recorder *r, const struct scn_stmt *stmt, int error,
 	r->step = NULL;
 }
 
+/* The machine has seen it without its name. */
+static void name_child(struct recorder *r, const char *name)
+{
+	r->names[r->child] = arena_copy(&r->walk->arena, name);
+	for (struct seen_process *p = r->last ? r->last->processes : NULL; p; p = p->next)
+		if (p->index == r->child)
+			p->name = r->names[r->child];
+}
+
 static void on_statement(void *arg, const struct scn_stmt *stmt, const struct scn_outcome *out)
 {
 	struct recorder *r = arg;
 
-	if (stmt->verb == SCN_FORK && !out->error && r->soft)
-		r->walk->names[soft_nr_processes(r->soft) - 1] = arena_printf(&r->walk->arena, "%s", stmt->name);
+	if (stmt->verb == SCN_FORK && !out->error)
+		name_child(r, stmt->name);
 	end_step(r, stmt, out->error, out->signal);
 }
 
@@ -308,13 +322,16 @@ static int run_on_engine(struct recorder *r, const struct scn *scn)
 	return status;
 }
 
+#define HOST_ARCH "x86_64" /* minflt runs on no other */
+
 int walk_run(const struct scn *scn, const struct walk_params *params, struct walk *walk, const char **why)
 {
-	struct recorder r = { .params = params, .walk = walk };
+	const bool on_host = !strcmp(params->kernel, "host");
+	struct recorder r = { .params = params, .walk = walk, .names = { "main" } };
 	int status;
 
-	*walk = (struct walk){ .kernel = params->kernel, .arch = params->arch, .names = { "main" } };
-	status = strcmp(params->kernel, "host") ? run_on_engine(&r, scn) : run_on_host(&r, scn);
+	*walk = (struct walk){ .kernel = params->kernel, .arch = on_host ? HOST_ARCH : params->arch };
+	status = on_host ? run_on_host(&r, scn) : run_on_engine(&r, scn);
 	*why = r.why;
 	return status;
 }

@@ -125,7 +125,7 @@ static struct seen_frame *see_frames(struct arena *a)
 	return first;
 }
 
-struct walk_snapshot *walk_take_snapshot(struct arena *a, const struct soft *soft)
+struct walk_snapshot *walk_take_snapshot(struct arena *a, const struct soft *soft, const char *const names[])
 {
 	struct walk_snapshot *s = arena_alloc(a, sizeof(*s));
 	struct seen_process **at = &s->processes;
@@ -136,7 +136,7 @@ struct walk_snapshot *walk_take_snapshot(struct arena *a, const struct soft *sof
 		if (!mm)
 			continue;
 		*at = arena_alloc(a, sizeof(**at));
-		**at = (struct seen_process){ i, see_vmas(a, mm), see_tables(a, mm), NULL };
+		**at = (struct seen_process){ i, names[i], see_vmas(a, mm), see_tables(a, mm), NULL };
 		at = &(*at)->next;
 	}
 	s->frames = see_frames(a);

@@ -26,6 +26,7 @@ struct seen_table {
 };
 struct seen_process {
 	unsigned index;
+	const char *name;
 	struct seen_vma *vmas;
 	struct seen_table *tables; /* each after its parent, by level and address */
 	struct seen_process *next;

@@ -218,7 +218,7 @@ static void draw_side(struct pen *p, const struct walk_snapshot *s, const struct
 		const struct seen_process *was = find_process(other, i->index);
 
 		p->y += LINE + 4;
-		text(p, 0, "process", p->walk->names[i->index] ? p->walk->names[i->index] : "a process");
+		text(p, 0, "process", i->name);
 		for (const struct seen_vma *v = i->vmas; v; v = v->next)
 			draw_vma(p, v, was);
 		draw_tables(p, i, was);

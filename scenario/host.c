@@ -19,17 +19,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MAX_FILES   32
 #define STACK_ABOVE (64UL << 10) /* what lies above the frames of those who warm up */
 #define PATIENCE_MS 30000 /* for one operation: far more than any takes */
 
 struct host {
 	struct host_shared *shared;
 	unsigned nr_processes;
-	struct {
-		char name[SCN_NAME_MAX + 1];
+	struct host_file {
+		const char *name; /* the scenario's */
 		char path[256];
-	} files[MAX_FILES];
+	} *files; /* [nr_files] */
 	unsigned nr_files;
 	bool has_swap, reuse_main;
 	const char *directory;
@@ -258,13 +257,17 @@ static int make_file(struct host *h, const struct scn_op *op)
 
 	for (i = 0; i < h->nr_files && strcmp(h->files[i].name, op->file); i++)
 		;
-	if (i == MAX_FILES)
-		return ENFILE;
-	if (i < h->nr_files)
+	if (i < h->nr_files) {
 		unlink(h->files[i].path);
-	else
+	} else {
+		struct host_file *more = realloc(h->files, (i + 1) * sizeof(*more));
+
+		if (!more)
+			return ENOMEM;
+		h->files = more;
 		h->nr_files++;
-	snprintf(h->files[i].name, sizeof(h->files[i].name), "%s", op->file);
+	}
+	h->files[i].name = op->file;
 	snprintf(h->files[i].path, sizeof(h->files[i].path), "%.200s/minflt-scenario-XXXXXX",
 		 dir && *dir ? dir : "/var/tmp");
 	fd = mkostemp(h->files[i].path, O_CLOEXEC);
@@ -352,7 +355,8 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	err = await(h, p, atomic_load(&p->asked) + 1);
 	*out = p->out;
 	if (!err && op->verb == SCN_FORK && !out->error) {
-		h->nr_processes = op->child + 1;
+		if (op->child >= h->nr_processes)
+			h->nr_processes = op->child + 1;
 		err = admit(h, &h->shared->processes[op->child], 0);
 	}
 	return err;
@@ -464,6 +468,8 @@ static void finish(void *ctx)
 	for (unsigned i = 0; i < h->nr_files; i++)
 		if (*h->files[i].path)
 			unlink(h->files[i].path);
+	free(h->files);
+	h->files = NULL;
 	h->nr_files = 0;
 }
 

@@ -8,6 +8,7 @@
 #include "scenario/parse.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,10 +97,14 @@ static const struct name_value errors[] = {
 	{ "EOVERFLOW", EOVERFLOW }, { "EOPNOTSUPP", EOPNOTSUPP },
 };
 
-/* Names introduced so far, of one kind. */
-struct names {
-	char (*at)[SCN_NAME_MAX + 1];
-	size_t nr, room;
+enum kind { A_FILE = 1 << 0, AN_AREA = 1 << 1, A_PROCESS = 1 << 2 };
+
+/* A name that has been introduced, in the tree at scn.names. */
+struct name {
+	unsigned kinds; /* set of enum kind: as what */
+	size_t len;
+	const char *s;  /* `text`; in a key for the search, the word itself */
+	char text[];
 };
 
 struct parser {
@@ -109,7 +114,7 @@ struct parser {
 	unsigned only;         /* from an `only` before; 0: none */
 	unsigned only_line;
 	unsigned kernels;      /* from `for` */
-	struct names files, areas, processes;
+	void **names;          /* scn.names */
 	struct scn_error *err;
 	bool no_memory;
 };
@@ -203,7 +208,7 @@ static bool find_choice(struct word w, const struct name_value *of, size_t nr, u
 
 static bool is_name(struct word w)
 {
-	if (!w.len || w.len > SCN_NAME_MAX || (w.s[0] >= '0' && w.s[0] <= '9'))
+	if (!w.len || (w.s[0] >= '0' && w.s[0] <= '9'))
 		return false;
 	for (size_t i = 0; i < w.len; i++) {
 		char c = w.s[i];
@@ -225,7 +230,7 @@ static int digit(char c)
 	return 99;
 }
 
-/* Decimal or 0x hex, then K, M, G or P. Below 2^62, so that sums of two can't overflow. */
+/* Decimal or 0x hex, then K, M, G or P. Below 2^62, so that sums of two can't overflow. => false: *out is INT64_MAX if it is too large */
 static bool to_number(struct word w, bool may_be_negative, int64_t *out)
 {
 	uint64_t v = 0, unit = 1;
@@ -233,22 +238,29 @@ static bool to_number(struct word w, bool may_be_negative, int64_t *out)
 	size_t i = negative ? 1 : 0, digits = 0;
 	int base = 10;
 
+	*out = 0;
 	if (w.len > i + 2 && w.s[i] == '0' && w.s[i + 1] == 'x') {
 		base = 16;
 		i += 2;
 	}
 	for (; i < w.len && digit(w.s[i]) < base; i++, digits++) {
 		v = v * (uint64_t)base + (uint64_t)digit(w.s[i]);
-		if (v >= 1ULL << 62)
+		if (v >= 1ULL << 62) {
+			*out = INT64_MAX;
 			return false;
+		}
 	}
 	if (i + 1 == w.len) {
 		char c = w.s[i++];
 
 		unit = c == 'K' ? 1 << 10 : c == 'M' ? 1 << 20 : c == 'G' ? 1 << 30 : c == 'P' ? SCN_PAGE : 0;
 	}
-	if (!digits || i != w.len || !unit || v > (1ULL << 62) / unit)
+	if (!digits || i != w.len || !unit)
 		return false;
+	if (v > ((1ULL << 62) - 1) / unit) {
+		*out = INT64_MAX;
+		return false;
+	}
 	v *= unit;
 	*out = negative ? -(int64_t)v : (int64_t)v;
 	return true;
@@ -256,57 +268,64 @@ static bool to_number(struct word w, bool may_be_negative, int64_t *out)
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
-static bool known(const struct names *names, struct word w)
+static int compare_names(const void *a, const void *b)
 {
-	for (size_t i = 0; i < names->nr; i++)
-		if (is_word(w, names->at[i]))
-			return true;
-	return false;
+	const struct name *x = a, *y = b;
+
+	return x->len != y->len ? (x->len < y->len ? -1 : 1) : memcmp(x->s, y->s, x->len);
 }
 
-static bool introduce(struct parser *p, struct names *names, struct word w)
+static struct name *find_name(const struct parser *p, struct word w)
 {
-	if (known(names, w))
-		return true;
-	if (names->nr == names->room) {
-		size_t room = names->room ? names->room * 2 : 8;
-		void *at = realloc(names->at, room * sizeof(*names->at));
+	const struct name key = { .len = w.len, .s = w.s };
+	struct name *const *found = tfind(&key, p->names, compare_names);
 
-		if (!at) {
+	return found ? *found : NULL;
+}
+
+static bool known(const struct parser *p, enum kind kind, struct word w)
+{
+	const struct name *n = find_name(p, w);
+
+	return n && n->kinds & kind;
+}
+
+static bool introduce(struct parser *p, enum kind kind, struct word w, const char **to)
+{
+	struct name *n = find_name(p, w);
+
+	if (!n) {
+		n = malloc(sizeof(*n) + w.len + 1);
+		if (n) {
+			*n = (struct name){ .len = w.len, .s = n->text };
+			memcpy(n->text, w.s, w.len);
+			n->text[w.len] = 0;
+		}
+		if (!n || !tsearch(n, p->names, compare_names)) {
+			free(n);
 			p->no_memory = true;
 			return false;
 		}
-		names->at = at;
-		names->room = room;
 	}
-	memcpy(names->at[names->nr], w.s, w.len);
-	names->at[names->nr++][w.len] = 0;
+	n->kinds |= kind;
+	*to = n->text;
 	return true;
 }
 
-static void copy_name(char to[SCN_NAME_MAX + 1], struct word w)
-{
-	memcpy(to, w.s, w.len);
-	to[w.len] = 0;
-}
-
-static bool new_name(struct parser *p, struct names *names, const char *what, char to[SCN_NAME_MAX + 1])
+static bool new_name(struct parser *p, enum kind kind, const char *what, const char **to)
 {
 	struct word w = take_word(p);
 
-	if (!is_name(w))
-		return wrong(p, w, what);
-	copy_name(to, w);
-	return introduce(p, names, w);
+	return is_name(w) ? introduce(p, kind, w, to) : wrong(p, w, what);
 }
 
-static bool old_name(struct parser *p, const struct names *names, const char *what, char to[SCN_NAME_MAX + 1])
+static bool old_name(struct parser *p, enum kind kind, const char *what, const char **to)
 {
 	struct word w = take_word(p);
 
-	if (!is_name(w) || !known(names, w))
+	if (!known(p, kind, w))
 		return wrong(p, w, what);
-	copy_name(to, w);
+	*to = find_name(p, w)->text;
 	return true;
 }
 
@@ -315,8 +334,12 @@ static bool old_name(struct parser *p, const struct names *names, const char *wh
 static bool number(struct parser *p, const char *what, bool may_be_negative, int64_t *out)
 {
 	struct word w = take_word(p);
+	char below[60];
 
-	return to_number(w, may_be_negative, out) || wrong(p, w, what);
+	if (to_number(w, may_be_negative, out))
+		return true;
+	snprintf(below, sizeof(below), "%s below 2^62", what);
+	return wrong(p, w, *out ? below : what);
 }
 
 static bool byte_value(struct parser *p, unsigned char *out)
@@ -362,11 +385,11 @@ static bool backing(struct parser *p, struct scn_stmt *s)
 {
 	struct word w = peek_word(p);
 
-	if (is_word(w, "anon") && !known(&p->files, w)) {
+	if (is_word(w, "anon") && !known(p, A_FILE, w)) {
 		take_word(p);
 		return true;
 	}
-	if (!old_name(p, &p->files, "anon or the name of a file made before", s->file))
+	if (!old_name(p, A_FILE, "anon or the name of a file made before", &s->file))
 		return false;
 	w = peek_word(p);
 	if (w.len && w.s[0] >= '0' && w.s[0] <= '9')
@@ -466,7 +489,7 @@ static bool expectation(struct parser *p, struct scn_stmt *s)
 	s->expect = kind;
 	switch (s->expect) {
 	case SCN_EXPECT_BYTE:
-		return old_name(p, &p->areas, "the name of an area made before", s->name) &&
+		return old_name(p, AN_AREA, "the name of an area made before", &s->name) &&
 		       number(p, "an offset", true, &s->off) && byte_value(p, &s->value);
 	case SCN_EXPECT_MINFLT:
 	case SCN_EXPECT_MAJFLT:
@@ -501,20 +524,20 @@ static bool operand(struct parser *p, struct scn_stmt *s, char code, bool last)
 	static const struct word heap = { "heap", 4 };
 
 	switch (code) {
-	case 'F': return new_name(p, &p->files, "a name for the file", s->name);
-	case 'f': return old_name(p, &p->files, "the name of a file made before", s->name);
-	case 'A': return new_name(p, &p->areas, "a name for the area", s->name);
-	case 'a': return old_name(p, &p->areas, "the name of an area made before", s->name);
-	case 'P': return new_name(p, &p->processes, "a name for the child", s->name);
-	case 'p': return old_name(p, &p->processes, "the name of a process made before", s->name);
-	case 'D': copy_name(s->name, heap); return introduce(p, &p->areas, heap);
+	case 'F': return new_name(p, A_FILE, "a name for the file", &s->name);
+	case 'f': return old_name(p, A_FILE, "the name of a file made before", &s->name);
+	case 'A': return new_name(p, AN_AREA, "a name for the area", &s->name);
+	case 'a': return old_name(p, AN_AREA, "the name of an area made before", &s->name);
+	case 'P': return new_name(p, A_PROCESS, "a name for the child", &s->name);
+	case 'p': return old_name(p, A_PROCESS, "the name of a process made before", &s->name);
+	case 'D': return introduce(p, AN_AREA, heap, &s->name);
 	case 'o': return number(p, "an offset", true, &s->off);
 	case 'l': return number(p, "a length", false, &s->len);
 	case 'L': return number(p, s->verb == SCN_MREMAP ? "a length" : "a page offset", false, &s->new_len);
 	case 'n': return number(p, "a number of pages", false, &s->len);
 	case '?': return optional_length(p, s, !last);
 	case 'v': return byte_value(p, &s->value);
-	case 'x': return old_name(p, &p->files, "the name of a file made before", s->file);
+	case 'x': return old_name(p, A_FILE, "the name of a file made before", &s->file);
 	case 'O': return !peek_word(p).len || number(p, "an offset in the file", false, &s->new_len);
 	case 'r': return protection(p, &s->prot);
 	case 's': return sharing(p, &s->flags);
@@ -531,9 +554,9 @@ static bool operand(struct parser *p, struct scn_stmt *s, char code, bool last)
 /* `in NAME:` before a statement. */
 static bool where(struct parser *p, struct scn_stmt *s)
 {
-	struct word w;
+	struct word w = { "main", 4 };
 
-	strcpy(s->process, "main");
+	s->process = find_name(p, w)->text;
 	if (!is_word(peek_word(p), "in"))
 		return true;
 	take_word(p);
@@ -541,9 +564,9 @@ static bool where(struct parser *p, struct scn_stmt *s)
 	if (w.len < 2 || w.s[w.len - 1] != ':')
 		return wrong(p, w, "the name of a process and a colon");
 	w.len--;
-	if (!is_name(w) || !known(&p->processes, w))
+	if (!known(p, A_PROCESS, w))
 		return wrong(p, w, "the name of a process made before");
-	copy_name(s->process, w);
+	s->process = find_name(p, w)->text;
 	return true;
 }
 
@@ -584,7 +607,8 @@ static bool statement(struct parser *p, struct scn_stmt *s)
 	const struct verb *v = NULL;
 	struct word w;
 
-	*s = (struct scn_stmt){ .line = p->line_nr, .only = p->only ? p->only : SCN_ALL_KERNELS };
+	*s = (struct scn_stmt){ .line = p->line_nr, .only = p->only ? p->only : SCN_ALL_KERNELS,
+				.process = "", .name = "", .file = "" };
 	if (!where(p, s))
 		return false;
 	w = take_word(p);
@@ -650,10 +674,10 @@ static bool one_line(struct parser *p, struct scn *out, size_t *room)
 static bool all_lines(struct parser *p, struct scn *out, size_t len)
 {
 	static const struct word main_process = { "main", 4 };
-	const char *s = out->text, *end = out->text + len;
+	const char *s = out->text, *end = out->text + len, *unused;
 	size_t room = 0;
 
-	if (!introduce(p, &p->processes, main_process))
+	if (!introduce(p, A_PROCESS, main_process, &unused))
 		return false;
 	while (s < end) {
 		const char *eol = memchr(s, '\n', (size_t)(end - s));
@@ -678,7 +702,7 @@ static bool all_lines(struct parser *p, struct scn *out, size_t len)
 
 int scn_parse(const char *text, size_t len, struct scn *out, struct scn_error *err)
 {
-	struct parser p = { .err = err };
+	struct parser p = { .err = err, .names = &out->names };
 	bool done = false;
 
 	*out = (struct scn){ 0 };
@@ -696,9 +720,6 @@ int scn_parse(const char *text, size_t len, struct scn *out, struct scn_error *e
 	}
 	p.no_memory |= !out->text;
 	out->kernels = p.kernels ? p.kernels : SCN_ALL_KERNELS;
-	free(p.files.at);
-	free(p.areas.at);
-	free(p.processes.at);
 	if (!done)
 		scn_free(out);
 	return done ? 0 : p.no_memory ? -ENOMEM : -EINVAL;
@@ -708,6 +729,7 @@ void scn_free(struct scn *scn)
 {
 	free(scn->stmts);
 	free(scn->text);
+	tdestroy(scn->names, free);
 	*scn = (struct scn){ 0 };
 }
 

@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #define SCN_PAGE     4096
-#define SCN_NAME_MAX 31
 #define SCN_MAX_TEXT (16u << 20) /* a longer file is refused: it is no scenario */
 
 enum scn_verb {
@@ -82,9 +81,10 @@ struct scn_stmt {
 	enum scn_verb verb;
 	unsigned line;                   /* from 1 */
 	unsigned only;                   /* set of scn_kernel for which it counts */
-	char process[SCN_NAME_MAX + 1];  /* in which it runs */
-	char name[SCN_NAME_MAX + 1];     /* area, file or process that it speaks of */
-	char file[SCN_NAME_MAX + 1];     /* mmap: the file behind it, "" for anonymous memory; pread, pwrite: the file */
+	/* Names belong to the scn; equal ones are the same pointer. Never NULL. */
+	const char *process;             /* in which it runs */
+	const char *name;                /* area, file or process that it speaks of, or "" */
+	const char *file;                /* mmap: the file behind it, "" for anonymous memory; pread, pwrite: the file */
 	int64_t off; /* offset in the area (may be negative); brk: the delta; mmap: offset in the file */
 	int64_t len; /* bytes; mremap: the old length; reclaim, expect minflt/majflt/rss/resident: the number */
 	int64_t new_len;                 /* mremap: the new length; remap_file_pages: the page offset; pread, pwrite: the offset in the file */
@@ -103,6 +103,7 @@ struct scn {
 	size_t nr;
 	unsigned kernels; /* set of scn_kernel that it is for */
 	char *text; /* owned; stmts[].text point into it */
+	void *names; /* owned; those of the statements */
 };
 
 struct scn_error {

@@ -15,16 +15,16 @@
 #define GROWSDOWN_SPACE (16UL << 20)
 
 struct area {
-	char name[SCN_NAME_MAX + 1];
+	const char *name; /* the scenario's */
 	unsigned long base;
 	size_t len;
 	bool plain, shared;
-	char file[SCN_NAME_MAX + 1];
+	const char *file; /* "": anonymous memory */
 	int64_t file_off;
 };
 
 struct process {
-	char name[SCN_NAME_MAX + 1];
+	const char *name;
 	bool alive;
 	struct area *areas;
 	size_t nr_areas;
@@ -99,7 +99,7 @@ static int find_process(const struct run *r, const char *name)
 static struct area *find_area(struct process *p, const char *name)
 {
 	for (size_t i = 0; i < p->nr_areas; i++)
-		if (!strcmp(p->areas[i].name, name))
+		if (p->areas[i].name == name)
 			return &p->areas[i];
 	return NULL;
 }
@@ -112,8 +112,7 @@ static struct area *name_area(struct process *p, const char *name)
 		p->areas = xrealloc(p->areas, (p->nr_areas + 1) * sizeof(*p->areas));
 		a = &p->areas[p->nr_areas++];
 	}
-	*a = (struct area){ 0 };
-	strcpy(a->name, name);
+	*a = (struct area){ .name = name, .file = "" };
 	return a;
 }
 
@@ -206,7 +205,7 @@ static bool do_mmap(struct run *r, const struct scn_stmt *s, unsigned process, s
 	a->len = page_up(op.len);
 	a->plain = op.plain;
 	a->shared = s->flags & SCN_SHARED;
-	strcpy(a->file, s->file);
+	a->file = s->file;
 	a->file_off = s->off;
 	note_range(r, a->base, a->len);
 	return true;
@@ -257,33 +256,43 @@ static bool do_brk(struct run *r, const struct scn_stmt *s, unsigned process, st
 	if (!perform(r, s, process, &op, out) || out->error)
 		return !r->skipped && !r->broken;
 	p->brk = op.addr;
-	a = name_area(p, "heap");
+	a = name_area(p, s->name);
 	a->base = p->heap;
 	a->len = p->brk - p->heap;
 	a->plain = true;
 	return true;
 }
 
+/* A number that nobody has, or has no more. */
+static unsigned free_process(const struct run *r)
+{
+	unsigned i = 0;
+
+	while (i < r->nr_processes && r->processes[i].alive)
+		i++;
+	return i;
+}
+
 static bool do_fork(struct run *r, const struct scn_stmt *s, unsigned process, struct scn_outcome *out)
 {
-	struct process *parent = &r->processes[process], *child = &r->processes[r->nr_processes];
+	const unsigned nr = free_process(r);
+	struct process *parent = &r->processes[process], *child = &r->processes[nr];
 	struct scn_op op;
 
-	if (r->nr_processes == SCN_MAX_PROCESSES || find_process(r, s->name) >= 0) {
-		fail(r, s,
-		     r->nr_processes == SCN_MAX_PROCESSES ? "more than 64 processes"
-							  : "a process of this name is running");
+	if (nr == SCN_MAX_PROCESSES || find_process(r, s->name) >= 0) {
+		fail(r, s, nr == SCN_MAX_PROCESSES ? "more than 64 processes at once; end some by `exit` before" : "a process of this name is running");
 		return false;
 	}
 	op_fill(&op, s, NULL);
-	op.child = r->nr_processes;
+	op.child = nr;
 	if (!perform(r, s, process, &op, out))
 		return false;
 	if (out->error)
 		return true;
-	r->nr_processes++;
+	if (nr == r->nr_processes)
+		r->nr_processes++;
 	*child = *parent;
-	strcpy(child->name, s->name);
+	child->name = s->name;
 	child->areas = xrealloc(NULL, (parent->nr_areas + 1) * sizeof(*parent->areas));
 	if (parent->nr_areas)
 		memcpy(child->areas, parent->areas, parent->nr_areas * sizeof(*parent->areas));
@@ -303,7 +312,8 @@ static bool do_exit(struct run *r, const struct scn_stmt *s, unsigned process, s
 	}
 	op_fill(&op, s, NULL);
 	op.child = (unsigned)child;
-	r->processes[child].alive = false;
+	free(r->processes[child].areas);
+	r->processes[child] = (struct process){ .name = s->name };
 	return perform(r, s, process, &op, out);
 }
 

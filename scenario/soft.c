@@ -127,6 +127,7 @@ static int start(void *ctx)
 	int err;
 
 	s->nr_processes = 0;
+	s->nr_operations = 0;
 	s->message[0] = 0;
 	err = soft_machine_init(s->params.nr_frames, s->params.caps);
 	if (!err)
@@ -172,7 +173,8 @@ static int do_fork(struct soft *s, struct soft_process *parent, unsigned child)
 	if (!mm)
 		return ENOMEM;
 	s->processes[child] = (struct soft_process){ mm, parent->brk };
-	s->nr_processes = child + 1;
+	if (child >= s->nr_processes)
+		s->nr_processes = child + 1;
 	return 0;
 }
 
@@ -185,6 +187,13 @@ static void do_reclaim(unsigned long nr)
 			break;
 		nr -= done < nr ? done : nr;
 	}
+}
+
+/* A check goes through all mappings and frames: in long scenarios the checks grow farther apart, so that their number grows by the logarithm of
+ * the length only. */
+static unsigned long check_interval(const struct soft *s)
+{
+	return s->params.check_every ? s->params.check_every : s->nr_operations < 1024 ? 1 : s->nr_operations / 128;
 }
 
 static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_outcome *out)
@@ -224,7 +233,7 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	}
 	out->min_flt = atomic_load(&mm->min_flt) - minor;
 	out->maj_flt = atomic_load(&mm->maj_flt) - major;
-	if (!s->params.check_every || ++s->nr_operations % s->params.check_every == 0)
+	if (++s->nr_operations % check_interval(s) == 0)
 		mm_check_invariants();
 	return 0;
 }

@@ -21,7 +21,7 @@ struct soft_params {
 	unsigned rules;           /* set of mm_rule; without one of reuse: MM_REUSE_6, the host's */
 	unsigned ra_pages;        /* readahead window of files; 0: the engine's default */
 	bool no_notify;           /* files are as on tmpfs: their dirty pages are not counted */
-	unsigned check_every;     /* the invariants after every n-th operation; 0: after every one */
+	unsigned check_every;     /* the invariants after every n-th operation; 0: after every one of the first 1024, then more and more rarely */
 };
 
 #define SOFT_ALL_CAPS (MACHINE_YOUNG | MACHINE_DIRTY | MACHINE_READONLY | MACHINE_ALIAS | MACHINE_ZERO_PAGE)
@@ -37,9 +37,8 @@ struct mm_struct *soft_mm(const struct soft *soft, unsigned process);
 unsigned soft_nr_processes(const struct soft *soft);
 
 /* soft_files.c: real files behind address_spaces. */
-#define SOFT_MAX_FILES 32
 struct soft_file {
-	char name[SCN_NAME_MAX + 1];
+	const char *name; /* the scenario's */
 	struct address_space *mapping;
 	int fd; /* the address_space's */
 };
@@ -47,7 +46,7 @@ struct soft_files {
 	unsigned flags; /* enum mapping_flags of new ones */
 	unsigned ra_pages; /* of new ones; 0: the default */
 	unsigned nr;
-	struct soft_file at[SOFT_MAX_FILES];
+	struct soft_file *at; /* [nr] */
 };
 struct soft_file *soft_file_find(struct soft_files *files, const char *name);
 unsigned long soft_file_pages(const struct soft_file *f);

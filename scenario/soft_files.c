@@ -179,8 +179,13 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 
 	if (op->len > MAX_FILE)
 		return EFBIG;
-	if (!f && files->nr == SOFT_MAX_FILES)
-		return ENFILE;
+	if (!f) {
+		struct soft_file *more = realloc(files->at, (files->nr + 1) * sizeof(*more));
+
+		if (!more)
+			return ENOMEM;
+		files->at = more;
+	}
 	err = make(&made, op->len, files->flags);
 	if (err)
 		return err;
@@ -190,7 +195,7 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 		address_space_put(f->mapping);
 	else
 		f = &files->at[files->nr++];
-	snprintf(made.name, sizeof(made.name), "%s", op->file);
+	made.name = op->file;
 	*f = made;
 	return 0;
 }
@@ -199,6 +204,8 @@ void soft_files_forget(struct soft_files *files)
 {
 	for (unsigned i = 0; i < files->nr; i++)
 		address_space_put(files->at[i].mapping);
+	free(files->at);
+	files->at = NULL;
 	files->nr = 0;
 }
 

@@ -29,7 +29,7 @@ E
 wrong 2 ":1:8: expected a length, not 'four'" <<'E'
 mmap A four rw private anon
 E
-wrong 2 ":1:8: expected a length, not '99999999999999999999'" <<'E'
+wrong 2 ":1:8: expected a length below 2^62, not '99999999999999999999'" <<'E'
 mmap A 99999999999999999999 rw private anon
 E
 wrong 2 ":1:11: expected a protection" <<'E'

@@ -308,6 +308,18 @@ class Json(Case):
                 self.assertEqual((totals["minflt"], totals["majflt"]), (8 - major, major))
         self.assertEqual(walk_json("-e", exclusive)["totals"]["minflt"], 16)
 
+    def test_the_hosts_arch(self):
+        self.assertEqual(walk_json("--kernel", "host", "--arch", "i386", "-e", "mmap A 1P r private anon")["arch"], "x86_64")
+
+    def test_statement_as_written(self):
+        statement = "mmap A 4P" + " " * 1000 + "rw private anon"
+        self.assertEqual(walk_json("-e", statement)["steps"][0]["statement"], statement)
+
+    def test_many_mappings(self):
+        """Checks of the whole memory after every step would take minutes."""
+        walked = walk_json(self.path("many.scn", "mmap A 1P rw private anon\nwrite A 0 1\n" * 5000))
+        self.assertEqual(walked["totals"]["minflt"], 5000)
+
     def test_quotes(self):
         path = self.path('a "quoted"\nname.scn', "mmap A 1P rw private anon\n")
         self.assertEqual(len(walk_json(path)["steps"]), 1)
@@ -389,6 +401,11 @@ class Svg(Case):
         self.assertTrue(any("child" == (e.text or "") for e in self.of_class(root, "process")))
         self.assertTrue(any("pte from 0x40000000" in self.title(e) for e in self.of_class(root, "table")))
         self.assertTrue(any(self.title(e).startswith("frame 0: anonymous") for e in self.of_class(root, "anonpage")))
+
+    def test_names_of_children_that_follow_each_other(self):
+        root = self.draw("-e", "mmap A 1P rw private anon; fork one; exit one; fork two; exit two")
+        names = [e.text for e in self.of_class(root, "process")]
+        self.assertEqual([n for n in names if n != "main"], ["one", "one", "two", "two"])
 
     def test_awkward_text(self):
         self.draw("-e", "mmap A 1P rw private anon # <&\">\n", "-e", "read A 0")
