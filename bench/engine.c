@@ -16,7 +16,6 @@
  *      fork        dup_mm() of N pages; figures are per page
  *      maps        anon, in an order at random among M mappings of one page
  *      resident    anon, beside M resident pages
- *      copy        no fault: the copy of a page, to be subtracted
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -52,7 +51,7 @@ void *machine_alloc(size_t len)
 }
 
 void machine_free(void *p, size_t len) { munmap(p, len); }
-void *machine_frame(unsigned long pfn) { return two_frames[pfn & 1]; }
+void *machine_frame(unsigned long pfn) { return two_frames[pfn & 1]; } /* somewhere: nobody looks */
 void machine_frames_freed(unsigned long pfn, unsigned nr) { }
 int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how) { return nr; }
 void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *s, uint64_t *g) { }
@@ -107,13 +106,6 @@ static void prepare(struct mm_struct *mm, unsigned long first, unsigned long n)
 		if (do_page_fault_locked(mm, BASE + i * PAGE, FAULT_FLAG_WRITE | FAULT_FLAG_USER) & VM_FAULT_ERROR)
 			die("a fault failed");
 	mmap_read_unlock(mm);
-}
-
-static __attribute__((noinline)) void copy_page(unsigned long i)
-{
-	static void *(*volatile copy)(void *restrict, const void *restrict, size_t) = memcpy; /* libc's, as in the engine */
-
-	copy(two_frames[i & 1], two_frames[~i & 1], PAGE);
 }
 
 static struct mm_struct *space(unsigned long addr, unsigned long pages)
@@ -204,12 +196,6 @@ static double run(const char *mode, unsigned long n, unsigned long m)
 
 	if (!strcmp(mode, "maps"))
 		return run_maps(n, m);
-	if (!strcmp(mode, "copy")) {
-		t = now();
-		for (unsigned long i = 0; i < n; i++)
-			copy_page(i);
-		return now() - t;
-	}
 	if (!strcmp(mode, "file") || around) {
 		unsigned long pages = around ? n : 16 * n;
 

@@ -115,6 +115,7 @@ static const struct words {
 	/* swap */
 	[TRACE_do_swap_page] = { "slot $2u", "The entry names a place in swap: the page comes from the swap cache, or is read." },
 	[TRACE_lookup_swap_cache] = { "slot $1u", "Is the page still, or already, in memory?" },
+	[TRACE_swap_vma_readahead] = { NULL, "Others name the page too: it is read into the swap cache, where they will find it, with its neighbours in the mapping." },
 	[TRACE_swapin_readahead] = { NULL, "Reads the neighbours of the slot too: what went out together is likely to be wanted together." },
 	[TRACE_read_swap_cache_async] = { "slot $1u", "Takes a frame for the slot, makes it known in the swap cache and starts to read." },
 	[TRACE_swap_readpage] = { "frame $1u from slot $2u", "The read itself, from swap." },

@@ -185,6 +185,7 @@ struct vm_area_struct {
 	struct tree_node i_mmap;        /* in vm_file->f_mapping->i_mmap by vm_pgoff; i_mmap_lock */
 	unsigned long i_mmap_last;      /* augmented: the last page offset below */
 	struct vm_area_struct *nonlinear_next; /* on i_mmap_nonlinear; i_mmap_lock */
+	unsigned long swap_readahead_info; /* swap_readahead.c; a hint, without a lock */
 	unsigned long nonlinear_cursor; /* where reclaim goes on in a VM_NONLINEAR vma: an offset from vm_start */
 };
 

@@ -18,7 +18,7 @@
  *
  * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
  */
-#include "mm/internal.h"
+#include "mm/fault/fault.h"
 
 struct swap_slot *swap_map;
 unsigned long nr_swap_slots;
@@ -286,12 +286,18 @@ struct page *lookup_swap_cache(swp_entry_t entry)
 	return page;
 }
 
-/* A page that no table maps any more stays only if swap entries still name its slot and somebody works on it. */
+/* A page that no table maps any more stays only if swap entries still name its slot, and either somebody works on it or faults are to find
+ * there what Linux leaves there. A program that runs under the engine has better use for the frame; 2.0 doesn't look there. */
+static bool unmapped_page_stays(struct page *page)
+{
+	return mm_swapin_around == 1 && !fault_path->no_rmap && swap_count(page_swap_entry(page));
+}
+
 void free_swap_cache(struct page *page)
 {
 	if (!page_in_swap_cache(page) || !trylock_page(page))
 		return; /* whoever holds the lock looks when he is done */
-	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
+	if (page_in_swap_cache(page) && page_mapcount(page) == 0 && !unmapped_page_stays(page))
 		delete_from_swap_cache(page);
 	unlock_page(page);
 }

@@ -26,7 +26,7 @@
 	X(fault_dirty_shared_page) X(finish_fault) X(do_set_pte) X(reuse_swap_page)                                \
 	X(wp_page_reuse) X(wp_page_shared) X(wp_page_copy) X(finish_mkwrite_fault) X(pfn_mkwrite)                  \
 	/* linux-2.6 */                                                                                            \
-	X(do_linear_fault) X(do_nonlinear_fault) X(do_no_pfn) X(swapin_readahead) X(can_share_swap_page)           \
+	X(do_linear_fault) X(do_nonlinear_fault) X(do_no_pfn) X(swapin_readahead) X(swap_vma_readahead) X(can_share_swap_page)           \
 	X(read_swap_cache_async) X(remove_exclusive_swap_page) X(cow_user_page) X(lru_cache_add_active)             \
 	X(set_page_dirty_balance) X(page_cache_read) X(print_bad_pte)                                              \
 	X(remap_file_pages) X(populate_range) X(install_file_pte) X(try_to_unmap_cluster) X(pud_offset)            \

@@ -110,6 +110,7 @@ void vma_copy_backing(struct vm_area_struct *new, const struct vm_area_struct *v
 	new->vm_ops = vma->vm_ops;
 	new->vm_private_data = vma->vm_private_data;
 	new->vm_file = vma->vm_file ? get_file(vma->vm_file) : NULL;
+	new->swap_readahead_info = __atomic_load_n(&vma->swap_readahead_info, __ATOMIC_RELAXED);
 }
 
 /* What the reverse map reads of a vma changes under both of these. */

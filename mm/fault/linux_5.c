@@ -690,15 +690,22 @@ static noinline vm_fault_t do_swap_page(struct vm_fault *vmf)
 	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
 	struct page *page;
 	bool again = false;
-	vm_fault_t ret;
+	vm_fault_t major = 0, ret;
 
 	trace_fn(do_swap_page, vmf->address, entry.val, vmf->flags);
 	page = lookup_swap_cache(entry);
-	if (page)
+	if (page) {
 		trace_why("it is still, or already, in memory", 0, 0);
-	else
+		if (mm_swapin_around == 1)
+			swap_readahead_hit(vmf, page);
+	} else if (mm_swapin_around == 1 && mm_caps & MACHINE_ALIAS && swap_count(entry) > 1) {
+		trace_why("it is not in memory, and %lu entries name it: read into the swap cache", swap_count(entry), 0);
+		page = swap_vma_readahead(vmf);
+		major = page ? VM_FAULT_MAJOR : 0;
+	} else {
 		trace_why("it is not in memory: to be read", 0, 0);
-	ret = page ? do_swap_cached(vmf, page, &again) : swapin_readahead(vmf);
+	}
+	ret = page ? major | do_swap_cached(vmf, page, &again) : swapin_readahead(vmf);
 	if (again)
 		return 0; /* it has left the cache: the entry is looked at anew */
 	if (!(vmf->flags & FAULT_FLAG_WRITE) || ret & VM_FAULT_NO_PAGE)

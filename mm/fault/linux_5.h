@@ -70,6 +70,13 @@ vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *again);
 /* It isn't: read it, and for a walk those after it. => VM_FAULT_MAJOR, 0 (another thread was faster), or an error */
 vm_fault_t swapin_readahead(struct vm_fault *vmf);
 
+/* ---- swap_readahead.c --------------------------------------------------------------------------------------------------- */
+
+/* The entry's page was found in the swap cache: if it came as a neighbour, that was a hit. */
+void swap_readahead_hit(struct vm_fault *vmf, struct page *page);
+/* => the entry's page, read into the swap cache, and its neighbours; with a reference. NULL: nothing was changed, or somebody else was faster */
+struct page *swap_vma_readahead(struct vm_fault *vmf);
+
 #pragma GCC visibility pop
 
 #endif

@@ -426,13 +426,14 @@ static int emit_sequence(uint64_t seed)
 	run.ctx = host_create();
 	if (!run.ctx || scn_parse(text, strlen(text), &scn, &err) || scn_run(&scn, &run) != SCN_PASSED)
 		return 1;
-	for (unsigned line = 1; line <= q.nr; line++) {
+	for (unsigned i = 0, line = 1; i < q.nr; i++, line++) {
 		while (stmt < scn.nr && scn.stmts[stmt].line < line)
 			stmt++;
 		if (at < did.nr && did.at[at].line == line)
-			print_expecting(q.lines[line - 1], &scn.stmts[stmt], &did.at[at++].outcome);
+			print_expecting(q.lines[i], &scn.stmts[stmt], &did.at[at++].outcome);
 		else
-			printf("%s\n", q.lines[line - 1]);
+			printf("%s\n", q.lines[i]);
+		line += !!strchr(q.lines[i], '\n'); /* one with `only` before it */
 	}
 	scn_free(&scn);
 	free(text);
