@@ -59,4 +59,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all deps demo check bench walkthrough install clean
+.PHONY: all deps demo check bench walkthrough oracle oracle-selftest install clean

@@ -103,18 +103,26 @@ static uint64_t find_entry(const struct seen_process *p, unsigned long addr)
 	return 0;
 }
 
+static bool has_vma(const struct seen_process *p, const struct seen_vma *v)
+{
+	for (const struct seen_vma *i = p ? p->vmas : NULL; i; i = i->next)
+		if (i->start == v->start && i->end == v->end && i->flags == v->flags && i->is_file == v->is_file && i->pgoff == v->pgoff)
+			return true;
+	return false;
+}
+
 static void draw_vma(struct pen *p, const struct seen_vma *v, const struct seen_process *other)
 {
 	unsigned long pages = (v->end - v->start) / SCN_PAGE, drawn = pages < MAX_CELLS ? pages : MAX_CELLS;
 	const struct seen_entry *e = v->entries;
 
 	p->y += LINE;
-	text(p, 0, "label",
+	text(p, 0, has_vma(other, v) ? "label" : "label differs",
 	     arena_printf(p->arena, "%#lx - %#lx %c%c%c %s %s%s", v->start, v->end, v->flags & VM_READ ? 'r' : '-',
 			  v->flags & VM_WRITE ? 'w' : '-', v->flags & VM_EXEC ? 'x' : '-', v->flags & VM_SHARED ? "shared" : "private",
 			  v->is_file ? arena_printf(p->arena, "file from page %lu", v->pgoff) : "anonymous",
 			  pages > drawn ? arena_printf(p->arena, " (the first %lu of %lu pages)", drawn, pages) : ""));
-	p->y += 4;
+	p->y += 6; /* below the letters that hang down */
 	for (unsigned long i = 0; i < drawn; i++) {
 		unsigned long addr = v->start + i * SCN_PAGE;
 		uint64_t pte = 0;
@@ -256,6 +264,7 @@ static const char style[] =
 	"<style>\n"
 	"text{font:11px monospace;fill:#222}.statement{font:bold 14px monospace}.side{font:italic 11px monospace;fill:#777}\n"
 	".process{font:bold 12px monospace}.small{font:9px monospace}.label{fill:#444}\n"
+	".differs{fill:#c00}\n"
 	"rect{stroke:#999;stroke-width:.6}.changed{stroke:#c00;stroke-width:2.2}\n"
 	".none{fill:#fff}.zero{fill:#ddd}.ro{fill:#9ecae1}.rw{fill:#74c476}.noaccess{fill:#444}.swapped{fill:#fdae6b}.fileentry{fill:#bcbddc}\n"
 	".table{fill:#f7f3e3}.anonpage{fill:#e5f5e0}.filepage{fill:#deebf7}\n"

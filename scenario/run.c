@@ -480,7 +480,7 @@ static bool one(struct run *r, const struct scn_stmt *s)
 	if (takes_area(s)) {
 		a = find_area(&r->processes[process], s->name);
 		if (!a) {
-			fail(r, s, "process '%s' has no area '%s'", s->process, s->name);
+			fail(r, s, "process '%s' has no area '%s': no mmap of it has succeeded there", s->process, s->name);
 			return false;
 		}
 	}

@@ -402,6 +402,11 @@ class Svg(Case):
         self.assertTrue(any("pte from 0x40000000" in self.title(e) for e in self.of_class(root, "table")))
         self.assertTrue(any(self.title(e).startswith("frame 0: anonymous") for e in self.of_class(root, "anonpage")))
 
+    def test_a_new_mapping(self):
+        root = self.draw("-e", "mmap A 1P rw private anon; mmap B 1P rw private anon; mprotect A 0 1P r; read A 0")
+        self.assertEqual([e.text.split()[0] + e.text.split()[3] for e in self.of_class(root, "differs")],
+                         ["0x40000000rw-", "0x40200000rw-", "0x40000000rw-", "0x40000000r--"])
+
     def test_names_of_children_that_follow_each_other(self):
         root = self.draw("-e", "mmap A 1P rw private anon; fork one; exit one; fork two; exit two")
         names = [e.text for e in self.of_class(root, "process")]
