@@ -78,7 +78,10 @@ static swp_entry_t take_slot(void)
 		entry.val = fresh_slot++;
 	else
 		return entry;
-	swap_map[entry.val] = (struct swap_slot){ .flags = SLOT_USED };
+	/* A fault that read its entry before the slot was free may look at the count still; it finds out later. */
+	__atomic_store_n(&swap_map[entry.val].count, 0, __ATOMIC_RELAXED);
+	swap_map[entry.val].cache = 0;
+	swap_map[entry.val].flags = SLOT_USED;
 	count(swap_slots_used, 1);
 	return entry;
 }
