@@ -38,6 +38,13 @@ class Signals(Case):
         with open(note) as f:
             return p, int(f.read())
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # What is ignored here (under nohup, say) a shell could not trap.
+        for name in "TERM", "HUP", "USR1", "USR2":
+            signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_DFL)
+
     def test_passed_on(self):
         for name in "TERM", "HUP", "USR1", "USR2":
             with self.subTest(name):
