@@ -165,6 +165,8 @@ static double run_maps(unsigned long n, unsigned long m)
 	unsigned long x = 1, done = 0;
 	double t;
 
+	if (!m)
+		die("no mappings");
 	mmap_write_lock(mm);
 	for (unsigned long i = 0; i < m; i++) /* a hole between them */
 		if (mmap_region(mm, BASE + 2 * i * PAGE, PAGE, VM_READ | VM_WRITE))

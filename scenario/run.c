@@ -228,7 +228,7 @@ static bool do_mremap(struct run *r, const struct scn_stmt *s, unsigned process,
 		if (!perform(r, s, process, &op, out))
 			return false;
 	}
-	if (out->error)
+	if (out->error || !a)
 		return true;
 	a->base = out->result - (unsigned long)s->off;
 	a->len = (size_t)s->off + page_up(op.new_len);

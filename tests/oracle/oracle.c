@@ -256,7 +256,7 @@ static void work(struct worker *w, uint64_t begin)
 			break;
 		case NOT_RUN:
 			w->counts.not_run++;
-			printf("# seed %llu: not compared: line %u: %s\n", (unsigned long long)(options.seed + i), c.line, c.how);
+			printf("# seed %lu: not compared: line %u: %s\n", (unsigned long)options.seed + i, c.line, c.how);
 			break;
 		}
 	}

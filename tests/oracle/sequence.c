@@ -50,7 +50,7 @@ static uint64_t next(struct maker *m)
 
 static unsigned below(struct maker *m, unsigned n)
 {
-	return (unsigned)(next(m) % n);
+	return n ? (unsigned)(next(m) % n) : 0;
 }
 
 static bool one_in(struct maker *m, unsigned n)
