@@ -360,16 +360,20 @@ static void test_fault_page_lock(void **state)
 	finish();
 }
 
-/* The page is truncated while the fault waits for it. */
+/* The page is truncated while the fault waits for it. As in truncation itself, whoever looks at the invariants waits for the last reference,
+ * which outlives the page lock for a moment. */
 static void *truncate_later(void *arg)
 {
 	struct page *page = arg;
 
 	usleep(20000);
+	enter_reclaim();
 	atomic_store(&mapping->i_size, 2 * P);
 	delete_from_page_cache(page);
 	unlock_page(page);
+	usleep(5000);
 	put_page(page);
+	leave_reclaim();
 	return NULL;
 }
 
