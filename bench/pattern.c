@@ -304,6 +304,8 @@ static void run_reserve(const struct options *o)
 		for (uint64_t nr = s * apart; nr < s * apart + pages; nr++)
 			if (!page_whole(region + nr * PAGE_WORDS, nr))
 				wrong(nr, "in a large reservation");
+	if (o->hold)
+		pause();
 }
 
 static uint64_t parse_size(const char *text)

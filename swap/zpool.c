@@ -31,9 +31,11 @@ static inline uint16_t *link_of(const struct zpool *z, uint32_t block, uint32_t 
 /*
  * The block for objects of at least `size`: what an object costs, its share of the tail included, should be near its
  * size; a page more in a block must save more than ZPAGE_WEIGHT bytes an object, because each class has a block that
- * is only half full.
+ * is only half full. A block of one page is made one of ZPAGE_LEAST: its descriptor would be 8 bytes for each object of
+ * half a page, which is what most data become.
  */
 #define ZPAGE_WEIGHT 4u
+#define ZPAGE_LEAST  4u
 
 static void class_fit(uint32_t size, uint32_t *best_pages, uint32_t *best_n)
 {
@@ -48,6 +50,10 @@ static void class_fit(uint32_t size, uint32_t *best_pages, uint32_t *best_n)
 			*best_pages = pages;
 			*best_n = n;
 		}
+	}
+	if (*best_pages == 1) {
+		*best_pages = ZPAGE_LEAST;
+		*best_n *= ZPAGE_LEAST;
 	}
 }
 
