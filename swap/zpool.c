@@ -53,7 +53,7 @@ static void class_fit(uint32_t size, uint32_t *best_pages, uint32_t *best_n)
 	}
 	if (*best_pages == 1) {
 		*best_pages = ZPAGE_LEAST;
-		*best_n *= ZPAGE_LEAST;
+		*best_n = ZPAGE_LEAST * ZPAGE / (ZPAGE / *best_n / ZCLASS_GRAIN * ZCLASS_GRAIN); /* rounded down, more may fit */
 	}
 }
 
