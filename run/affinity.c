@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * affinity.c - calls that would show the program, or hand on to a child, the narrow affinity that lib/pin.c gives its thread for a while: they lift it
- * first. (fork, clone and their relatives do so in fork.c.)
+ * first. (fork, clone and their relatives do so in fork.c,
+ * pthread_create in threads.c.)
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -10,7 +11,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <threads.h>
 #include <unistd.h>
 
 #include "lib/pin.h"
@@ -43,16 +43,6 @@ EXPORT int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *set)
 EXPORT int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *set)
 {
 	return NEXT(pthread_setaffinity_np)(thread, size, set);
-}
-
-EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
-{
-	return NEXT(pthread_create)(thread, attr, fn, arg);
-}
-
-EXPORT int thrd_create(thrd_t *thread, thrd_start_t fn, void *arg)
-{
-	return NEXT(thrd_create)(thread, fn, arg);
 }
 
 EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,

@@ -72,6 +72,9 @@ HIDDEN void rt_note_bss(void); /* large bss segments, as early mappings; takes t
 HIDDEN void rt_fork_init(void);
 HIDDEN long rt_fork_call(long nr, const long a[5]);
 
+/* threads.c */
+HIDDEN void rt_threads_init(void);
+
 /* brk.c */
 HIDDEN void rt_brk_init(void);
 HIDDEN long rt_brk_call(unsigned long to);
