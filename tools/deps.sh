@@ -7,7 +7,7 @@ set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-dev libzstd-dev libxxhash-dev libjemalloc-dev"
 demo="sqlite3 python3 time"
-check="clang-tidy xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps"
+check="clang-tidy xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps redis-tools nodejs stress-ng postgresql"
 
 [ $# -gt 0 ] || set -- build demo check
 wanted=""
@@ -42,6 +42,15 @@ else
 	echo "deps.sh: not root and no sudo; as root run: apt-get install$missing" >&2
 	exit 1
 fi
+
+# The tests need PostgreSQL's programs; without this its package makes a cluster and starts it.
+no_cluster=/etc/postgresql-common/createcluster.conf
+case "$missing " in
+*" postgresql "*)
+	[ -e "$no_cluster" ] ||
+		$as_root sh -c "mkdir -p ${no_cluster%/*} && echo 'create_main_cluster = false' >$no_cluster"
+	;;
+esac
 
 export DEBIAN_FRONTEND=noninteractive
 echo "deps.sh: installing$missing"
