@@ -13,7 +13,9 @@
 
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <string.h>
 
+#include "lib/abandon.h"
 #include "lib/budget.h"
 #include "lib/pin.h"
 #include "lib/thread.h"
@@ -557,6 +559,21 @@ void pager_fork_parent(void)
 	sys_madvise(last, PAGE, 4 /* MADV_DONTNEED */);
 }
 
+static int unserved(int why)
+{
+	static const char text[] = "a forked child could not be served (no userfaultfd, thread or address space to be had there), and ran without a budget\n";
+	const char *said = pg.control->message;
+
+	pin_forget();
+	if (abandon_all(pager_mm))
+		return why;
+	while (*said && strncmp(said, text, 32))
+		said++;
+	if (!*said)
+		pager_message(text);
+	return 1;
+}
+
 int pager_fork_child(void)
 {
 	int err;
@@ -571,14 +588,13 @@ int pager_fork_child(void)
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);
 	err = uffd_machine_after_fork();
-	if (err)
-		return err;
 	mm_after_host_fork(pager_mm);
 	mm_quiet(false);
 	pin_start(sys_gettid(), own_cpu());
 	pg.dev = pg.borrowed;
-	err = start_handler();
+	if (!err)
+		err = start_handler();
 	if (pg.borrowed >= 0)
 		sys_close(pg.borrowed);
-	return err;
+	return err ? unserved(err) : 0;
 }

@@ -27,7 +27,8 @@ int pager_start(struct mf_control *control, const char **what);
 
 /* fork: prepare waits until no fault but this thread's own is being served, and nothing is evicted from then on; then either `parent`
  * or, in the child, `child` (which takes the copied engine over: a userfaultfd and a handler of its own). Between prepare and the others the
- * caller's own faults are served. => child: 0 or -errno. */
+ * caller's own faults are served. => child: 0; 1: it can't be served, and all of its memory has been brought back: the engine is not to be used
+ * any more; -errno: not even that. */
 void pager_fork_prepare(void);
 void pager_fork_parent(void);
 int pager_fork_child(void);

@@ -66,13 +66,17 @@ static long child_side(struct rt_call *c)
 	return pager_fork_child();
 }
 
-/* On a stack of the runtime: until the handler serves, a new page of the program's stack would be a page of zeros. */
+/* A child that can't be served has all of its memory, and is from here on a process like any other. On a stack of the runtime: until the handler serves, a new page of the program's stack would be a page of zeros. */
 static void take_over(void)
 {
 	static const char text[] = "minflt: a forked child can't get a userfaultfd of its own; it was ended\n";
+	long r;
 
 	rt_gate_reset();
-	if (rt_run(child_side, RT_HERE, RT_ARGS(0), NULL)) {
+	r = rt_run(child_side, RT_HERE, RT_ARGS(0), NULL);
+	if (r == 1)
+		atomic_store(&rt_active, false);
+	if (r < 0) {
 		sys_write(2, text, sizeof(text) - 1);
 		sys_exit_group(125);
 	}
@@ -120,11 +124,13 @@ static void parent(void)
 
 static void child(void)
 {
-	if (atomic_load(&rt_active))
+	bool ours = atomic_load(&rt_active);
+
+	if (ours)
 		take_over();
 	if (malloc_child)
 		malloc_child();
-	if (!atomic_load(&rt_active))
+	if (!ours)
 		return;
 	if (have_files())
 		_IO_list_resetlock();

@@ -67,6 +67,13 @@ int uffd_machine_after_fork(void)
 	return arena_reserve(uffd.arena);
 }
 
+void uffd_machine_plain(void)
+{
+	uffd.fd = -1;
+	uffd.move = false;
+	uffd.plain = true;
+}
+
 unsigned uffd_own_ranges(struct uffd_own own[])
 {
 	own[0] = (struct uffd_own){ uffd.arena, uffd.nr_frames * PAGE };

@@ -21,6 +21,7 @@ enum frame_state { HOLE, STAGED, FREE_HOME, HOME, MAPPED, FROZEN };
 struct uffd_machine {
 	int fd;
 	bool move;
+	bool plain;                  /* see uffd_machine_plain() */
 	unsigned long nr_frames;
 	unsigned long arena;         /* nr_frames places, place i for frame i */
 	unsigned long staging;       /* NR_STAGES pages */

@@ -33,6 +33,10 @@ static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
 {
 	unsigned done = 0, ask = nr;
 
+	if (uffd.plain) {
+		memcpy((void *)dst, (const void *)src, nr * PAGE);
+		return (int)nr;
+	}
 	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
 		unsigned now = ask < nr - done ? ask : nr - done;
 		struct uffd_copy c = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = now * PAGE,

@@ -48,6 +48,9 @@ int uffd_machine_attach(int fd, bool move);
 /* In a forked child, before uffd_machine_attach(): the arena did not come along. => 0 or -errno. */
 int uffd_machine_after_fork(void);
 
+/* In a forked child that has no userfaultfd and nothing armed: from now on pages enter by stores. None leaves. */
+void uffd_machine_plain(void);
+
 /* Ask for `fd` by the system call or the device, negotiate. *move says whether MOVE is there. => fd or -errno.
  * source: enum mf_uffd_source; kept: an open descriptor of /dev/userfaultfd to use instead (it works after the rights to open it are
  * gone), or -1. Runs anywhere. */

@@ -205,13 +205,6 @@ static void as(void)
 	ADDR("too much", area, mmap(NULL, 64 * MB, RW, ANON, -1, 0));
 }
 
-static void as_zero(void)
-{
-	limit(RLIMIT_AS, 0, 0);
-	setenv("MF_PRESSURE_MB", "0", 1);
-	ADDR("too much", area, mmap(NULL, PAGE, RW, ANON, -1, 0));
-}
-
 static void data(void)
 {
 	rlim_t now = status_kb("VmData:") * 1024;
@@ -232,19 +225,11 @@ static void nproc_user(void)
 	limit(RLIMIT_NPROC, 0, 0);
 }
 
-/* Room for a child and a grandchild, and for nobody else. */
-static void nproc_few(void)
-{
-	limit(RLIMIT_NPROC, 3, 3);
-	if (is_root() && (setgroups(0, NULL) || setresgid(65532, 65532, 65532) || setresuid(65532, 65532, 65532)))
-		die("setresuid");
-}
-
 static void small_limits(void)
 {
 	limit(RLIMIT_STACK, 256 * 1024, 256 * 1024);
 	limit(RLIMIT_MEMLOCK, 0, 0);
-	limit(RLIMIT_FSIZE, 0, 0);
+	limit(RLIMIT_FSIZE, 256 * 1024, 256 * 1024);
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_SIGPENDING, 0, 0);
 	limit(RLIMIT_MSGQUEUE, 0, 0);
@@ -295,8 +280,8 @@ static void everything(void)
 
 static const struct { const char *name; void (*fn)(void); } habits[] = {
 	{ "close_range", close_range_all }, { "closefrom", closefrom_loop }, { "close_standard", close_standard },
-	{ "nofile_soft", nofile_soft }, { "nofile", nofile }, { "as", as }, { "as_zero", as_zero }, { "data", data },
-	{ "nproc", nproc }, { "nproc_user", nproc_user }, { "nproc_few", nproc_few }, { "small_limits", small_limits },
+	{ "nofile_soft", nofile_soft }, { "nofile", nofile }, { "as", as }, { "data", data },
+	{ "nproc", nproc }, { "nproc_user", nproc_user }, { "small_limits", small_limits },
 	{ "drop_root", drop_root }, { "drop_capabilities", drop_capabilities }, { "chroot", chrooted }, { "everything", everything },
 };
 
