@@ -97,7 +97,7 @@ static void write_budget(FILE *to, const struct mf_control *c)
 	const struct mf_counters *n = &c->counters;
 
 	fprintf(to, "  \"budget\": {\n    \"compress\": \"%s\",\n    \"level\": %d", codec_name(r->codec), r->level);
-	limit(to, "memory_bytes", r->memory);
+	limit(to, "memory_bytes", r->auto_permille ? 0 : r->memory);
 	limit(to, "resident_bytes", r->resident);
 	limit(to, "pool_bytes", r->pool);
 	number(to, "frame_limit_pages", n->frame_limit);
@@ -155,6 +155,23 @@ static void write_swap(FILE *to, const struct mf_control *c)
 	fputs("\n  },\n", to);
 }
 
+/* Of --memory auto alone. */
+static void write_auto(FILE *to, const struct mf_control *c)
+{
+	const struct mf_auto_curve *curve = &c->curve;
+	const uint32_t nr = curve->nr < MF_AUTO_SAMPLES ? curve->nr : MF_AUTO_SAMPLES;
+
+	if (!c->request.auto_permille)
+		return;
+	fprintf(to, "  \"auto\": {\n    \"share\": %.3f,\n    \"lost_ns\": %" PRIu64 ",\n    \"curve\": [", c->request.auto_permille / 1000.0,
+		curve->lost_ns);
+	for (uint32_t i = 0; i < nr; i++)
+		fprintf(to, "%s\n      { \"at_seconds\": %.3f, \"frames_pages\": %" PRIu32 ", \"pool_pages\": %" PRIu32 ", \"lost_share\": %.3f }",
+			i ? "," : "", curve->sample[i].at_ms / 1000.0, curve->sample[i].frames, curve->sample[i].pool,
+			curve->sample[i].lost_permille / 1000.0);
+	fputs(nr ? "\n    ]\n  },\n" : "]\n  },\n", to);
+}
+
 void json_write(FILE *to, const struct run_options *o, const struct outcome *out, const struct mf_control *c)
 {
 	const struct mf_counters *n = &c->counters;
@@ -162,6 +179,7 @@ void json_write(FILE *to, const struct run_options *o, const struct outcome *out
 	fputs("{\n", to);
 	write_process(to, o, out);
 	write_budget(to, c);
+	write_auto(to, c);
 	write_faults(to, n);
 	write_swap(to, c);
 	fprintf(to, "  \"runtime\": {\n    \"mode\": \"%s\"", n->uses_move ? "move" : "copy");

@@ -10,17 +10,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/size.h"
 
 const char run_usage[] =
 	"usage: minflt run --memory SIZE [OPTIONS] [--] PROGRAM [ARGUMENT...]\n"
+	"       minflt run --memory auto[:PERCENT%] [OPTIONS] [--] PROGRAM [ARGUMENT...]\n"
 	"       minflt run --resident SIZE [--pool SIZE] [OPTIONS] [--] PROGRAM [ARGUMENT...]\n"
 	"\n"
 	"Run PROGRAM with its memory under minflt: at most SIZE of it is kept, what doesn't fit is compressed.\n"
 	"\n"
 	"  --memory SIZE      everything that is kept: uncompressed pages, compressed pool, tables\n"
+	"  --memory auto[:P%] as little as the program gets along with, when at most P percent of the time (5)\n"
+	"                     may be lost to bringing pages back\n"
 	"  --resident SIZE    uncompressed pages\n"
 	"  --pool SIZE        compressed pool\n"
 	"  --compress HOW     lz4 (the default), zstd, zstd:LEVEL (1 to 19) or none\n"
@@ -79,6 +83,55 @@ static int parse_number(const char *option, const char *text, uint32_t largest, 
 	return 0;
 }
 
+/* What the machine has, and what the memory cgroup leaves of it. */
+static uint64_t all_memory(void)
+{
+	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+	uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096, limit;
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		FILE *f = fopen(limits[i], "re");
+
+		if (!f)
+			continue;
+		if (fscanf(f, "%" SCNu64, &limit) == 1 && limit >= SMALLEST_MEMORY && limit < most)
+			most = limit;
+		fclose(f);
+	}
+	return most & ~4095ULL;
+}
+
+/* auto, auto:2.5, auto:2.5% */
+static int parse_auto(const char *text, struct mf_request *r)
+{
+	const char *s = text + strlen("auto");
+	char *end;
+	double percent = AUTO_PERCENT;
+
+	if (*s == ':') {
+		percent = s[1] >= '0' && s[1] <= '9' ? strtod(s + 1, &end) : 0;
+		if (percent > 0)
+			end += *end == '%';
+		if (!(percent >= 0.1 && percent <= 90) || *end)
+			return complain(EXIT_MINFLT, "--memory '%s': the share of time that may be lost is a percentage from 0.1 to 90, such as auto:5%%",
+					text);
+	}
+	r->auto_permille = (uint32_t)(percent * 10 + 0.5);
+	r->memory = all_memory();
+	return 0;
+}
+
+static bool is_auto(const char *text)
+{
+	return strncmp(text, "auto", 4) == 0 && (text[4] == ':' || !text[4]);
+}
+
+static int parse_memory(const char *text, struct mf_request *r)
+{
+	r->auto_permille = 0;
+	return is_auto(text) ? parse_auto(text, r) : parse_size("--memory", text, SMALLEST_MEMORY, &r->memory);
+}
+
 static int parse_compress(const char *text, struct mf_request *r)
 {
 	uint32_t level = 0;
@@ -120,7 +173,7 @@ static int one_option(struct run_options *o, int opt, char **argv)
 
 	switch (opt) {
 	case OPT_MEMORY:
-		return parse_size("--memory", optarg, SMALLEST_MEMORY, &r->memory);
+		return parse_memory(optarg, r);
 	case OPT_RESIDENT:
 		return parse_size("--resident", optarg, SMALLEST_RESIDENT, &r->resident);
 	case OPT_POOL:
@@ -166,6 +219,8 @@ static int check_budget(const struct mf_request *r)
 		return complain(EXIT_MINFLT, "no budget given; say how much memory the program may keep, such as --memory 256M");
 	if (!r->memory && !r->resident)
 		return complain(EXIT_MINFLT, "--pool alone limits nothing; give --memory or --resident with it");
+	if (r->auto_permille && (r->resident || r->pool))
+		return complain(EXIT_MINFLT, "--memory auto divides by itself; leave --resident and --pool out, or give --memory a size");
 	if (r->memory && r->resident + r->pool > r->memory)
 		return complain(EXIT_MINFLT, "--resident and --pool do not fit into --memory; make them smaller or leave --memory out");
 	return 0;

@@ -13,6 +13,7 @@
 #define SMALLEST_MEMORY   (4ULL << 20)
 #define SMALLEST_RESIDENT (1ULL << 20)
 #define SMALLEST_POOL     (1ULL << 20)
+#define AUTO_PERCENT      5 /* --memory auto: of the time */
 
 struct run_options {
 	struct mf_request request;

@@ -102,7 +102,9 @@ static void write_process(FILE *to, const struct run_options *o, const struct ou
 
 static void write_budget(FILE *to, const struct mf_request *r)
 {
-	if (r->memory)
+	if (r->auto_permille)
+		fprintf(to, "\tMemory budget: as little as loses at most %.1f%% of the time\n", r->auto_permille / 10.0);
+	else if (r->memory)
 		line_size(to, "Memory budget", r->memory);
 	if (r->resident)
 		line_size(to, "Limit of uncompressed pages", r->resident);
@@ -131,12 +133,38 @@ static void write_swap(FILE *to, const struct mf_control *c)
 	line_count(to, "Damaged pages", s->damaged);
 }
 
+#define CURVE_LINES 12u
+
+static uint64_t kept(const struct mf_auto_sample *s)
+{
+	return ((uint64_t)s->frames + s->pool) * PAGE;
+}
+
+/* What was kept over time, in a dozen lines at most; the JSON has all. Several samples: the last one's size, the mean of what was lost. */
+static void write_curve(FILE *to, const struct mf_auto_curve *c, double elapsed)
+{
+	const unsigned nr = c->nr < MF_AUTO_SAMPLES ? c->nr : MF_AUTO_SAMPLES, step = nr / CURVE_LINES + 1;
+	char text[SIZE_TEXT];
+
+	if (elapsed > 0)
+		fprintf(to, "\tTime lost to bringing pages back and evicting: %.1f%%\n", (double)c->lost_ns / 1e7 / elapsed);
+	for (unsigned i = step - 1; i < nr; i += step) {
+		double lost = 0;
+
+		for (unsigned j = i + 1 - step; j <= i; j++)
+			lost += c->sample[j].lost_permille / 10.0 / step;
+		fprintf(to, "\tKept after %.1f s: %s, %.1f%% lost\n", c->sample[i].at_ms / 1000.0, size_format(text, kept(&c->sample[i])), lost);
+	}
+}
+
 void summary_write(FILE *to, const struct run_options *o, const struct outcome *out, const struct mf_control *c)
 {
 	const struct mf_counters *n = &c->counters;
 
 	write_process(to, o, out);
 	write_budget(to, &c->request);
+	if (c->request.auto_permille)
+		write_curve(to, &c->curve, out->seconds);
 	line_size(to, "Most kept at any time (pages, pool, tables)", n->total_peak);
 	line_size(to, "Uncompressed pages, peak", n->mm.frames_peak * PAGE);
 	line_size(to, "Compressed pool, peak", n->swap.bytes_pool_peak);

@@ -11,6 +11,7 @@
  */
 #include "lib/budget.h"
 
+#include "lib/auto.h"
 #include "lib/pager.h"
 #include "machine/uffd/uffd.h"
 #include "mm/errno.h"
@@ -25,6 +26,7 @@ static struct {
 	bool fixed_frames, fixed_pool;
 	unsigned long max_frames, floor;
 	unsigned long limit;        /* of frames, now */
+	unsigned long allowed;      /* what the limit would be without lib/auto.c */
 	unsigned long low;          /* keep so many frames free */
 	struct swap_pool *pool;
 	uint64_t pool_limit;        /* when fixed */
@@ -42,8 +44,8 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 	frames = (request->resident ? request->resident : request->memory) / PAGE;
 	if (frames < PAGER_MIN_FRAMES)
 		return -EINVAL;
-	b.max_frames = b.limit = frames;
-	b.floor = frames / 16 > PAGER_MIN_FRAMES ? frames / 16 : PAGER_MIN_FRAMES;
+	b.max_frames = b.limit = b.allowed = frames;
+	b.floor = frames / 16 > PAGER_MIN_FRAMES && !request->auto_permille ? frames / 16 : PAGER_MIN_FRAMES;
 	if (b.fixed_frames)
 		b.floor = frames;
 	b.low = frames / 32 > RECLAIM_BATCH ? RECLAIM_BATCH : frames / 32;
@@ -55,6 +57,14 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 void budget_attach(struct swap_pool *pool)
 {
 	b.pool = pool;
+}
+
+uint64_t budget_pool_bytes(void)
+{
+	struct swap_pool_stats s;
+
+	swap_pool_stats(b.pool, &s);
+	return s.bytes_pool;
 }
 
 unsigned long budget_frame_limit(void)
@@ -82,7 +92,7 @@ static bool exact_due(unsigned calls)
 	return calls % EXACT_EVERY == 0 || (calls >= 16 && calls < EXACT_EVERY && !(calls & (calls - 1)));
 }
 
-static void fit(void)
+void budget_fit(void)
 {
 	struct swap_pool_stats s;
 	uint64_t other;
@@ -97,20 +107,23 @@ static void fit(void)
 	if (b.fixed_frames)
 		return;
 	other += b.fixed_pool ? b.pool_limit : s.bytes_pool;
-	set_limit(b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0);
+	b.allowed = b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0;
+	set_limit(auto_limit(b.allowed));
 }
 
 void budget_balance(void)
 {
+	if (auto_on() && auto_balance())
+		set_limit(auto_limit(b.allowed));
 	if (nr_free_frames() >= b.low && b.calls % 16) {
 		b.calls++;
 		return;
 	}
-	fit();
+	budget_fit();
 	while (nr_free_frames() < b.low) {
 		if (!try_to_free_pages(RECLAIM_BATCH))
 			return;
-		fit();
+		budget_fit();
 	}
 }
 
@@ -119,7 +132,7 @@ bool budget_rescue(void)
 	if (try_to_free_pages(RECLAIM_BATCH))
 		return true;
 	if (swap_pool_compact(b.pool) || swap_cache_shrink(4 * RECLAIM_BATCH)) {
-		fit();
+		budget_fit();
 		return try_to_free_pages(RECLAIM_BATCH) > 0;
 	}
 	return false;

@@ -14,6 +14,9 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames);
 void budget_attach(struct swap_pool *pool);
 /* After faults: fit the limits to what the pool takes now, and keep some frames free. Caller: mmap_lock held for reading. */
 void budget_balance(void);
+/* Fit the limits to what the pool takes now. */
+void budget_fit(void);
+uint64_t budget_pool_bytes(void);
 /* Frames that may be in use now. */
 unsigned long budget_frame_limit(void);
 /* A fault found no frame: try everything that could make one free. Caller: mmap_lock held for reading. => false: full. */

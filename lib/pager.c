@@ -12,10 +12,13 @@
 #include "lib/pager.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/abandon.h"
+#include "lib/auto.h"
 #include "lib/budget.h"
 #include "lib/pin.h"
 #include "lib/thread.h"
@@ -376,9 +379,32 @@ static int open_uffd(void)
 	move = move && !pg.request.no_move;
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
+	if (!err && auto_on()) /* to be waited for with poll() */
+		err = (int)sys_call3(SYS_fcntl, pg.uffd, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!err)
 		err = uffd_arm(pg.bell, BELL_PAGES * PAGE);
 	return err ? err : arm_all();
+}
+
+/* Between faults the handler looks after the limit. Not while somebody forks: nothing may be evicted then, and the fork waits for faults alone. */
+static void wait_a_while(void)
+{
+	struct pollfd p = { .fd = pg.uffd, .events = POLLIN };
+	const int ms = auto_patience();
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+
+	if (sys_call5(SYS_ppoll, (long)&p, 1, (long)&t, 0, 0))
+		return;
+	atomic_store(&pg.busy, 1);
+	if (!atomic_load(&pg.fork_tid)) {
+		mmap_read_lock(pager_mm);
+		auto_idle();
+		mmap_read_unlock(pager_mm);
+		pager_publish();
+	}
+	atomic_store(&pg.busy, 0);
+	if (atomic_load(&pg.fork_tid))
+		sys_futex_wake(&pg.busy, 1);
 }
 
 static void handler(void)
@@ -395,15 +421,21 @@ static void handler(void)
 		for (;;)
 			sys_call1(SYS_exit, 0);
 	for (;;) {
-		long n = sys_read(pg.uffd, msgs, sizeof(msgs));
+		uint64_t begin;
+		long n;
 
+		if (auto_on())
+			wait_a_while();
+		n = sys_read(pg.uffd, msgs, sizeof(msgs));
 		if (n < 0 && n != -EINTR && n != -EAGAIN)
 			machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
+		begin = auto_begin();
 		for (long i = 0; i < n / (long)sizeof(msgs[0]); i++) {
 			handle(&msgs[i]);
 			if (++pg.counters->faults_read % PUBLISH_EVERY == 0)
 				pager_publish();
 		}
+		auto_end(begin);
 	}
 }
 
@@ -485,6 +517,7 @@ int pager_start(struct mf_control *control, const char **what)
 	err = budget_init(&pg.request, &nr_frames);
 	if (err)
 		return err;
+	auto_init(pg.request.auto_permille, nr_frames, &control->curve);
 	*what = "address space";
 	err = uffd_machine_init(nr_frames);
 	if (err)
@@ -590,6 +623,7 @@ int pager_fork_child(void)
 	err = uffd_machine_after_fork();
 	mm_after_host_fork(pager_mm);
 	mm_quiet(false);
+	auto_after_fork();
 	pin_start(sys_gettid(), own_cpu());
 	pg.dev = pg.borrowed;
 	if (!err)

@@ -211,6 +211,11 @@ void pin_lift(void)
 	lift();
 }
 
+bool pin_holds(void)
+{
+	return atomic_load_explicit(&pin.pinned, memory_order_relaxed);
+}
+
 void pin_start(long main_tid, const volatile uint32_t *cpu)
 {
 	pin.main_tid = main_tid;

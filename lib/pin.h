@@ -14,6 +14,7 @@
 #ifndef MF_LIB_PIN_H
 #define MF_LIB_PIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* `cpu`: where the kernel writes the main thread's processor, or NULL: then nothing is ever pinned. The watch starts with the first pin. */
@@ -22,6 +23,8 @@ void pin_start(long main_tid, const volatile uint32_t *cpu);
 void pin_fault(long tid);
 /* The mask as the program knows it, for the next 20 ms at least. Any thread. */
 void pin_lift(void);
+/* The program's thread and the handler share a processor now, by us. */
+bool pin_holds(void);
 /* Threads of this process, ours included. 0: unknown */
 unsigned pin_nr_threads(void);
 /* Threads of ours: the handler, and the watch when it has been started. */

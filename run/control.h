@@ -25,7 +25,7 @@
 #include "swap/swap.h"
 
 #define MF_CONTROL_MAGIC   0x746c666e696d0001ULL
-#define MF_CONTROL_VERSION 2u
+#define MF_CONTROL_VERSION 3u
 
 enum mf_state {
 	MF_STATE_ASKED = 0,   /* written by the command */
@@ -46,6 +46,7 @@ struct mf_request {               /* all sizes in bytes; the command has validat
 	uint32_t around;          /* most pages one fault may fill; 0: the default, 1: one by one (tests) */
 	uint32_t uffd_source;     /* enum mf_uffd_source that the command found to work */
 	uint32_t mailbox_entries; /* pages that may wait for the compressor in the command; 0: none */
+	uint32_t auto_permille;   /* --memory auto: the share of wall-clock time that may be lost; memory is then all that the machine has. 0: off */
 };
 
 enum mf_uffd_source { MF_UFFD_SYSCALL = 0, MF_UFFD_DEV = 1 };
@@ -69,6 +70,19 @@ struct mf_counters {
 	uint64_t started_ns;          /* what the start of the runtime cost */
 };
 
+/* What `--memory auto` has found, over time (lib/auto.h). nr is written last. */
+#define MF_AUTO_SAMPLES 256u
+struct mf_auto_sample {
+	uint32_t at_ms;               /* since the start, milliseconds */
+	uint32_t lost_permille;       /* of the time since the sample before */
+	uint32_t frames, pool;        /* pages */
+};
+struct mf_auto_curve {
+	uint64_t lost_ns;             /* in all */
+	uint32_t nr;
+	struct mf_auto_sample sample[MF_AUTO_SAMPLES];
+};
+
 struct mf_control {
 	uint64_t magic;
 	uint32_t version;
@@ -78,6 +92,7 @@ struct mf_control {
 	uint32_t had_ld_preload;
 	_Atomic uint32_t nr_messages; /* damaged pages and the like: further lines, see `message` */
 	struct mf_counters counters;
+	struct mf_auto_curve curve;
 	char message[2048];           /* lines for the user, each ended by \n, for standard error at the end */
 };
 
