@@ -137,12 +137,25 @@ void mm_set_stack_pointer(struct mm_struct *mm, unsigned long sp)
 	atomic_store_explicit(&mm->stack_pointer, sp, memory_order_relaxed);
 }
 
+void mm_set_executable(struct mm_struct *mm, struct address_space *mapping)
+{
+	struct address_space *old = mm->executable;
+
+	mmap_assert_write_locked(mm);
+	if (mapping)
+		atomic_fetch_add(&mapping->refs, 1);
+	mm->executable = mapping;
+	if (old)
+		address_space_put(old);
+}
+
 void mmput(struct mm_struct *mm)
 {
 	if (atomic_fetch_sub(&mm->mm_users, 1) != 1)
 		return;
 	mmap_write_lock(mm);
 	exit_mmap(mm);
+	mm_set_executable(mm, NULL);
 	mmap_write_unlock(mm);
 	spin_lock(&mmlist_lock);
 	if (mm->prev)
@@ -189,6 +202,7 @@ struct mm_struct *dup_mm(struct mm_struct *src)
 	mm_set_stack_pointer(mm, atomic_load(&src->stack_pointer));
 	/* Nobody knows mm yet, but whoever walks the list of all must not see it half made. */
 	mmap_write_lock(mm);
+	mm_set_executable(mm, src->executable);
 	for (struct vm_area_struct *vma = vma_first(src); vma && !err; vma = vma_next(src, vma))
 		if (!(vma->vm_flags & VM_DONTCOPY))
 			err = dup_vma(mm, vma);

@@ -262,6 +262,10 @@ bool swap_writeback(swp_entry_t entry); /* is its page on its way out? */
 void free_swap_cache(struct page *page); /* page no longer mapped: leave the cache if nobody is in it */
 bool swap_keep_copy(void);         /* is a copy of a page that comes in, and may be written unseen, worth its room? */
 void swap_copy_was_true(void);     /* by which that is judged */
+static inline bool vm_swap_full(void) /* more than half of it: copies of pages that came back are not worth their slots */
+{
+	return read_count(swap_slots_used) * 2 > nr_swap_slots;
+}
 static inline bool page_in_swap_cache(struct page *page) { return page_flags(page) & PG_swapcache; }
 static inline swp_entry_t page_swap_entry(struct page *page) { return (swp_entry_t){ page->private }; }
 int swap_readpage(struct page *page);                         /* 0, -EIO */
@@ -348,7 +352,6 @@ bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsig
 enum reuse_rule { REUSE_5_4, REUSE_5_15, REUSE_6 };
 extern enum reuse_rule mm_reuse_rule;
 extern unsigned mm_anon_around, mm_swapin_around;
-bool can_reuse_anon_page(struct page *page);
 
 /* ---- invariants.c ------------------------------------------------------------------------------------------------------- */
 

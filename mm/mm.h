@@ -258,6 +258,10 @@ enum mm_rule {
 	MM_2_0_PAGE_CACHE = 1 << 3, /* linux-2.0: the page cache of 2.0.33 instead of sharing by searching the other tasks (section 1) */
 };
 
+/* linux-2.0: the file that the program executes, whose tasks share its pages wherever they have mapped them. Takes a reference; NULL: none. fork
+ * hands it on. mmap_lock held for writing */
+void mm_set_executable(struct mm_struct *mm, struct address_space *mapping);
+
 /* ---- counters ---------------------------------------------------------------------------------------------------- */
 
 /* Global, since mm_init; monotonous but for the gauges. Read without a lock. */

@@ -167,6 +167,10 @@ struct vm_operations_struct {
 	vm_fault_t (*map_pages)(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff);
 	vm_fault_t (*page_mkwrite)(struct vm_fault *vmf);
 	vm_fault_t (*pfn_mkwrite)(struct vm_fault *vmf);
+	/* linux-2.0: may `area` have the page that `from`, another task's, has at addr? (1.0) A page for the slot that stands in an entry of the
+	 * vma, with a reference (2.0.33); NULL: it can't be had */
+	bool (*share)(const struct vm_area_struct *from, const struct vm_area_struct *area, unsigned long addr);
+	struct page *(*swapin)(struct vm_area_struct *vma, unsigned long pgoff, unsigned long slot);
 	void (*open)(struct vm_area_struct *vma);
 	void (*close)(struct vm_area_struct *vma);
 };
@@ -257,6 +261,7 @@ struct mm_struct {
 	struct thread_struct thread;
 	/* linux-2.0 */
 	unsigned long end_data, brk;               /* mmap_lock */
+	struct address_space *executable;          /* the file that the program executes; a reference. mmap_lock */
 	unsigned long swap_address, swap_cnt;      /* where the scan for pages to swap out goes on; pages before the next process has its turn */
 	struct mm_struct *next, *prev;             /* all of them; mmlist_lock */
 };

@@ -32,7 +32,7 @@
 	X(remap_file_pages) X(populate_range) X(install_file_pte) X(try_to_unmap_cluster) X(pud_offset)            \
 	/* linux-2.0 */                                                                                            \
 	X(do_no_page) X(get_empty_pgtable) X(get_empty_page) X(swap_in) X(file_mmap_nopage) X(filemap_nopage)      \
-	X(share_page) X(try_to_share) X(copy_page) X(bmap) X(bread_page) X(put_page) X(oom) X(zeromap_page_range)  \
+	X(share_page) X(file_mmap_share) X(try_to_share) X(copy_page) X(bmap) X(bread_page) X(put_page) X(oom) X(zeromap_page_range)  \
 	X(copy_page_tables) X(swap_out) X(swap_out_process) X(try_to_swap_out) X(shrink_mmap) X(add_to_page_cache) X(readpage)         \
 	/* the page cache */                                                                                       \
 	X(filemap_fault) X(shmem_fault) X(find_get_page) X(find_lock_page) X(add_to_page_cache_lru) X(lock_page)   \

@@ -6,6 +6,7 @@
  * the page had to be read, or if the first try let go of mmap_lock (5.9 and later). A try that ends in RETRY counts nothing.
  */
 #include "mm/fault/fault.h"
+#include "mm/fault/signals.h"
 
 const struct fault_path *fault_path = &linux_5_path;
 unsigned mm_check_every, mm_rules;
@@ -43,19 +44,29 @@ static vm_fault_t retry_5_4(struct mm_struct *mm, unsigned long addr, unsigned *
 	return ret;
 }
 
-/* mmap_lock was released: take it, and look for everything again. There is one retry, because only a first try lets go of it. => the end
- * of the fault; *counted: it has been counted */
+/* What the next try is told. 6.x makes a program's first try with the lock of its mapping alone; when that had to be released, and nothing was
+ * read, the next one is the first with mmap_lock. */
+static inline unsigned retry_flags(unsigned flags, vm_fault_t ret, bool first)
+{
+	if (flags & FAULT_FLAG_POPULATE)
+		return flags;
+	if (first && mm_reuse_rule == REUSE_6 && flags & FAULT_FLAG_USER && !(ret & VM_FAULT_MAJOR))
+		return flags;
+	return flags | FAULT_FLAG_TRIED;
+}
+
+/* mmap_lock was released: take it, and look for everything again. There is one retry, because only a first try lets go of it (in 6.x there are
+ * two kinds of first tries). => the end of the fault; *counted: it has been counted */
 static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr, unsigned *flags, vm_fault_t ret, bool *counted)
 {
-	while (ret & VM_FAULT_RETRY) {
+	for (bool first = true; ret & VM_FAULT_RETRY; first = false) {
 		trace(fault_retry, addr, ret, 0);
 		if (mm_reuse_rule == REUSE_5_4 && !fault_path->account) {
 			*counted = true;
 			ret = retry_5_4(mm, addr, flags, ret);
 			continue;
 		}
-		if (!(*flags & FAULT_FLAG_POPULATE))
-			*flags |= FAULT_FLAG_TRIED;
+		*flags = retry_flags(*flags, ret, first);
 		mmap_read_lock(mm);
 		ret = fault_path->fault(mm, addr, *flags);
 	}
@@ -133,6 +144,44 @@ noinline struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned l
 		return NULL;
 	}
 	return vma;
+}
+
+/* ---- signals ---------------------------------------------------------------------------------------------------------------- */
+
+bool address_is_canonical(unsigned long addr)
+{
+	unsigned unused = 64 - PAGE_SHIFT;
+
+	if (pt.arch != ARCH_X86_64)
+		return true;
+	for (unsigned level = PT_PTE; level < NR_PT_LEVELS; level++)
+		unused -= pt.bits[level];
+	return (unsigned long)((long)(addr << unused) >> unused) == addr;
+}
+
+/* Bit 0: the entry was there; 1: a store; 2: a program; 4: a fetch. */
+static unsigned x86_error_code(struct mm_struct *mm, unsigned long addr, unsigned flags)
+{
+	struct ptdesc *table = addr < TASK_SIZE ? pte_table(mm, addr) : NULL;
+	pte_t pte = table ? ptep_get(pte_offset(table, addr)) : (pte_t){ 0 };
+
+	return (pte_present(pte) && !(pte.val & _PAGE_PROTNONE) ? 1 : 0) | (flags & FAULT_FLAG_WRITE ? 2 : 0) |
+	       (flags & FAULT_FLAG_USER ? 4 : 0) | (flags & FAULT_FLAG_INSTRUCTION ? 16 : 0);
+}
+
+#define TRAP_GENERAL_PROTECTION 13
+#define TRAP_PAGE_FAULT         14
+
+/* Threads of one program may fail side by side: the last one is remembered. */
+void force_sig_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code)
+{
+	bool canonical = address_is_canonical(addr);
+
+	__atomic_store_n(&mm->thread.address, canonical ? addr : 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.error_code, canonical ? x86_error_code(mm, addr, flags) : 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.trap_no, canonical ? TRAP_PAGE_FAULT : TRAP_GENERAL_PROTECTION, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.sig, sig, __ATOMIC_RELAXED);
+	__atomic_store_n(&mm->thread.code, canonical ? code : SI_KERNEL, __ATOMIC_RELAXED);
 }
 
 static __cold void check_every(void)

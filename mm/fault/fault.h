@@ -70,6 +70,11 @@ vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr);
  * => the vma that covers addr, or NULL */
 struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned long addr);
 
+/* What a signal handler would find in mm->thread; numbers: signals.h. code 0: this generation has no si_code. => mmap_lock held */
+void force_sig_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code);
+/* x86-64: not even an address. The processor raises a general protection fault, which names none. */
+bool address_is_canonical(unsigned long addr);
+
 extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
 extern const struct fault_path *fault_path; /* the one in use */
 extern unsigned mm_rules;                   /* set of enum mm_rule */

@@ -89,7 +89,7 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 	struct page *page;
 	vm_fault_t ret = VM_FAULT_MAJOR;
 
-	trace_fn(swap_in, f->address, entry.val, 0);
+	trace_fn(swap_in, f->address, entry.val, linux_2_0_hw_entry(orig));
 	page = __get_free_page(f->mm);
 	if (!page) {
 		oom(f->mm);
@@ -126,6 +126,15 @@ static void copy_page(struct page *to, struct page *from)
 }
 
 /* ---- share_page ------------------------------------------------------------------------------------------------------------ */
+
+/* Who executes a file has its pages where they belong, or has mapped something else there meanwhile. (1.0 doesn't look.) => p's mmap_lock held */
+static bool same_place(struct mm_struct *p, const struct task_fault *f)
+{
+	const struct vm_area_struct *theirs = vma_at(p, f->address), *ours = vma_at(f->mm, f->address);
+
+	return theirs && theirs->vm_file && theirs->vm_file->f_mapping == ours->vm_file->f_mapping &&
+	       linear_page_index(theirs, f->address) == linear_page_index(ours, f->address);
+}
 
 /* The page that p has at the address, if it is as the file has it. => with a reference, and nobody can write to it; or NULL */
 static struct page *page_to_share(struct mm_struct *p, unsigned long addr)
@@ -167,6 +176,10 @@ static bool try_to_share(struct mm_struct *p, struct task_fault *f, struct page 
 	vm_fault_t ret = VM_FAULT_NOPAGE;
 
 	trace_fn(try_to_share, f->address, write, 0);
+	if (!same_place(p, f)) {
+		trace_why("the other task has something else there", 0, 0);
+		return false;
+	}
 	from = page_to_share(p, f->address);
 	if (!from)
 		return false;
@@ -191,12 +204,27 @@ static bool try_to_share(struct mm_struct *p, struct task_fault *f, struct page 
 	return true;
 }
 
-/* file_mmap_share: the same part of the same file at the same place with the same rights. */
-static bool same_mapping(const struct vm_area_struct *a, const struct vm_area_struct *b)
+/* ->share: the same part of the same file at the same place with the same rights. */
+static bool file_mmap_share(const struct vm_area_struct *from, const struct vm_area_struct *area, unsigned long addr)
 {
-	return a->vm_ops == b->vm_ops && a->vm_file && a->vm_file->f_mapping == b->vm_file->f_mapping && a->vm_start == b->vm_start &&
-	       a->vm_end == b->vm_end && a->vm_pgoff == b->vm_pgoff &&
-	       !((a->vm_flags ^ b->vm_flags) & (VM_ACCESS_FLAGS | VM_SHARED));
+	trace_leaf(file_mmap_share, addr, from->vm_start, area->vm_start);
+	return from->vm_start == area->vm_start && from->vm_end == area->vm_end && from->vm_pgoff == area->vm_pgoff &&
+	       !((from->vm_flags ^ area->vm_flags) & (VM_ACCESS_FLAGS | VM_SHARED));
+}
+
+/* Does p execute the file, or has it a mapping with the same operations and file that agrees? 1.0 goes through all of p's mappings; the one that
+ * can agree begins where ours does. => p's mmap_lock held */
+static bool task_qualifies(struct mm_struct *p, const struct vm_area_struct *area, unsigned long addr)
+{
+	struct vm_area_struct *mpnt;
+
+	if (p->executable == area->vm_file->f_mapping) {
+		trace_why("the other task executes the file", 0, 0);
+		return true;
+	}
+	mpnt = find_vma(p, area->vm_start);
+	return mpnt && mpnt->vm_ops && mpnt->vm_ops == area->vm_ops && mpnt->vm_file->f_mapping == area->vm_file->f_mapping &&
+	       mpnt->vm_ops->share && mpnt->vm_ops->share(mpnt, area, addr);
 }
 
 static bool share_page(struct vm_area_struct *area, struct task_fault *f, struct page *newpage)
@@ -211,12 +239,9 @@ static bool share_page(struct vm_area_struct *area, struct task_fault *f, struct
 		return false;
 	}
 	for (p = task_first(); p && !done; p = task_next(p)) {
-		struct vm_area_struct *mpnt;
-
 		if (p == f->mm || !task_trylock(p))
 			continue;
-		mpnt = find_vma(p, area->vm_start);
-		if (mpnt && mpnt->vm_ops && same_mapping(mpnt, area))
+		if (task_qualifies(p, area, f->address))
 			done = try_to_share(p, f, newpage);
 		mmap_read_unlock(p);
 	}
@@ -364,7 +389,7 @@ installed:
 	return 0;
 }
 
-static const struct vm_operations_struct file_mmap_ops = { .fault = file_mmap_nopage };
+static const struct vm_operations_struct file_mmap_ops = { .fault = file_mmap_nopage, .share = file_mmap_share };
 
 /* ---- do_no_page ------------------------------------------------------------------------------------------------------------ */
 
@@ -639,6 +664,7 @@ const struct fault_path linux_2_0_path = {
 	.name = "linux-2.0",
 	.fault = do_page_fault_1_0,
 	.account = counted_already,
+	.error = bad_area_2_0,
 	.copy_page_range = copy_page_tables,
 	.try_to_free_pages = swap_try_to_free_pages,
 	.pageout_range = swap_pageout_range,

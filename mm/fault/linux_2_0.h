@@ -60,6 +60,8 @@ static inline void maj_flt(struct mm_struct *mm)
 	atomic_fetch_add_explicit(&mm->maj_flt, 1, memory_order_relaxed);
 	count(maj_flt, 1);
 }
+/* force_sig(): a signal has a number in this generation, and nothing else says why. In kernel mode: the task ends, for there is no exception table */
+void bad_area_2_0(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags);
 void counted_already(struct mm_struct *mm, vm_fault_t ret, unsigned flags);
 
 /* ---- linux_2_0_frames.c -------------------------------------------------------------------------------------------------- */
@@ -108,6 +110,10 @@ bool touch_entry(struct task_fault *f);
 /* The bytes of a swapped page into a frame that nobody knows. There is no way from a slot to a frame that holds the same: every sharer of a
  * slot reads a page of his own. => 0, -EIO */
 int read_swap_page(swp_entry_t entry, struct page *page);
+
+/* A swap entry as the hardware's table has it: bit 0 clear, type in bits 1-7, offset from bit 12 (1.0) or 8 (2.0.33). There is one swap area, of
+ * type 0. */
+uint32_t linux_2_0_hw_entry(pte_t pte);
 
 /* The table for the fault, made if need be. => false: oom() was called, and the directory has BAD_PAGETABLE */
 bool get_empty_pgtable(struct task_fault *f);

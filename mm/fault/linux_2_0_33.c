@@ -8,6 +8,8 @@
  *
  *      do_no_page      access   action                                                       entry                   counters
  *      swap entry      any      swap_in                                                      RO; W D for a store     rss, maj_flt
+ *      the same        any      ->swapin, if the mapping has it                              page_prot, RO if        rss, maj_flt
+ *                                                                                            private and shared
  *      no ->nopage     read     zero page                                                    RO                      none
  *      no ->nopage     write    get_empty_page                                               W D                     rss, min_flt
  *      ->nopage        read     filemap_nopage: the frame of the page cache                  page_prot, RO if        rss, maj_flt
@@ -120,13 +122,45 @@ static vm_fault_t map_swapped(struct task_fault *f, struct page *page, pte_t ori
 	return VM_FAULT_MAJOR;
 }
 
+/* A vma that looks after its pages in swap itself. => pte lock not held; as swap_in() */
+static vm_fault_t vma_swap_in(struct task_fault *f, struct vm_area_struct *vma, pte_t orig)
+{
+	struct page *page = vma->vm_ops->swapin(vma, linear_page_index(vma, f->address), pte_to_swp_entry(orig).val);
+	pteval_t prot = vma_prot(vma);
+	vm_fault_t ret = 0;
+
+	trace_why("the mapping has ->swapin", 0, 0);
+	if (!page)
+		return swap_in_oom(f, orig);
+	spin_lock(&f->table->ptl);
+	if (!pte_same(ptep_get(pte_of(f->table, f->address)), orig)) {
+		trace_why("the entry has changed while the page was got", 0, 0);
+	} else {
+		if (mem_map_count(page) > 1 && !(vma->vm_flags & VM_SHARED))
+			prot &= ~_PAGE_RW;
+		ret = install_page(f, page, prot | _PAGE_DIRTY);
+		if (ret) {
+			set_pte(pte_of(f->table, f->address), orig);
+		} else {
+			add_mm_counter(f->mm, MM_SWAPENTS, -1);
+			swap_free(pte_to_swp_entry(orig));
+			maj_flt(f->mm);
+			ret = VM_FAULT_MAJOR;
+		}
+	}
+	if (!(ret & VM_FAULT_MAJOR))
+		free_page(page);
+	spin_unlock(&f->table->ptl);
+	return ret;
+}
+
 static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 {
 	unsigned long memory = nr_used_frames() + nr_free_frames();
 	struct page *page;
 	vm_fault_t ret = 0;
 
-	trace_fn(swap_in, f->address, pte_to_swp_entry(orig).val, 0);
+	trace_fn(swap_in, f->address, pte_to_swp_entry(orig).val, linux_2_0_hw_entry(orig));
 	page = __get_free_page(f->mm);
 	if (!page)
 		return swap_in_oom(f, orig);
@@ -285,7 +319,7 @@ static vm_fault_t do_no_page(struct task_fault *f, struct vm_area_struct *vma)
 	if (pte_present(pte))
 		return 0;
 	if (!pte_none(pte))
-		return swap_in(f, pte);
+		return vma->vm_ops && vma->vm_ops->swapin ? vma_swap_in(f, vma, pte) : swap_in(f, pte);
 	if (vma->vm_ops && vma->vm_ops->fault)
 		return map_nopage(f, vma);
 	return f->flags & FAULT_FLAG_WRITE ? get_empty_page(f, vma) : map_zero_page(f, vma);
@@ -443,6 +477,7 @@ const struct fault_path linux_2_0_33_path = {
 	.name = "linux-2.0",
 	.fault = do_page_fault_2_0_33,
 	.account = counted_already,
+	.error = bad_area_2_0,
 	.copy_page_range = copy_page_tables,
 	.try_to_free_pages = swap_try_to_free_pages,
 	.pageout_range = swap_pageout_range,

@@ -4,6 +4,7 @@
  */
 #define LATER_PUT_PAGE
 #include "mm/fault/linux_2_0.h"
+#include "mm/fault/signals.h"
 
 unsigned long BAD_PAGE;
 static struct ptdesc BAD_PAGETABLE;
@@ -26,6 +27,14 @@ int frames_init(void)
 	BAD_PAGETABLE.reserved = true;
 	spin_lock_init(&BAD_PAGETABLE.ptl, ORDER_PTE);
 	return 0;
+}
+
+void bad_area_2_0(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags)
+{
+	int sig = ret & VM_FAULT_OOM ? SIGKILL : ret & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON) ? SIGBUS : SIGSEGV;
+
+	if (flags & FAULT_FLAG_USER)
+		force_sig_fault(mm, addr, flags, sig, 0);
 }
 
 void counted_already(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
@@ -217,6 +226,11 @@ int read_swap_page(swp_entry_t entry, struct page *page)
 	if (!err)
 		count(swapped_in, 1);
 	return err;
+}
+
+uint32_t linux_2_0_hw_entry(pte_t pte)
+{
+	return (uint32_t)pte_to_swp_entry(pte).val << (page_cache_rule() ? 8 : 12);
 }
 
 void install_bad_page(struct task_fault *f)

@@ -19,6 +19,7 @@
  *      clean                                entry none                 entry none; leaves the page cache if it was the last user
  */
 #include "mm/fault/linux_2_0.h"
+#include "mm/fault/signals.h"
 
 #define PG_AGE_SHIFT 24
 #define PG_AGE (0x1fu << PG_AGE_SHIFT)
@@ -166,7 +167,7 @@ static enum swapped swap_again(struct victim *v)
 }
 
 /* A page of a shared mapping of a file. 2.0 has a special entry there while the page is written, for the faults that come meanwhile; here they wait
- * for mmap_lock. What could not be written stays dirty in the page cache. => pte lock held, released and held again */
+ * for mmap_lock. What could not be written is the task's SIGBUS; it stays dirty in the page cache. => pte lock held, released and held again */
 static enum swapped filemap_swapout(struct victim *v)
 {
 	struct page *page = v->page;
@@ -179,8 +180,10 @@ static enum swapped filemap_swapout(struct victim *v)
 	}
 	spin_unlock(&v->table->ptl);
 	set_page_dirty(page);
-	if (page_mapping(page) && clear_page_dirty_for_io(page))
-		write_one_page(page);
+	if (page_mapping(page) && clear_page_dirty_for_io(page) && write_one_page(page)) {
+		trace_why("the page can't be written: SIGBUS", 0, 0);
+		force_sig_fault(v->mm, v->addr, FAULT_FLAG_USER | FAULT_FLAG_WRITE, SIGBUS, 0);
+	}
 	unlock_page(page);
 	spin_lock(&v->table->ptl);
 	free_page(page);

@@ -30,6 +30,7 @@
  * it the entry is compared with what was read at the start, and the loser frees his page. No fault lets go of mmap_lock: there is no RETRY.
  */
 #include "mm/fault/linux_2_6.h"
+#include "mm/fault/signals.h"
 
 #define PAGE_CLUSTER 3 /* swap is read by 8 slots */
 
@@ -361,11 +362,6 @@ static bool can_share_swap_page(struct page *page)
 		users += swap_count(page_swap_entry(page));
 	trace_why("%lu users of the page: entries that map it, and name its slot", users, 0);
 	return users == 1;
-}
-
-static bool vm_swap_full(void)
-{
-	return read_count(swap_slots_used) * 2 > nr_swap_slots;
 }
 
 /* Its slot is wanted for other pages, and of no use if nobody else names it. => page locked, mapped */
@@ -800,6 +796,20 @@ void linux_2_6_account(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 	}
 }
 
+/* The end of a fault that can't be resolved: of a program, a signal with si_code; when there is no memory, SIGKILL (init, which tries again, isn't
+ * here). Of the kernel itself: whoever made the access has an exception-table entry, and returns -EFAULT. */
+static void bad_area(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags)
+{
+	if (!(flags & FAULT_FLAG_USER))
+		return;
+	if (ret & VM_FAULT_OOM)
+		force_sig_fault(mm, addr, flags, SIGKILL, SI_KERNEL);
+	else if (ret & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON))
+		force_sig_fault(mm, addr, flags, SIGBUS, BUS_ADRERR);
+	else
+		force_sig_fault(mm, addr, flags, SIGSEGV, ret & VM_FAULT_BADACCESS ? SEGV_ACCERR : SEGV_MAPERR);
+}
+
 /* ---- mprotect -------------------------------------------------------------------------------------------------------------- */
 
 /* The new page_prot: private pages become read-only by any change, and are written again after a fault. A shared page whose first store was
@@ -826,6 +836,7 @@ const struct fault_path linux_2_6_path = {
 	.name = "linux-2.6",
 	.fault = __do_page_fault,
 	.account = linux_2_6_account,
+	.error = bad_area,
 	.init = linux_2_6_vmscan_init,
 	.copy_page_range = copy_page_range,
 	.try_to_free_pages = linux_2_6_try_to_free_pages,

@@ -41,12 +41,13 @@
  *
  *                                   MM_REUSE_5_4           MM_REUSE_5_15 (default)       MM_REUSE_6
  *      in place after a fork        map + swap refs == 1   ref == 1 and map == 1         exclusive, or ref == 1 without its swap copy
+ *      the page is locked           waited for             a copy                        a copy, unless it is exclusive
  *      swap-in by a read            RO                     RO                            W, if the page is known to be ours
  *      mprotect back to writable    dirty and not shared   dirty and not shared          exclusive
  *      new anonymous pages          active list            inactive                      inactive
  *      store made a page dirty      throttled at once      mmap_lock released: RETRY     mmap_lock released: COMPLETED
- *      major fault                  any try was (ARM: the  the last try was, or there    as 5.15
- *                                   first)                 was a retry
+ *      major fault                  any try was (ARM: the  the last try was, or there    the last try was, or a page was read, or
+ *                                   first)                 was a retry                   there were two retries
  *
  * Lock order: mmap_lock (read) > page lock > page_table_lock > pte lock > swap, LRU, zone. Whatever sleeps (allocation, reading) is done
  * without the pte lock; under it the entry is compared with what was read at the start, and the loser frees his page.
@@ -59,6 +60,7 @@
  */
 #include "mm/fault/linux_5.h"
 #include "mm/filemap.h"
+#include "mm/fault/signals.h"
 
 enum reuse_rule mm_reuse_rule = REUSE_5_15;
 unsigned mm_anon_around = 1, mm_swapin_around = 1;
@@ -476,20 +478,47 @@ static noinline vm_fault_t do_fault(struct vm_fault *vmf)
 
 /* ---- do_wp_page ------------------------------------------------------------------------------------------------------------ */
 
-/* Rules of fault-paths.md 3.8. => pte lock held; page lock tried */
-bool can_reuse_anon_page(struct page *page)
+/* What can be told without the page lock. => pte lock held; true: *reuse is the answer */
+static bool reuse_is_plain(struct page *page, bool *reuse)
 {
-	bool cached, ok;
-
-	if (!(mm_caps & MACHINE_ALIAS))
-		return true; /* never shared: the machine could not map it twice */
-	if (mm_reuse_rule == REUSE_6 && page_flags(page) & PG_anon_exclusive)
+	if (!(mm_caps & MACHINE_ALIAS)) {
+		*reuse = true; /* never shared: the machine could not map it twice */
 		return true;
-	if (mm_reuse_rule == REUSE_5_15 && (page_count(page) != 1 || page_mapcount(page) != 1))
+	}
+	*reuse = mm_reuse_rule == REUSE_6 && page_flags(page) & PG_anon_exclusive;
+	return *reuse || (mm_reuse_rule == REUSE_5_15 && (page_count(page) != 1 || page_mapcount(page) != 1));
+}
+
+/* 5.4 waits for whoever has the page locked, 5.15 and 6.x take it as somebody's. => pte lock held. *same: it still is, and the entry is what it
+ * was. true: the page is locked */
+static bool wp_lock_page(struct vm_fault *vmf, struct page *page, bool *same)
+{
+	*same = true;
+	if (trylock_page(page))
+		return true;
+	if (mm_reuse_rule != REUSE_5_4) {
+		trace_why("somebody has the page locked", 0, 0);
 		return false;
-	if (!trylock_page(page))
-		return false;
-	cached = page_in_swap_cache(page);
+	}
+	trace_why("somebody has the page locked: waited for", 0, 0);
+	get_page(page);
+	vmf_unlock_pte(vmf);
+	lock_page(page);
+	vmf_lock_pte(vmf);
+	*same = pte_same(ptep_get(vmf->pte), vmf->orig_pte);
+	if (!*same) {
+		vmf_unlock_pte(vmf);
+		unlock_page(page);
+	}
+	put_page(page);
+	return *same;
+}
+
+/* Rules of fault-paths.md 3.8. => pte and page lock held; the latter released */
+static bool reuse_locked_page(struct page *page)
+{
+	bool cached = page_in_swap_cache(page), ok;
+
 	switch (mm_reuse_rule) {
 	case REUSE_5_4:
 		ok = page_mapcount(page) + (cached ? swap_count(page_swap_entry(page)) : 0) == 1;
@@ -657,6 +686,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 {
 	struct page *page = pfn_to_page(pte_pfn(vmf->orig_pte));
+	bool reuse, same;
 	vm_fault_t ret;
 
 	trace_fn(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
@@ -672,7 +702,15 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 		trace_why("a page of a file, and the mapping is private: a copy", 0, 0);
 		return wp_page_copy(vmf);
 	}
-	if (!can_reuse_anon_page(page)) {
+	if (!reuse_is_plain(page, &reuse)) {
+		reuse = wp_lock_page(vmf, page, &same);
+		if (!same) {
+			trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
+			return 0;
+		}
+		reuse = reuse && reuse_locked_page(page);
+	}
+	if (!reuse) {
 		trace_why("an anonymous page that others may have (%lu references, %lu entries): a copy", page_count(page), page_mapcount(page));
 		return wp_page_copy(vmf);
 	}
@@ -731,7 +769,10 @@ static noinline vm_fault_t pte_touch(struct vm_fault *vmf, pte_t pte)
 	if (vmf->flags & FAULT_FLAG_WRITE)
 		new = pte_mkdirty(new);
 	if (pte_same(pte, new)) {
+		/* An old translation without W may have caused it. After a retry the store is tried first. */
 		trace(spurious, vmf->address, 0, 0);
+		if ((vmf->flags & (FAULT_FLAG_WRITE | FAULT_FLAG_TRIED)) == FAULT_FLAG_WRITE && mm_caps & MACHINE_READONLY)
+			machine_protect(mm, vmf->address, 1, pte_pfn(pte), pte_how(pte));
 		goto out;
 	}
 	trace(pte_young, vmf->address, pte.val, new.val);
@@ -910,22 +951,11 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 
 /* ---- errors ------------------------------------------------------------------------------------------------------------------- */
 
-#define SIGBUS      7
-#define SIGSEGV     11
-#define BUS_ADRERR  2
-#define SEGV_MAPERR 1
-#define SEGV_ACCERR 2
-
-/* What a signal handler would find: the exact address, why, and the number of the exception. */
+/* A program's: the signal, with the exact address. */
 static void __do_user_fault(struct mm_struct *mm, unsigned long addr, unsigned flags, int sig, int code)
 {
 	trace_fn(__do_user_fault, addr, sig, code);
-	/* Threads of one program may fail side by side: the last one is remembered. */
-	__atomic_store_n(&mm->thread.address, addr, __ATOMIC_RELAXED);
-	__atomic_store_n(&mm->thread.error_code, flags & FAULT_FLAG_WRITE ? 6 : 4, __ATOMIC_RELAXED);
-	__atomic_store_n(&mm->thread.trap_no, 14, __ATOMIC_RELAXED);
-	__atomic_store_n(&mm->thread.sig, sig, __ATOMIC_RELAXED);
-	__atomic_store_n(&mm->thread.code, code, __ATOMIC_RELAXED);
+	force_sig_fault(mm, addr, flags, sig, code);
 }
 
 /* An access of the kernel's own on behalf of the program (read(2) into its memory): whoever made it is told, and returns -EFAULT. */

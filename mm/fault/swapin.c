@@ -171,7 +171,7 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 	/* What came along is old until somebody uses it, where the machine can tell. */
 	if (!(mm_caps & MACHINE_YOUNG) || s->addr == vmf->address)
 		flags |= _PAGE_ACCESSED;
-	s->leave_cache = vmf->vma->vm_flags & VM_LOCKED && alone;
+	s->leave_cache = (vmf->vma->vm_flags & VM_LOCKED || (mm_caps & MACHINE_READONLY && vm_swap_full())) && alone;
 	if (!(mm_caps & MACHINE_READONLY)) {
 		/* All rights at once, and always dirty: the slot stays for the case that nobody stores. It is of no
 		 * use to a store, and who stores to one page of a window will store to the others. One that others

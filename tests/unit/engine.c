@@ -187,6 +187,45 @@ uint64_t faults(void)
 	return d;
 }
 
+/* ---- somebody else is faster --------------------------------------------------------------------------------------------- */
+
+static struct {
+	enum mm_trace_event event;
+	void (*act)(void);
+	bool ran;
+} race;
+
+static void *race_thread(void *arg)
+{
+	race.act();
+	return NULL;
+}
+
+static void race_hook(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
+{
+	pthread_t t;
+
+	if (race.ran || (event & ~TRACE_ENTER) != race.event)
+		return;
+	race.ran = true;
+	pthread_create(&t, NULL, race_thread, NULL);
+	pthread_join(t, NULL);
+}
+
+void race_at(enum mm_trace_event event, void (*act)(void))
+{
+	race.event = event;
+	race.act = act;
+	race.ran = false;
+	atomic_store(&mm_trace_fn, race_hook);
+}
+
+void race_done(void)
+{
+	atomic_store(&mm_trace_fn, NULL);
+	assert_true(race.ran);
+}
+
 const char *drawing(struct mm_struct *mm, unsigned long from, unsigned long pages)
 {
 	static char text[256];

@@ -68,6 +68,11 @@ uint64_t faults(void);
 #define MINOR(n) ((uint64_t)(n))
 #define MAJOR(n) ((uint64_t)(n) << 32)
 
+/* Somebody else is faster: the next time that `event` is met, `act` runs to its end in another thread. No lock of act's may be held at that
+ * point. race_done() asks that it has. */
+void race_at(enum mm_trace_event event, void (*act)(void));
+void race_done(void);
+
 /* The mappings of mm between `from` and `pages` pages further, one character a page: '.' a hole; vmas are A, B, C, ... in order. */
 const char *drawing(struct mm_struct *mm, unsigned long from, unsigned long pages);
 

@@ -341,6 +341,16 @@ static void test_10_swap_in_no_frame(void **state)
 	finish();
 }
 
+/* 1.0 and 2.0.33 differ in where the offset begins. Type 0: the only swap area. */
+static void test_swap_encoding(void **state)
+{
+	for (unsigned rules = 0; rules <= TWO_0; rules += TWO_0) {
+		begin(rules);
+		assert_int_equal(linux_2_0_hw_entry(swp_entry_to_pte((swp_entry_t){ 5 })), rules ? 5 << 8 : 5 << 12);
+		finish();
+	}
+}
+
 static pte_t raced;
 
 /* Somebody changes the entry while its page is read. */
@@ -582,10 +592,127 @@ static void test_10_share_not(void **state)
 	finish();
 }
 
+/* A task that executes the file: its page is shared whatever the bounds and rights of its mapping are, as long as it is the file's page. */
+static void test_10_share_executable(void **state)
+{
+	struct mm_struct *other, *child;
+
+	begin(ONE_0);
+	map_file(mm, B, 16, RW, 0);
+	get(mm, B + P);
+	get(mm, B + 2 * P);
+	other = mm_alloc();
+	map_file(other, B, 8, RO, 0);
+	faults();
+	assert_int_equal(get(other, B + P), byte_of(1));
+	expect(F(1, 1)); /* by the buffer cache */
+	mmap_write_lock(mm);
+	mm_set_executable(mm, mapping);
+	mmap_write_unlock(mm);
+	assert_int_equal(get(other, B + 2 * P), byte_of(2));
+	expect(F(1, 0)); /* try_to_share */
+	unmap(other, B, 8);
+	map_file(other, B, 8, RW, 1); /* other pages of the file: not what stands there */
+	faults();
+	assert_int_equal(get(other, B + P), byte_of(2));
+	expect(F(1, 1));
+	child = fork_mm(mm); /* executes it too */
+	unmap(mm, B, 16);
+	unmap(other, B, 8);
+	map_file(other, B, 8, RO, 0);
+	faults();
+	assert_int_equal(get(other, B + 2 * P), byte_of(2));
+	expect(F(1, 0));
+	mmput(child);
+	mmput(other);
+	finish();
+}
+
+/* A page that may be written but hasn't been: W leaves both entries, so that whoever stores first gets a copy. */
+static void test_10_share_takes_write_away(void **state)
+{
+	struct mm_struct *other;
+
+	begin(ONE_0);
+	map_file(mm, B, 16, RW, 0);
+	get(mm, B);
+	other = mm_alloc();
+	map_file(other, B, 16, RW, 0);
+	assert_int_equal(do_page_fault(other, B, FAULT_FLAG_USER | FAULT_FLAG_WRITE), 0); /* try_to_share for a store that never comes */
+	assert_true(pte_write(entry(other, B)) && !pte_dirty(entry(other, B)));
+	unmap(mm, B, 16);
+	map_file(mm, B, 16, RW, 0);
+	faults();
+	assert_int_equal(get(mm, B), byte_of(0));
+	expect(F(1, 0));
+	assert_ptr_equal(page_at(mm, B), page_at(other, B));
+	assert_false(pte_write(entry(mm, B)) || pte_write(entry(other, B)));
+	put(other, B, 77);
+	expect(F(1, 0));
+	assert_int_equal(get(mm, B), byte_of(0));
+	mmput(other);
+	finish();
+}
+
+/* No frame can be had: a load needs none if somebody has the page. BAD_PAGE is nobody's to share. */
+static void test_10_share_without_frame(void **state)
+{
+	struct mm_struct *other;
+
+	begin_with(ONE_0, 64, 4, &disk_ops);
+	map_file(mm, B, 4, RW | VM_LOCKED, 0);
+	get(mm, B);
+	other = mm_alloc();
+	map_file(other, B, 4, RW | VM_LOCKED, 0);
+	use_all_frames();
+	assert_int_equal(get(other, B), byte_of(0));
+	expect(F(1, 0));
+	assert_int_equal(soft_store(other, B + P, 1), VM_FAULT_OOM);
+	assert_int_equal(pte_pfn(entry(other, B + P)), BAD_PAGE);
+	unmap(mm, S + (1UL << 22), 512);
+	faults();
+	assert_int_equal(get(mm, B + P), byte_of(1));
+	expect(F(0, 2));
+	mmput(other);
+	finish();
+}
+
 static void occupy(unsigned long pgoff)
 {
 	disk.hook = NULL;
 	set_pte(pte_offset(pte_table(mm, B), B), pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED));
+}
+
+/* What stands at S comes to B: a page, or a page in swap. */
+static void occupy_with_page(unsigned long pgoff)
+{
+	pte_t *from = pte_offset(pte_table(mm, S), S);
+
+	disk.hook = NULL;
+	set_pte(pte_offset(pte_table(mm, B), B), ptep_get(from));
+	set_pte(from, (pte_t){ 0 });
+	machine_moved(mm, S, B, 1, 0);
+}
+
+/* Whatever it is, it is freed. */
+static void test_10_put_page_over_page(void **state)
+{
+	for (unsigned swapped = 0; swapped < 2; swapped++) {
+		begin(ONE_0);
+		map_file(mm, B, 16, RW, 0);
+		map(mm, S, 1, RW);
+		put(mm, S, 9);
+		if (swapped)
+			assert_int_equal(pageout(mm, S, 1), 1);
+		faults();
+		disk.hook = occupy_with_page;
+		assert_int_equal(get(mm, B), byte_of(0));
+		expect(F(0, 2));
+		assert_int_equal(rss(mm), 1);
+		assert_int_equal(mm_stats()->swap_slots_used, 0);
+		assert_int_equal(nr_used_frames(), 1);
+		finish();
+	}
 }
 
 /* put_page(): what stands there is cleared, and the page installed all the same (1.9). 2.0: whoever comes second has lost. */
@@ -1265,6 +1392,108 @@ static void test_20_shrink_mmap(void **state)
 	finish();
 }
 
+/* A signal has a number in this generation and no code. What can't be written at swap-out is the task's SIGBUS. */
+static void test_signals(void **state)
+{
+	for (unsigned rules = 0; rules <= TWO_0; rules += TWO_0) {
+		begin(rules);
+		assert_int_equal(load(mm, B + 5), VM_FAULT_BADMAP);
+		assert_int_equal(mm->thread.sig, 11);
+		assert_int_equal(mm->thread.code, 0);
+		assert_int_equal(mm->thread.address, B + 5);
+		assert_int_equal(mm->thread.trap_no, 14);
+		assert_int_equal(mm->thread.error_code, 4);
+		map(mm, B, 1, RO);
+		assert_int_equal(get(mm, B), 0);
+		assert_int_equal(soft_store(mm, B, 1), VM_FAULT_BADACCESS);
+		assert_int_equal(mm->thread.error_code, 7); /* there, a store, a program */
+		mm->thread.sig = 0;
+		assert_int_equal(do_page_fault(mm, B + (8UL << 22), FAULT_FLAG_WRITE), VM_FAULT_BADMAP); /* the kernel's own */
+		assert_int_equal(mm->thread.sig, 0);
+		finish();
+	}
+	begin_with(ONE_0, 64, 1, &disk_ops);
+	map(mm, B, 4, RW | VM_GROWSDOWN);
+	use_all_frames();
+	assert_int_equal(load(mm, B), VM_FAULT_OOM);
+	assert_int_equal(mm->thread.sig, 9);
+	finish();
+
+	begin(TWO_0);
+	map_file(mm, B, 20, SHARED, 0);
+	assert_int_equal(load(mm, B + 16 * P), VM_FAULT_SIGBUS);
+	assert_int_equal(mm->thread.sig, 7);
+	mm->thread.sig = 0;
+	put(mm, B, 9);
+	disk.bad_write = 0;
+	pageout(mm, B, 1);
+	disk.bad_write = NONE;
+	assert_int_equal(mm->thread.sig, 7);
+	assert_int_equal(get(mm, B), 9);
+	finish();
+}
+
+/* A mapping that brings its pages back by itself. */
+static struct page *own_page;
+static bool own_extra, own_races;
+
+static struct page *own_swapin(struct vm_area_struct *vma, unsigned long pgoff, unsigned long slot)
+{
+	struct page *page = __get_free_page(vma->vm_mm);
+
+	assert_int_equal(read_swap_page((swp_entry_t){ slot }, page), 0);
+	if (own_extra)
+		get_page(page);
+	if (own_races)
+		set_pte(pte_offset(pte_table(mm, B), B), pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED));
+	return own_page = page;
+}
+
+static const struct vm_operations_struct own_ops = { .swapin = own_swapin };
+
+static void test_20_vma_swapin(void **state)
+{
+	for (unsigned extra = 0; extra < 2; extra++) {
+		begin(TWO_0);
+		map(mm, B, 1, RW);
+		put(mm, B, 7);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		mmap_write_lock(mm);
+		find_vma(mm, B)->vm_ops = &own_ops;
+		mmap_write_unlock(mm);
+		own_extra = extra;
+		own_races = false;
+		faults();
+		assert_int_equal(get(mm, B), 7);
+		assert_int_equal(faults(), F(0, 1));
+		assert_int_equal(rss(mm), 1);
+		assert_int_equal(!!pte_write(entry(mm, B)), !extra); /* somebody else has it: read-only */
+		assert_int_equal(mm_stats()->swap_slots_used, 0);
+		if (extra)
+			free_page(own_page);
+		own_extra = false;
+		finish();
+	}
+	begin(TWO_0); /* the entry has changed meanwhile */
+	map(mm, B, 1, RW);
+	put(mm, B, 7);
+	pageout(mm, B, 1);
+	raced = entry(mm, B);
+	mmap_write_lock(mm);
+	find_vma(mm, B)->vm_ops = &own_ops;
+	mmap_write_unlock(mm);
+	own_races = true;
+	faults();
+	assert_int_equal(get(mm, B), 0);
+	assert_int_equal(faults(), F(0, 0));
+	assert_int_equal(rss(mm), 0);
+	assert_int_equal(nr_used_frames(), 0);
+	own_races = false;
+	set_pte(pte_offset(pte_table(mm, B), B), raced);
+	machine_discard(mm, B, 1, 0);
+	finish();
+}
+
 /* ---- both ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Contents, whatever the geometry and the machine, with less memory than is in use. */
@@ -1607,7 +1836,8 @@ int main(void)
 		T(10_anonymous), T(10_protection), T(10_present), T(10_empty_page), T(10_brk), T(10_stack), T(10_no_vma),
 		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly), T(swap_in_recheck),
 		T(10_mmap), T(10_file_cold), T(10_file_warm), T(10_file_write), T(10_file_holes), T(10_file_error), T(10_share),
-		T(10_share_write), T(10_share_not), T(put_page_occupied), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
+		T(10_share_write), T(10_share_not), T(10_share_executable), T(10_share_takes_write_away), T(10_share_without_frame),
+		T(put_page_occupied), T(10_put_page_over_page), T(swap_encoding), T(signals), T(20_vma_swapin), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
 		T(10_swap_out_clean), T(10_swap_full), T(swap_out_turns),
 		T(20_access), T(20_stack), T(20_brk), T(20_anonymous), T(20_no_frame), T(20_file), T(20_file_shared_frame),
 		T(20_file_shared), T(20_file_shared_mprotect), T(20_file_end), T(20_file_error), T(20_mmap), T(20_swap_in_read),

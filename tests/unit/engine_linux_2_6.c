@@ -112,48 +112,6 @@ static struct vm_area_struct *vma_at(struct mm_struct *m, unsigned long addr)
 	return vma;
 }
 
-/* ---- somebody else is faster: another thread runs in the middle of a fault ---------------------------------------------------- */
-
-static struct {
-	enum mm_trace_event event;
-	unsigned skip;
-	void (*act)(void);
-	bool ran;
-} race;
-
-static void *race_thread(void *arg)
-{
-	race.act();
-	return NULL;
-}
-
-static void race_hook(enum mm_trace_event event, unsigned long a, unsigned long b, unsigned long c)
-{
-	pthread_t t;
-
-	if (race.ran || (event & ~TRACE_ENTER) != race.event || race.skip--)
-		return;
-	race.ran = true;
-	pthread_create(&t, NULL, race_thread, NULL);
-	pthread_join(t, NULL);
-}
-
-/* The next time that `event` is met, `act` runs to its end in another thread. No lock of act's may be held at that point. */
-static void race_at(enum mm_trace_event event, void (*act)(void))
-{
-	race.event = event;
-	race.act = act;
-	race.ran = false;
-	race.skip = 0;
-	atomic_store(&mm_trace_fn, race_hook);
-}
-
-static void race_done(void)
-{
-	atomic_store(&mm_trace_fn, NULL);
-	assert_true(race.ran);
-}
-
 /* ---- the architecture's part: vma, stack, rights --------------------------------------------------------------------------------- */
 
 static void test_no_vma_maperr(void **state)
@@ -203,6 +161,43 @@ static void test_fetch(void **state)
 		expect_faults(MINOR(nx ? 1 : 2));
 		finish();
 	}
+}
+
+static void signal_is(unsigned long addr, int sig, int code, unsigned error_code)
+{
+	assert_int_equal(mm->thread.address, addr);
+	assert_int_equal(mm->thread.sig, sig);
+	assert_int_equal(mm->thread.code, code);
+	assert_int_equal(mm->thread.error_code, error_code);
+	mm->thread.sig = 0;
+}
+
+static void test_signals(void **state)
+{
+	for_each_world(w) {
+		start(w);
+		map(mm, B, 1, RO);
+		map(mm, B + P, 1, RW & ~VM_ACCESS_FLAGS);
+		try_read(B - 3);
+		signal_is(B - 3, 11, 1, 4); /* MAPERR until a mapping is found */
+		try_write(B + 9);
+		signal_is(B + 9, 11, 2, 6); /* then ACCERR */
+		get(mm, B);
+		try_write(B + 9);
+		signal_is(B + 9, 11, 2, 7);
+		try_read(B + P);
+		signal_is(B + P, 11, 2, 4);
+		assert_int_equal(do_page_fault(mm, B - 3, 0), VM_FAULT_BADMAP); /* the kernel's own access */
+		assert_int_equal(mm->thread.sig, 0);
+		finish();
+	}
+	/* what isn't an address: a general protection fault, which names none */
+	start(&worlds[0]);
+	try_read(1UL << 47);
+	signal_is(0, 11, 0x80, 0);
+	try_read(~0UL << 47);
+	signal_is(~0UL << 47, 11, 1, 4); /* the kernel's */
+	finish();
 }
 
 static void test_stack_slack(void **state)
@@ -1409,6 +1404,7 @@ int main(void)
 		cmocka_unit_test(test_no_vma_maperr),
 		cmocka_unit_test(test_rights_accerr),
 		cmocka_unit_test(test_fetch),
+		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_stack_slack),
 		cmocka_unit_test(test_stack_no_guard_gap),
 		cmocka_unit_test(test_stack_limit),

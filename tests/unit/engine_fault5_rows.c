@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * linux-5: rows of fault-paths.md section 3 that only show when somebody else is at work in the middle of a fault: the re-checks, page locks that
+ * are waited for, old translations.
+ */
+#include "tests/unit/engine_disk.h"
+
+#define RULES 3
+static const unsigned rules[RULES] = { MM_REUSE_5_4, MM_REUSE_5_15, MM_REUSE_6 };
+
+static void begin(unsigned rule)
+{
+	start_engine(&(struct engine){ .caps = CAPS_X86, .frames = 1024, .rules = rule }, N, 0, &disk_ops);
+}
+
+static pte_t *ptep_of(unsigned long addr)
+{
+	return pte_offset(pte_table(mm, addr), addr);
+}
+
+static struct page *page_at(unsigned long addr)
+{
+	pte_t pte = entry(mm, addr);
+
+	assert_true(pte_normal(pte));
+	return pfn_to_page(pte_pfn(pte));
+}
+
+static void expect_faults(uint64_t wanted)
+{
+	mm_check_invariants();
+	assert_int_equal(faults(), wanted);
+}
+
+/* ---- do_wp_page (3.8) -------------------------------------------------------------------------------------------------------------- */
+
+static struct page *held;
+static bool zap_first;
+
+static void *unlock_soon(void *arg)
+{
+	usleep(20000);
+	if (zap_first)
+		dontneed(mm, B, 1);
+	unlock_page(held);
+	return NULL;
+}
+
+/* A page of ours alone, read-only since a fork whose child has ended. Its lock is somebody's. */
+static void start_held(unsigned rule)
+{
+	begin(rule);
+	map(mm, B, 1, RW);
+	put(mm, B, 1);
+	mmput(fork_mm(mm));
+	held = page_at(B);
+	assert_true(trylock_page(held));
+	faults();
+}
+
+/* 5.4 waits for it, and reuses the page; the others copy. */
+static void test_wp_page_locked(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		bool waits = rules[r] == MM_REUSE_5_4;
+		pthread_t thread;
+
+		zap_first = false;
+		start_held(rules[r]);
+		get_page(held);
+		pthread_create(&thread, NULL, unlock_soon, NULL);
+		put(mm, B + 1, 2);
+		pthread_join(thread, NULL);
+		put_page(held);
+		expect_faults(MINOR(1));
+		assert_int_equal(mm_stats()->cow_reuse, waits);
+		assert_int_equal(mm_stats()->cow_copy, !waits);
+		assert_int_equal(get(mm, B), 1);
+		finish();
+	}
+}
+
+/* When the lock is ours the entry is none: looked at anew. */
+static void test_wp_page_locked_and_gone(void **state)
+{
+	pthread_t thread;
+
+	zap_first = true;
+	start_held(MM_REUSE_5_4);
+	pthread_create(&thread, NULL, unlock_soon, NULL);
+	put(mm, B + 1, 2);
+	pthread_join(thread, NULL);
+	expect_faults(MINOR(2));
+	assert_int_equal(get(mm, B), 0);
+	assert_int_equal(get(mm, B + 1), 2);
+	assert_int_equal(mm_stats()->cow_reuse + mm_stats()->cow_copy, 0);
+	finish();
+}
+
+static void write_7(void) { put(mm, B, 7); }
+static void drop_0(void) { dontneed(mm, B, 1); }
+
+/* wp_page_copy: another thread's copy stands there first; ours is freed. */
+static void test_wp_copy_lost_race(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		struct mm_struct *child;
+
+		begin(rules[r]);
+		map(mm, B, 1, RW);
+		put(mm, B, 1);
+		child = fork_mm(mm);
+		faults();
+		race_at(TRACE_alloc_pages, write_7);
+		put(mm, B + 1, 2);
+		race_done();
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), 7);
+		assert_int_equal(get(mm, B + 1), 2);
+		assert_int_equal(get(child, B), 1);
+		assert_int_equal(nr_used_frames(), 2);
+		mmput(child);
+		finish();
+	}
+}
+
+/* The zero page's copy, likewise. */
+static void test_wp_zero_page_lost_race(void **state)
+{
+	begin(MM_REUSE_5_15);
+	map(mm, B, 1, RW);
+	get(mm, B);
+	faults();
+	race_at(TRACE_alloc_pages, write_7);
+	put(mm, B + 1, 2);
+	race_done();
+	expect_faults(MINOR(2));
+	assert_int_equal(get(mm, B), 7);
+	assert_int_equal(nr_used_frames(), 1);
+	assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+	finish();
+}
+
+/* ---- handle_pte_fault, do_anonymous_page (3.3, 3.4) --------------------------------------------------------------------------------- */
+
+/* One page survives, the loser frees his, and both are counted. */
+static void test_anon_lost_race(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		begin(rules[r]);
+		map(mm, B, 1, RW);
+		race_at(TRACE_alloc_pages, write_7);
+		put(mm, B + 1, 2);
+		race_done();
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), 7);
+		assert_int_equal(nr_used_frames(), 1);
+		finish();
+	}
+}
+
+/* A read that finds a page there when it has the lock maps no zero page. */
+static void test_zero_page_lost_race(void **state)
+{
+	begin(MM_REUSE_5_15);
+	map(mm, B, 1, RW);
+	race_at(TRACE_zero_page, write_7);
+	assert_int_equal(get(mm, B), 7);
+	race_done();
+	expect_faults(MINOR(2));
+	finish();
+}
+
+/* Present when it was read, gone when the lock is held: nothing is done, and the access is made again. */
+static void test_present_changed(void **state)
+{
+	begin(MM_REUSE_5_15);
+	map(mm, B, 1, RW);
+	put(mm, B, 1);
+	mmput(fork_mm(mm));
+	faults();
+	race_at(TRACE_handle_pte_fault, drop_0);
+	put(mm, B + 1, 2);
+	race_done();
+	expect_faults(MINOR(2));
+	assert_int_equal(get(mm, B), 0);
+	assert_int_equal(mm_stats()->cow_reuse, 0);
+	finish();
+}
+
+/* 5.4 takes new pages for active, later kernels don't. */
+static void test_new_pages_list(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		bool active = rules[r] == MM_REUSE_5_4;
+
+		begin(rules[r]);
+		filemap_populate(file, 0, 1);
+		map(mm, B, 1, RW);
+		map_file(mm, 2 * B, 1, RW, 0);
+		put(mm, B, 1);     /* do_anonymous_page */
+		put(mm, 2 * B, 1); /* do_cow_fault */
+		assert_int_equal(!!(page_flags(page_at(B)) & PG_active), active);
+		assert_int_equal(!!(page_flags(page_at(2 * B)) & PG_active), active);
+		assert_int_equal(lru_size(active ? LRU_ACTIVE_ANON : LRU_INACTIVE_ANON), 2);
+		mmput(fork_mm(mm));
+		assert_true(trylock_page(page_at(B)));
+		held = page_at(B);
+		if (!active) { /* wp_page_copy */
+			put(mm, B, 2);
+			assert_int_equal(mm_stats()->cow_copy, 1);
+			assert_false(page_flags(page_at(B)) & PG_active);
+		}
+		if (active)
+			unlock_page(held);
+		finish();
+	}
+}
+
+/* A store that faults although its entry allows it forgets the old translation, but not right after a retry. */
+static void test_spurious_store(void **state)
+{
+	for (unsigned tried = 0; tried < 2; tried++) {
+		pte_t a, b;
+
+		begin(MM_REUSE_5_15);
+		map(mm, B, 2, RW);
+		put(mm, B, 1);
+		put(mm, B + P, 2);
+		a = entry(mm, B);
+		b = entry(mm, B + P);
+		set_pte(ptep_of(B), b); /* behind the machine's back */
+		assert_int_equal(get(mm, B), 1);
+		mmap_read_lock(mm);
+		assert_int_equal(fault_path->fault(mm, B, FAULT_FLAG_USER | FAULT_FLAG_WRITE | (tried ? FAULT_FLAG_TRIED : 0)), 0);
+		mmap_read_unlock(mm);
+		assert_int_equal(get(mm, B), tried ? 1 : 2);
+		set_pte(ptep_of(B), a);
+		machine_protect(mm, B, 1, pte_pfn(a), MACHINE_MAP_WRITE);
+		finish();
+	}
+}
+
+/* ---- do_fault (3.5) ------------------------------------------------------------------------------------------------------------------- */
+
+static const struct vm_operations_struct no_ops;
+
+static void set_entry(void)
+{
+	set_pte(ptep_of(B), pfn_pte(0, _PAGE_SPECIAL | _PAGE_ACCESSED));
+}
+
+/* Without ->fault: SIGBUS, unless somebody has set the entry meanwhile. */
+static void test_no_fault_handler_race(void **state)
+{
+	begin(MM_REUSE_5_15);
+	map(mm, B, 2, RW);
+	get(mm, B + P);
+	mmap_write_lock(mm);
+	find_vma(mm, B)->vm_ops = &no_ops;
+	mmap_write_unlock(mm);
+	faults();
+	race_at(TRACE_do_fault, set_entry);
+	assert_int_equal(get(mm, B), 0);
+	race_done();
+	expect_faults(MINOR(1));
+	finish();
+}
+
+static void read_same(void) { get(mm, B); }
+
+/* finish_fault: no longer none. The page is let go; of a private store, the copy too. */
+static void test_finish_fault_lost_race(void **state)
+{
+	static const unsigned long flags[] = { RO, RW };
+
+	for (unsigned kind = 0; kind < 2; kind++) {
+		struct page *page;
+
+		begin(MM_REUSE_6);
+		map_file(mm, B, 1, flags[kind] | VM_RAND_READ, 0);
+		filemap_populate(file, 0, 1);
+		page = find_lock_page(mapping, 0);
+		set_page_flags(page, PG_readahead); /* so that fault-around leaves it alone */
+		unlock_page(page);
+		put_page(page);
+		race_at(TRACE_filemap_fault, kind ? write_7 : read_same);
+		if (kind)
+			put(mm, B + 1, 2);
+		else
+			assert_int_equal(get(mm, B), byte_of(0));
+		race_done();
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), kind ? 7 : byte_of(0));
+		assert_int_equal(nr_used_frames(), kind ? 2 : 1);
+		finish();
+	}
+}
+
+/* ---- do_swap_page (3.7) ------------------------------------------------------------------------------------------------------------------ */
+
+/* The cached page is locked: the first try lets go of mmap_lock. */
+static void test_swap_page_locked(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		struct mm_struct *child;
+		pthread_t thread;
+
+		begin(rules[r]);
+		map(mm, B, 1, RW);
+		put(mm, B, 5);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		child = fork_mm(mm);
+		get(child, B); /* in the swap cache, for ours names the slot */
+		held = lookup_swap_cache(pte_to_swp_entry(entry(mm, B)));
+		assert_non_null(held);
+		lock_page(held);
+		zap_first = false;
+		faults();
+		pthread_create(&thread, NULL, unlock_soon, NULL);
+		assert_int_equal(get(mm, B), 5);
+		pthread_join(thread, NULL);
+		put_page(held);
+		expect_faults(rules[r] == MM_REUSE_5_15 ? MAJOR(1) : MINOR(1));
+		assert_int_equal(memswap.loads, 1);
+		mmput(child);
+		finish();
+	}
+}
+
+/* Swap is more than half full: a copy of a page that came back is not worth its slot. */
+static void test_swap_full(void **state)
+{
+	start_engine(&(struct engine){ .caps = CAPS_X86, .frames = 1024, .slots = 8, .rules = MM_REUSE_5_15 }, N, 0, &disk_ops);
+	map(mm, B, 5, RW);
+	for (unsigned i = 0; i < 5; i++)
+		put(mm, B + i * P, i + 1);
+	assert_int_equal(pageout(mm, B, 5), 5);
+	assert_int_equal(get(mm, B), 1); /* 5 of 8 */
+	assert_int_equal(mm_stats()->swap_slots_used, 4);
+	assert_int_equal(get(mm, B + P), 2); /* 4 of 8 */
+	assert_int_equal(mm_stats()->swap_slots_used, 4);
+	assert_int_equal(pageout(mm, B, 5), 2);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(get(mm, B + i * P), i + 1);
+	finish();
+}
+
+/* ---- folding (3.2) ------------------------------------------------------------------------------------------------------------------------ */
+
+/* What a geometry hasn't, its *_alloc gives back as it got it. */
+static void test_folding(void **state)
+{
+	static const struct { const char *name; bool p4d, pud, pmd; unsigned ptes; } rows[] = {
+		{ "i386", 0, 0, 0, 1024 }, { "arm", 0, 0, 0, 512 }, { "x86_64", 0, 1, 1, 512 }, { "x86_64-5", 1, 1, 1, 512 },
+		{ "sv39", 0, 0, 1, 512 }, { "sv48", 0, 1, 1, 512 },
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		pgd_t *pgd;
+		p4d_t *p4d;
+		pud_t *pud;
+		pmd_t *pmd;
+
+		start_engine(&(struct engine){ .geometry = rows[i].name, .caps = CAPS_X86 }, 1, 0, &disk_ops);
+		map(mm, B, 1, RW);
+		mmap_read_lock(mm);
+		pgd = pgd_offset(mm, B);
+		p4d = p4d_alloc(mm, pgd, B);
+		pud = pud_alloc(mm, p4d, B);
+		pmd = pmd_alloc(mm, pud, B);
+		assert_int_equal((void *)p4d != (void *)pgd, rows[i].p4d);
+		assert_int_equal((void *)pud != (void *)p4d, rows[i].pud);
+		assert_int_equal((void *)pmd != (void *)pud, rows[i].pmd);
+		assert_true(pmd_none(pmd));
+		mmap_read_unlock(mm);
+		put(mm, B, 1);
+		assert_false(pmd_none(pmd));
+		assert_int_equal(pt.mask[PT_PTE] + 1, rows[i].ptes);
+		finish();
+	}
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test(test_##f)
+	const struct CMUnitTest tests[] = {
+		T(wp_page_locked), T(wp_page_locked_and_gone), T(wp_copy_lost_race), T(wp_zero_page_lost_race), T(anon_lost_race),
+		T(zero_page_lost_race), T(present_changed), T(new_pages_list), T(spurious_store), T(no_fault_handler_race),
+		T(finish_fault_lost_race), T(swap_page_locked), T(swap_full), T(folding),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
