@@ -352,6 +352,17 @@ static void open_protection_keys(void)
 #endif
 }
 
+/* Filters know the descriptor by its number (run/filter.c), and are inherited: it is the same in every descendant. */
+static void keep_number(void)
+{
+	static int number = -1;
+
+	if (pg.dev >= 0 && number >= 0 && pg.dev != number && sys_call3(SYS_dup3, pg.dev, number, O_CLOEXEC) == number)
+		pg.dev = number;
+	else if (number < 0)
+		number = pg.dev;
+}
+
 static int arm_all(void)
 {
 	for (struct vm_area_struct *vma = find_vma(pager_mm, 0); vma; vma = vma_next(pager_mm, vma)) {
@@ -370,7 +381,8 @@ static int open_uffd(void)
 	int err;
 
 	if (pg.dev < 0)
-		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
+	keep_number();
 	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
 	if (pg.uffd < 0 && pg.dev >= 0)
 		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
@@ -413,6 +425,7 @@ static void handler(void)
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();
+	keep_number();
 	close_others(pg.dev);
 	pg.start_error = open_uffd();
 	atomic_store(&pg.ready, 1);
@@ -555,6 +568,11 @@ static void borrow_dev(void)
 		return;
 	pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
 	sys_close((int)pidfd);
+}
+
+int pager_kept_descriptor(void)
+{
+	return pg.dev;
 }
 
 /* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does
