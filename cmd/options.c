@@ -88,13 +88,15 @@ static uint64_t all_memory(void)
 {
 	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
 	uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096, limit;
+	char text[32]; /* "max" where there is no limit */
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		FILE *f = fopen(limits[i], "re");
 
 		if (!f)
 			continue;
-		if (fscanf(f, "%" SCNu64, &limit) == 1 && limit >= SMALLEST_MEMORY && limit < most)
+		limit = fgets(text, sizeof(text), f) ? strtoull(text, NULL, 10) : 0;
+		if (limit >= SMALLEST_MEMORY && limit < most)
 			most = limit;
 		fclose(f);
 	}
@@ -105,14 +107,15 @@ static uint64_t all_memory(void)
 static int parse_auto(const char *text, struct mf_request *r)
 {
 	const char *s = text + strlen("auto");
-	char *end;
 	double percent = AUTO_PERCENT;
 
 	if (*s == ':') {
+		char *end = NULL;
+
 		percent = s[1] >= '0' && s[1] <= '9' ? strtod(s + 1, &end) : 0;
-		if (percent > 0)
-			end += *end == '%';
-		if (!(percent >= 0.1 && percent <= 90) || *end)
+		if (end && *end == '%')
+			end++;
+		if (!end || !(percent >= 0.1 && percent <= 90) || *end)
 			return complain(EXIT_MINFLT, "--memory '%s': the share of time that may be lost is a percentage from 0.1 to 90, such as auto:5%%",
 					text);
 	}
