@@ -36,7 +36,7 @@ const char run_usage[] =
 	"  minflt run --memory 256M -- sort -S 1G big.txt\n";
 
 enum {
-	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
+	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_NO_PIN_CHECK, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -46,6 +46,7 @@ static const struct option long_options[] = {
 	{ "compress", required_argument, NULL, OPT_COMPRESS },
 	{ "stats", optional_argument, NULL, OPT_STATS },
 	{ "no-move", no_argument, NULL, OPT_NO_MOVE },
+	{ "no-pin-check", no_argument, NULL, OPT_NO_PIN_CHECK },
 	{ "check-every", required_argument, NULL, OPT_CHECK_EVERY },
 	{ "around", required_argument, NULL, OPT_AROUND },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -190,7 +191,10 @@ static int one_option(struct run_options *o, int opt, char **argv)
 			return complain(EXIT_MINFLT, "--stats= needs the name of a file; --stats alone writes to standard error");
 		return 0;
 	case OPT_NO_MOVE:
-		r->no_move = 1;
+		r->no_move = r->no_move ? r->no_move : 1;
+		return 0;
+	case OPT_NO_PIN_CHECK:
+		r->no_move = 2;
 		return 0;
 	case OPT_CHECK_EVERY:
 		return parse_number("--check-every", optarg, UINT32_MAX, &r->check_every);

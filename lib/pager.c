@@ -377,7 +377,7 @@ static int arm_all(void)
 /* In the handler's own descriptor table: the program's never sees a descriptor of ours. */
 static int open_uffd(void)
 {
-	bool move = false;
+	bool move = false, ask;
 	int err;
 
 	if (pg.dev < 0)
@@ -388,9 +388,12 @@ static int open_uffd(void)
 		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
 	if (pg.uffd < 0)
 		return pg.uffd;
+	ask = move && pg.request.no_move == 1;
 	move = move && !pg.request.no_move;
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
+	if (!err && ask)
+		err = uffd_machine_ask_by_move();
 	if (!err && auto_on()) /* to be waited for with poll() */
 		err = (int)sys_call3(SYS_fcntl, pg.uffd, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!err)

@@ -50,7 +50,7 @@
 static const int harmless[] = {
 	SYS_read, SYS_close, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_munlock, SYS_process_madvise,
 	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
-	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list,
+	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list, SYS_ppoll,
 	SYS_exit, SYS_exit_group,
 };
 
@@ -147,6 +147,11 @@ static void by_argument(struct preface *p)
 	for_call(p, SYS_pidfd_getfd, 2);
 	load(p, ARG(1));
 	equal(p, (uint32_t)pager_kept_descriptor(), ALLOW, PASS);
+	for_call(p, SYS_fcntl, 4); /* --memory auto */
+	load(p, ARG(1));
+	equal(p, F_SETFL, 0, PASS);
+	load(p, ARG(2));
+	equal(p, O_RDWR | O_NONBLOCK, ALLOW, PASS);
 	for_call(p, SYS_dup3, 2);
 	load(p, ARG(1));
 	equal(p, (uint32_t)pager_kept_descriptor(), ALLOW, PASS);

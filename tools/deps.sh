@@ -5,7 +5,7 @@
 # With nothing missing it says nothing and leaves the network alone.
 set -eu
 
-build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-dev libzstd-dev libxxhash-dev libjemalloc-dev"
+build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-dev libzstd-dev libxxhash-dev libjemalloc-dev liburing-dev"
 demo="sqlite3 python3 time"
 check="clang-tidy strace xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps redis-tools nodejs stress-ng postgresql"
 
