@@ -6,6 +6,7 @@
  *
  *      slot pin       bit in a slot (pool.c)     the slot and the bytes of its object; compaction only tries it
  *      mail lock      struct mail                the mailbox; whoever has it only tries pins
+ *      file lock      struct spill               segments, buffers, windows; whoever has it only tries pins
  *      codec state    struct codec_state         one compression
  *      class lock     struct zclass              blocks of one class: lists, free objects, owners
  *      block lock     struct zpool               unused blocks, reserve, bytes in use

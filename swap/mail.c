@@ -91,7 +91,7 @@ static int entry_place(struct swap_pool *p, struct slot *s, uint32_t *state, uin
 	memcpy(zpool_data(&p->zpool, obj), bytes, len);
 	entry_release(p, s->block);
 	s->block = obj.block;
-	*state = SLOT_STATE(len == ZPAGE ? SLOT_RAW : SLOT_PACKED, obj.index, len);
+	*state = SLOT_STATE(len == ZPAGE ? SLOT_RAW : SLOT_PACKED, obj.index, len) | (*state & SLOT_REF);
 	return 0;
 }
 

@@ -8,12 +8,13 @@
  *   mailed        XXH3-128 of the page          entry of mailbox   -
  *   packed        XXH3-128 of the page          the object         packed bytes
  *   raw           XXH3-128 of the page          the object         4096
+ *   filed         XXH3-128 of the page          place in the file  packed bytes, or 4096
  *
  * A slot is pinned by whoever works on it: a call of the engine, which by contract is the only one for this slot, or
  * compaction, which moves its object. The pin costs no cache line of its own and no call for one slot ever waits for
  * a call for another.
  *
- * One mapping holds everything, in this order: struct swap_pool, codec states, slots, block descriptors, owners of raw
+ * One mapping holds everything, in this order: struct swap_pool, codec states, the file's buffers, slots, block descriptors, owners of raw
  * objects, blocks. It is private and anonymous: a forked child has its own copy, content and all.
  */
 #include <string.h>
@@ -65,6 +66,9 @@ void slot_clear(struct swap_pool *p, struct slot *s, uint32_t state)
 		break;
 	case SLOT_MAILED:
 		mail_cancel(p, s);
+		break;
+	case SLOT_FILED:
+		spill_free(p->spill, s->block, SLOT_INDEX(state), SLOT_LEN(state));
 		break;
 	case SLOT_PACKED:
 	case SLOT_RAW:
@@ -146,6 +150,16 @@ static void note_highest(struct swap_pool *p, unsigned long nr)
 		;
 }
 
+/* A slot that the hand would reach soon is passed once. */
+static uint32_t fresh_state(const struct swap_pool *p, unsigned long nr, uint32_t state)
+{
+	unsigned long high = atomic_load_explicit(&p->highest, memory_order_relaxed);
+	unsigned long hand = atomic_load_explicit(&p->spill->hand, memory_order_relaxed);
+	unsigned long ahead = nr >= hand ? nr - hand : nr + high - hand;
+
+	return ahead < high / 2 ? state | SLOT_REF : state & ~SLOT_REF;
+}
+
 static int pool_store(void *ctx, unsigned long nr, const void *page)
 {
 	struct swap_pool *p = ctx;
@@ -172,6 +186,8 @@ static int pool_store(void *ctx, unsigned long nr, const void *page)
 		else
 			ret = store_packed(p, s, &state, nr, page, hash);
 	}
+	if (p->spill)
+		state = ret == 1 ? state | SLOT_REF : fresh_state(p, nr, state);
 	slot_unpin(s, state);
 	if (ret == 1)
 		count_add(&p->store_unchanged, 1);
@@ -181,6 +197,8 @@ static int pool_store(void *ctx, unsigned long nr, const void *page)
 /* Pinned. => 0, or -EIO when what is stored is not what was stored. */
 static int slot_read(struct swap_pool *p, const struct slot *s, uint32_t state, unsigned long nr, void *page)
 {
+	char filed[ZPAGE + CODEC_OVERREAD];
+	const uint32_t len = SLOT_LEN(state);
 	const char *bytes;
 	struct page_hash hash;
 
@@ -190,11 +208,19 @@ static int slot_read(struct swap_pool *p, const struct slot *s, uint32_t state, 
 		same_fill(page, s->hash[1]);
 		return 0;
 	}
-	bytes = SLOT_KIND(state) == SLOT_MAILED ? mail_page(p, s) : zpool_data(&p->zpool, slot_obj(s, state));
-	if (SLOT_KIND(state) == SLOT_RAW || SLOT_KIND(state) == SLOT_MAILED)
-		memcpy(page, bytes, ZPAGE);
-	else if (codec_unpack(&p->codec, bytes, SLOT_LEN(state), page))
+	if (SLOT_KIND(state) == SLOT_FILED) {
+		bytes = len == ZPAGE ? page : filed;
+		if (spill_read(p->spill, s->block, SLOT_INDEX(state), len, len == ZPAGE ? page : filed))
+			return -EIO;
+	} else {
+		bytes = SLOT_KIND(state) == SLOT_MAILED ? mail_page(p, s) : zpool_data(&p->zpool, slot_obj(s, state));
+	}
+	if (SLOT_KIND(state) == SLOT_MAILED || len == ZPAGE) {
+		if (bytes != page)
+			memcpy(page, bytes, ZPAGE);
+	} else if (codec_unpack(&p->codec, bytes, len, page)) {
 		return -EIO;
+	}
 	hash = p->hash_page(page, p->secret);
 	return hash.lo == s->hash[0] && hash.hi == s->hash[1] ? 0 : -EIO;
 }
@@ -215,6 +241,8 @@ static int pool_load(void *ctx, unsigned long nr, void *page)
 		ret = slot_read(p, s, state, nr, page);
 		if (unlikely(ret))
 			count_add(&p->damaged, 1);
+		if (p->spill)
+			state |= SLOT_REF;
 	}
 	slot_unpin(s, state);
 	return ret;
@@ -253,7 +281,7 @@ static void mover_moved(void *ctx, uint32_t owner, struct zobj to)
 	uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
 
 	s->block = to.block;
-	slot_unpin(s, SLOT_STATE(SLOT_KIND(state), to.index, SLOT_LEN(state)));
+	slot_unpin(s, SLOT_STATE(SLOT_KIND(state), to.index, SLOT_LEN(state)) | (state & SLOT_REF));
 }
 
 size_t swap_pool_compact(struct swap_pool *p)
@@ -271,7 +299,7 @@ void swap_pool_set_limit(struct swap_pool *p, size_t bytes)
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 struct layout {
-	size_t codec, slots, blocks, owners, objects, end; /* offsets */
+	size_t codec, spill, slots, blocks, owners, objects, end; /* offsets */
 	uint32_t nr_blocks;
 };
 
@@ -285,7 +313,8 @@ static struct layout layout_for(const struct swap_pool_params *q, size_t codec_l
 	struct layout l = { .nr_blocks = nr_blocks };
 
 	l.codec = round_page(sizeof(struct swap_pool));
-	l.slots = l.codec + codec_len;
+	l.spill = l.codec + codec_len;
+	l.slots = l.spill + spill_bytes(&q->file);
 	l.blocks = l.slots + round_page((q->nr_slots + 1) * sizeof(struct slot));
 	l.owners = l.blocks + round_page(nr_blocks * sizeof(struct zblock));
 	l.objects = l.owners + round_page(nr_blocks * sizeof(uint32_t[ZBLOCK_PAGES]));
@@ -341,6 +370,10 @@ struct swap_pool *swap_pool_create(const struct swap_pool_params *q, int *err)
 	*err = codec_init(&p->codec, q->codec, q->level, (char *)p + l.codec);
 	if (!*err && sys_getrandom(p->secret, sizeof(p->secret)) != sizeof(p->secret))
 		*err = -EIO;
+	if (!*err && q->file.bytes) {
+		p->spill = (struct spill *)((char *)p + l.spill);
+		*err = spill_init(p->spill, &q->file, (char *)p + l.spill);
+	}
 	if (*err) {
 		swap_pool_destroy(p);
 		return NULL;
@@ -358,12 +391,32 @@ void swap_pool_destroy(struct swap_pool *p)
 		return;
 	if (newest.addr == (unsigned long)p)
 		newest.addr = newest.len = 0;
+	if (p->spill)
+		spill_io_close(&p->spill->io);
 	sys_munmap((unsigned long)p, p->map_len);
 }
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 #define READ(x) atomic_load_explicit(&(x), memory_order_relaxed)
+
+static void file_stats(const struct spill *s, struct swap_pool_stats *out)
+{
+	out->file_pages = READ(s->objects);
+	out->file_stored = READ(s->bytes);
+	out->file_bytes = READ(s->segments) * SPILL_SEGMENT;
+	out->file_bytes_peak = READ(s->segments_peak) * SPILL_SEGMENT;
+	out->file_pages_out = READ(s->pages_out);
+	out->file_pages_in = READ(s->pages_in);
+	out->file_bytes_out = READ(s->bytes_out);
+	out->file_bytes_in = READ(s->bytes_in);
+	out->file_write_errors = READ(s->write_errors);
+	out->file_read_errors = READ(s->read_errors);
+	out->file_cleaned = READ(s->cleaned);
+	out->file_ring = s->io.use_ring;
+	out->slots_used += out->file_pages;
+	out->bytes_meta += spill_touched(s);
+}
 
 void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 {
@@ -389,6 +442,8 @@ void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 	/* A pending page is counted as the pool's already. */
 	if (p->mail.box)
 		out->bytes_meta += mail_touched(p) - (uint64_t)pending * ZPAGE;
+	if (p->spill)
+		file_stats(p->spill, out);
 	out->stores = READ(p->stores);
 	out->store_unchanged = READ(p->store_unchanged);
 	out->loads = READ(p->loads);
@@ -434,6 +489,9 @@ int swap_pool_damage(struct swap_pool *p, unsigned long nr)
 	}
 	if (SLOT_KIND(state) == SLOT_SAME) {
 		s->hash[1] ^= 0x55;
+		ret = 0;
+	} else if (SLOT_KIND(state) == SLOT_FILED) {
+		s->hash[0] ^= 0x55; /* what is in the file isn't this any more */
 		ret = 0;
 	} else if (SLOT_KIND(state) != SLOT_NONE) {
 		ret = damage_object(p, s, state, nr);

@@ -2,7 +2,7 @@
  *
  * pool.h - the pool's own structures; for pool.c and for tests that check them from inside.
  *
- *   slots_used     = same_filled + objects of all classes + pending in the mailbox
+ *   slots_used     = same_filled + objects of all classes + pending in the mailbox + objects in the file
  *   bytes_stored   = sum of SLOT_LEN over slots with an object + 4096 * pending
  *   a slot with an object is the owner of exactly that object, and the other way round
  */
@@ -11,15 +11,18 @@
 
 #include "swap/codec.h"
 #include "swap/mailbox.h"
+#include "swap/spill.h"
 #include "swap/swap.h"
 #include "swap/zpool.h"
 
 #define POOL_MAX_SLOTS (1UL << 28)
 
-/* from MAILED on: has the hash of the page; from PACKED on: has an object. MAILED: block is the entry of the mailbox */
-enum slot_kind { SLOT_NONE, SLOT_SAME, SLOT_MAILED, SLOT_PACKED, SLOT_RAW };
+/* from MAILED on: has the hash of the page; from PACKED on: has an object in memory. MAILED: block is the entry of the mailbox; FILED: block and
+ * index are spill_block() and spill_index() */
+enum slot_kind { SLOT_NONE, SLOT_SAME, SLOT_MAILED, SLOT_FILED, SLOT_PACKED, SLOT_RAW };
 
-/* slot.state:  len 13 bits | index 9 bits | kind 3 bits | WAIT | PIN */
+/* slot.state:  REF | len 13 bits | index 9 bits | kind 3 bits | WAIT | PIN */
+#define SLOT_REF  0x8000000u /* used since the hand of spill_out.c last passed */
 #define SLOT_PIN  0x1u
 #define SLOT_WAIT 0x2u
 #define SLOT_KIND(state)  ((state) >> 2 & 0x7u)
@@ -62,6 +65,7 @@ struct swap_pool {
 	_Atomic uint64_t damaged;
 
 	struct mail mail __attribute__((aligned(64)));
+	struct spill *spill;     /* NULL: no file */
 
 	struct zpool zpool;
 };

@@ -18,7 +18,8 @@
 	} while (0)
 
 struct sums {
-	uint64_t objects[ZCLASSES], bytes[ZCLASSES], blocks[ZCLASSES], same, pages, out_of_class, mailed;
+	uint64_t objects[ZCLASSES], bytes[ZCLASSES], blocks[ZCLASSES], same, pages, out_of_class, mailed, filed, filed_bytes;
+	uint16_t *live; /* units, by segment; NULL: no file */
 };
 
 static char *object_start(const struct swap_pool *p, uint32_t block, uint32_t index)
@@ -37,6 +38,46 @@ static uint32_t owner(const struct swap_pool *p, uint32_t block, uint32_t index)
 	return o;
 }
 
+/* An object of a segment that is in use, inside of it; segments are added up and compared by check_file(). */
+static void check_filed(const struct swap_pool *p, unsigned long nr, struct sums *sum)
+{
+	const struct slot *s = &p->slots[nr];
+	const uint32_t segment = s->block >> 3, unit = (s->block & 7) << 9 | SLOT_INDEX(s->state), len = SLOT_LEN(s->state);
+
+	CHECK(p->spill && segment > 0 && segment < p->spill->fresh && p->spill->segment[segment].where, "slot %lu: segment %u", nr, segment);
+	CHECK(len > 0 && len <= ZPAGE && unit + (len + 63) / 64 <= p->spill->segment[segment].end, "slot %lu: %u bytes at unit %u", nr, len, unit);
+	sum->filed++;
+	sum->filed_bytes += len;
+	sum->live[segment] = (uint16_t)(sum->live[segment] + (len + 63) / 64);
+}
+
+/* Each segment counts what slots name of it, and is named in the shared table; nothing else is. */
+static void check_file(const struct swap_pool *p, const struct swap_pool_stats *st, const struct sums *sum)
+{
+	const struct spill *s = p->spill;
+	uint64_t used = 0, waiting = 0;
+
+	for (uint32_t e = 1; e < s->fresh; e++) {
+		const struct spill_segment *g = &s->segment[e];
+
+		CHECK(g->live == sum->live[e], "segment %u: %u units, %u counted", e, g->live, sum->live[e]);
+		CHECK(!g->where == (!g->live && !g->buffer), "segment %u: where %u, live %u", e, g->where, g->live);
+		if (!g->where)
+			continue;
+		CHECK(s->share.share->refs[g->where] >= 1, "segment %u: nobody's", e);
+		if (g->buffer)
+			CHECK(s->buffer[g->buffer - 1].segment == e && s->buffer[g->buffer - 1].state != BUFFER_FREE, "segment %u: buffer", e);
+		used++;
+	}
+	for (unsigned i = 0; i < s->nr_buffers; i++)
+		waiting += s->buffer[i].state == BUFFER_WAITING;
+	CHECK(st->file_pages == sum->filed && st->file_stored == sum->filed_bytes, "%lu pages in the file", (unsigned long)st->file_pages);
+	CHECK(st->file_bytes == used * SPILL_SEGMENT, "%lu segments", (unsigned long)used);
+	CHECK(s->share.share->used >= used && (st->file_write_errors || s->share.share->members > 1 || s->share.share->used == used), "%u segments taken, %lu used",
+	      s->share.share->used, (unsigned long)used);
+	CHECK(!waiting || st->file_write_errors, "a write waits without an error");
+}
+
 static void check_slot(const struct swap_pool *p, unsigned long nr, struct sums *sum)
 {
 	const struct slot *s = &p->slots[nr];
@@ -49,6 +90,8 @@ static void check_slot(const struct swap_pool *p, unsigned long nr, struct sums 
 		CHECK(s->block < p->mail.nr && p->mail.owner[s->block] == nr, "slot %lu: not in entry %u", nr, s->block);
 		sum->mailed++;
 	}
+	if (kind == SLOT_FILED)
+		check_filed(p, nr, sum);
 	if (kind < SLOT_PACKED)
 		return;
 	CHECK(s->block > 0 && s->block < p->zpool.fresh, "slot %lu: block %u", nr, s->block);
@@ -136,6 +179,8 @@ void swap_check(const struct swap_pool *p)
 	uint64_t objects = 0, bytes = 0;
 
 	CHECK(sum, "no memory");
+	if (p->spill)
+		sum->live = calloc(p->spill->nr_segments, sizeof(*sum->live));
 	for (unsigned long nr = 1; nr <= p->highest; nr++)
 		check_slot(p, nr, sum);
 	for (uint32_t b = 1; b < p->zpool.fresh; b++)
@@ -151,13 +196,16 @@ void swap_check(const struct swap_pool *p)
 	}
 	swap_pool_stats(p, &s);
 	CHECK(s.same_filled == sum->same, "%lu same-filled", (unsigned long)sum->same);
-	CHECK(s.slots_used == sum->same + objects + sum->mailed, "%lu slots used", (unsigned long)s.slots_used);
+	CHECK(s.slots_used == sum->same + objects + sum->mailed + sum->filed, "%lu slots used", (unsigned long)s.slots_used);
 	CHECK(s.incompressible == sum->objects[ZCLASS_RAW], "%lu raw", (unsigned long)s.incompressible);
 	CHECK(s.bytes_stored == bytes + sum->mailed * ZPAGE, "%lu bytes stored, %lu counted", (unsigned long)bytes, (unsigned long)s.bytes_stored);
 	CHECK(s.bytes_pool == (sum->pages + sum->mailed) * ZPAGE, "%lu pages", (unsigned long)sum->pages);
 	CHECK(p->zpool.promised == sum->mailed * ZBLOCK_PAGES, "%lu mailed, %lu pages promised", (unsigned long)sum->mailed,
 	      (unsigned long)p->zpool.promised);
 	CHECK(s.bytes_pool_peak >= s.bytes_pool, "peak %lu", (unsigned long)s.bytes_pool_peak);
+	if (p->spill)
+		check_file(p, &s, sum);
+	free(sum->live);
 	free(sum);
 }
 

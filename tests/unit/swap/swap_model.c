@@ -16,6 +16,7 @@
 #include "mm/errno.h"
 #include "tests/unit/swap/swap_check.h"
 #include "tests/unit/swap/swap_pages.h"
+#include "tests/unit/swap/swap_spill.h"
 
 #define SLOTS 600
 
@@ -110,8 +111,10 @@ static void step(struct model *m)
 		do_load(m, i);
 	} else if (r < 980) {
 		do_free(m, i);
-	} else if (r < 990) {
+	} else if (r < 985) {
 		swap_pool_compact(m->pool);
+	} else if (r < 990) {
+		swap_pool_spill(m->pool, r % 2);
 	} else if (r < 996) {
 		do_limit(m);
 	} else {
@@ -142,15 +145,20 @@ static pthread_t with_mailbox(struct model *m, enum swap_codec codec)
 	return thread;
 }
 
-static void run(enum swap_codec codec, bool mailbox)
+/* file: bytes of the swap file, the smallest there is among them; 0: none */
+static void run(enum swap_codec codec, bool mailbox, uint64_t file)
 {
-	struct swap_pool_params q = { .codec = codec, .nr_slots = SLOTS };
+	struct spilled t = { .params = { .codec = codec, .nr_slots = SLOTS, .file = { .bytes = file, .no_ring = mailbox } } };
 	struct model *m = calloc(1, sizeof(*m));
 	pthread_t thread = 0;
 	int err;
 
 	m->rnd = seed + (uint64_t)codec;
-	m->pool = swap_pool_create(&q, &err);
+	if (file)
+		spilled_open(&t);
+	else
+		t.pool = swap_pool_create(&t.params, &err);
+	m->pool = t.pool;
 	assert_non_null(m->pool);
 	if (mailbox)
 		thread = with_mailbox(m, codec);
@@ -170,40 +178,55 @@ static void run(enum swap_codec codec, bool mailbox)
 		pthread_join(thread, NULL);
 		munmap(m->box, mailbox_bytes(MAILBOX_MAX));
 	}
-	swap_pool_destroy(m->pool);
+	if (file)
+		spilled_close(&t);
+	else
+		swap_pool_destroy(m->pool);
 	free(m);
 }
 
 static void test_lz4(void **state)
 {
-	run(SWAP_LZ4, false);
+	run(SWAP_LZ4, false, 0);
 }
 
 static void test_zstd(void **state)
 {
-	run(SWAP_ZSTD, false);
+	run(SWAP_ZSTD, false, 0);
 }
 
 static void test_none(void **state)
 {
-	run(SWAP_NONE, false);
+	run(SWAP_NONE, false, 0);
 }
 
 static void test_lz4_mailbox(void **state)
 {
-	run(SWAP_LZ4, true);
+	run(SWAP_LZ4, true, 0);
 }
 
 static void test_zstd_mailbox(void **state)
 {
-	run(SWAP_ZSTD, true);
+	run(SWAP_ZSTD, true, 0);
+}
+
+static void test_file(void **state)
+{
+	run(SWAP_LZ4, false, SWAP_FILE_LEAST);
+	run(SWAP_NONE, false, 2 * SWAP_FILE_LEAST);
+}
+
+static void test_file_mailbox(void **state)
+{
+	run(SWAP_LZ4, true, SWAP_FILE_LEAST);
 }
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_lz4), cmocka_unit_test(test_zstd),
 					    cmocka_unit_test(test_none), cmocka_unit_test(test_lz4_mailbox),
-					    cmocka_unit_test(test_zstd_mailbox) };
+					    cmocka_unit_test(test_zstd_mailbox),
+					    cmocka_unit_test(test_file), cmocka_unit_test(test_file_mailbox) };
 
 	if (argc > 1)
 		seed = strtoull(argv[1], NULL, 0);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ * spill_io.c - see spill_io.h. */
+#include "swap/spill_io.h"
+
+#include "mm/errno.h"
+#include "swap/sys.h"
+
+/* Completions are looked for when they are wanted (Linux 6.1), instead of interrupting the thread that waits for faults. */
+static int make_ring(struct io_uring *ring)
+{
+	struct io_uring_params p = { .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG };
+	int err = io_uring_queue_init_params(SPILL_IO_MOST, ring, &p);
+
+	if (err == -EINVAL)
+		err = io_uring_queue_init(SPILL_IO_MOST, ring, 0);
+	if (err)
+		return err;
+	return io_uring_ring_dontfork(ring);
+}
+
+void spill_io_open(struct spill_io *io, int fd, bool no_ring)
+{
+	io->fd = fd;
+	io->ring_is_made = fd >= 0 && !no_ring && !make_ring(&io->ring);
+	io->use_ring = io->ring_is_made;
+	io->under_way = io->nr_done = 0;
+}
+
+void spill_io_close(struct spill_io *io)
+{
+	if (io->ring_is_made)
+		io_uring_queue_exit(&io->ring);
+	spill_io_forget(io);
+}
+
+void spill_io_forget(struct spill_io *io)
+{
+	io->fd = -1;
+	io->use_ring = io->ring_is_made = false;
+	io->under_way = io->nr_done = 0;
+}
+
+static bool is_due(uint32_t every, uint64_t n)
+{
+	return every && n % every == 0;
+}
+
+static void tell(struct spill_io *io, unsigned tag, int result)
+{
+	io->done[io->nr_done].tag = tag;
+	io->done[io->nr_done++].result = result;
+}
+
+static int write_here(const struct spill_io *io, const void *bytes, size_t len, uint64_t at)
+{
+	long n;
+
+	do
+		n = sys_call4(SYS_pwrite64, io->fd, (long)bytes, (long)len, (long)at);
+	while (n == -EINTR);
+	return (int)n;
+}
+
+static bool write_by_ring(struct spill_io *io, unsigned tag, const void *bytes, size_t len, uint64_t at)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_write(sqe, io->fd, bytes, (unsigned)len, at);
+	io_uring_sqe_set_data64(sqe, tag);
+	io->under_way++;
+	if (io_uring_submit(&io->ring) >= 0)
+		return true;
+	/* Not taken: it stays in the queue as it is, so it is made harmless, and the ring is not used for another. */
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data64(sqe, SPILL_IO_MOST);
+	io->under_way--;
+	io->use_ring = false;
+	return false;
+}
+
+void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t len, uint64_t at)
+{
+	const struct swap_trouble *t = &io->trouble;
+
+	io->writes++;
+	if (is_due(t->write_every, io->writes)) {
+		tell(io, tag, -t->write_errno);
+		return;
+	}
+	if (is_due(t->short_every, io->writes))
+		len = len / 2 + 1;
+	if (!io->use_ring || !write_by_ring(io, tag, bytes, len, at))
+		tell(io, tag, write_here(io, bytes, len, at));
+}
+
+bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
+{
+	struct io_uring_cqe *cqe = NULL;
+	int err;
+
+	if (io->nr_done) {
+		*tag = io->done[--io->nr_done].tag;
+		*result = io->done[io->nr_done].result;
+		return true;
+	}
+	while (io->under_way) {
+		err = wait ? io_uring_wait_cqe(&io->ring, &cqe) : io_uring_peek_cqe(&io->ring, &cqe);
+		if (err == -EINTR)
+			continue;
+		if (err || !cqe)
+			return false;
+		*tag = (unsigned)io_uring_cqe_get_data64(cqe);
+		*result = cqe->res;
+		io_uring_cqe_seen(&io->ring, cqe);
+		if (*tag >= SPILL_IO_MOST)
+			continue;
+		io->under_way--;
+		return true;
+	}
+	return false;
+}
+
+int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+{
+	size_t done = 0;
+
+	io->reads++;
+	if (io->fd < 0)
+		return -EIO;
+	if (is_due(io->trouble.read_every, io->reads))
+		return -io->trouble.read_errno;
+	while (done < len) {
+		long n = sys_pread(io->fd, (char *)bytes + done, len - done, at + done);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return n ? (int)n : -EIO; /* the file has become shorter */
+		done += (size_t)n;
+	}
+	return 0;
+}

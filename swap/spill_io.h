@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * spill_io.h - bytes to the swap file and back: writes that go on while the program does, reads that somebody waits for.
+ *
+ * Writes go through an io_uring; where that is refused (seccomp, kernel.io_uring_disabled) they are done on the spot. Everything here
+ * runs on the thread that opened it: the descriptors are in its table alone.
+ *
+ * Trouble is made here for tests: every n-th write or read fails with an error, or every n-th write stops half way.
+ */
+#ifndef MF_SWAP_SPILL_IO_H
+#define MF_SWAP_SPILL_IO_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "swap/swap.h"
+
+#define SPILL_IO_MOST 8u /* writes under way at once */
+
+struct spill_io {
+	int fd;                /* -1: not open */
+	bool use_ring, ring_is_made;
+	struct io_uring ring;
+	unsigned under_way;    /* in the ring */
+	struct { unsigned tag; int result; } done[SPILL_IO_MOST]; /* done on the spot, not yet told */
+	unsigned nr_done;
+	struct swap_trouble trouble;
+	uint64_t writes, reads;
+};
+
+/* => on the thread that does the I/O from now on. fd stays the caller's */
+void spill_io_open(struct spill_io *io, int fd, bool no_ring);
+void spill_io_close(struct spill_io *io);
+/* In a forked child: what was the parent's is not ours. */
+void spill_io_forget(struct spill_io *io);
+
+/* At most SPILL_IO_MOST at once. The bytes stay as they are until spill_io_done() has told the tag. */
+void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t len, uint64_t at);
+/* => true: the write of *tag is over, *result bytes of it written, or -errno. wait: there is one under way; until it is */
+bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result);
+/* => 0: all of it, or -errno */
+int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at);
+
+#endif
