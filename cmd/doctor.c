@@ -235,7 +235,7 @@ static void try_runtime(int runtime_fd, const struct probe *p)
 	const struct mf_request request = { .memory = TRIAL_MEMORY, .codec = SWAP_LZ4, .uffd_source = (uint32_t)p->source };
 	char *argv[] = { (char[]){ "minflt" }, (char[]){ "--version" }, NULL };
 	static struct outcome out;
-	struct launch l = { .path = "/proc/self/exe", .argv = argv, .name = "a trial program", .runtime_fd = runtime_fd, .silent = true };
+	struct launch l = { .path = "/proc/self/exe", .argv = argv, .name = "a trial program", .runtime_fd = runtime_fd, .swap_fd = -1, .silent = true };
 
 	l.control = control_create(&l.control_fd, &request);
 	if (!l.control) {

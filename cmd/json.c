@@ -172,6 +172,27 @@ static void write_auto(FILE *to, const struct mf_control *c)
 	fputs(nr ? "\n    ]\n  },\n" : "]\n  },\n", to);
 }
 
+static void write_file(FILE *to, const struct mf_control *c)
+{
+	const struct swap_pool_stats *s = &c->counters.swap;
+
+	fprintf(to, "  \"swap_file\": {\n    \"size_bytes\": %" PRIu64, c->request.swap_bytes);
+	fprintf(to, ",\n    \"encrypted\": %s", c->request.swap_bytes && !c->request.swap_plain ? "true" : "false");
+	fprintf(to, ",\n    \"io_uring\": %s", s->file_ring ? "true" : "false");
+	number(to, "stored_in_file_pages", s->file_pages);
+	number(to, "used_bytes", s->file_bytes);
+	number(to, "used_peak_bytes", s->file_bytes_peak);
+	number(to, "to_file_pages", s->file_pages_out);
+	number(to, "from_file_pages", s->file_pages_in);
+	number(to, "written_bytes", s->file_bytes_out);
+	number(to, "read_bytes", s->file_bytes_in);
+	number(to, "write_errors", s->file_write_errors);
+	number(to, "read_errors", s->file_read_errors);
+	number(to, "cleaned_segments", s->file_cleaned);
+	number(to, "waits", atomic_load_explicit(&c->waits, memory_order_relaxed));
+	fputs("\n  },\n", to);
+}
+
 void json_write(FILE *to, const struct run_options *o, const struct outcome *out, const struct mf_control *c)
 {
 	const struct mf_counters *n = &c->counters;
@@ -182,6 +203,7 @@ void json_write(FILE *to, const struct run_options *o, const struct outcome *out
 	write_auto(to, c);
 	write_faults(to, n);
 	write_swap(to, c);
+	write_file(to, c);
 	fprintf(to, "  \"runtime\": {\n    \"mode\": \"%s\"", n->uses_move ? "move" : "copy");
 	number(to, "start_ns", n->started_ns);
 	number(to, "memory_calls", n->calls);

@@ -30,6 +30,7 @@ extern char **environ;
 
 #define LOOK_FIRST_MS  10
 #define LOOK_LAST_MS   5000
+#define LOOK_WAITS_MS  200
 #define INHERITED_FROM 200 /* programs that count on low numbers find them free */
 
 static const int waited[] = { SIGCHLD, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT, SIGTSTP };
@@ -51,6 +52,7 @@ struct run {
 	struct sigaction old_chld;
 	struct stat image;  /* what the program is, st_ino 0: not known yet */
 	long look_ms;       /* time to the next look whether it still is */
+	bool told_waiting;  /* that the program waits for room */
 	bool owes_continue; /* minflt had stopped along with the program */
 	bool over;
 };
@@ -101,13 +103,13 @@ static int inheritable(int fd)
 	return fcntl(fd, F_DUPFD, STDERR_FILENO + 1);
 }
 
-static int set_environment(int runtime_fd, int control_fd, const struct mf_control *c)
+static int set_environment(int runtime_fd, int control_fd, int swap_fd, const struct mf_control *c)
 {
-	char preload[sizeof(c->ld_preload) + 64], control[32];
+	char preload[sizeof(c->ld_preload) + 64], control[48];
 
 	snprintf(preload, sizeof(preload), "/proc/self/fd/%d%s%s", runtime_fd, c->had_ld_preload && c->ld_preload[0] ? ":" : "",
 		 c->had_ld_preload ? c->ld_preload : "");
-	snprintf(control, sizeof(control), "%d:%d", control_fd, runtime_fd);
+	snprintf(control, sizeof(control), swap_fd < 0 ? "%d:%d" : "%d:%d:%d", control_fd, runtime_fd, swap_fd);
 	return setenv("LD_PRELOAD", preload, 1) || setenv("MINFLT_CONTROL", control, 1) ? -1 : 0;
 }
 
@@ -126,7 +128,7 @@ static void silence(void)
 _Noreturn static void child(struct run *run, pid_t parent)
 {
 	const struct launch *l = run->l;
-	int runtime_fd = -1, control_fd = -1;
+	int runtime_fd = -1, control_fd = -1, swap_fd = -1;
 
 	/* If minflt is killed, nobody would be left to tell what happened: the program goes too. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
@@ -134,7 +136,9 @@ _Noreturn static void child(struct run *run, pid_t parent)
 	run->report->polling = !gate_enter();
 	runtime_fd = inheritable(l->runtime_fd);
 	control_fd = runtime_fd < 0 ? -1 : inheritable(l->control_fd);
-	if (control_fd < 0 || set_environment(runtime_fd, control_fd, l->control)) {
+	if (control_fd >= 0 && l->swap_fd >= 0)
+		swap_fd = inheritable(l->swap_fd);
+	if (control_fd < 0 || (l->swap_fd >= 0 && swap_fd < 0) || set_environment(runtime_fd, control_fd, swap_fd, l->control)) {
 		run->report->setup_errno = errno;
 		_exit(EXIT_MINFLT);
 	}
@@ -236,6 +240,18 @@ static void look_at_image(struct run *run)
 		run->out->replaced = true;
 }
 
+/* Once: nobody would know why the program stands still. */
+static void look_at_waits(struct run *run)
+{
+	const struct mf_control *c = run->l->control;
+
+	if (!c->request.full_waits || run->told_waiting || !atomic_load_explicit(&c->waits, memory_order_relaxed))
+		return;
+	run->told_waiting = true;
+	complain(0, "%s: memory%s full, and the program waits until there is room; end it, or let something of it end", run->l->name,
+		 c->request.swap_bytes ? " and the swap file are" : " is");
+}
+
 static struct timespec next_look(const struct run *run)
 {
 	long ms = 200;
@@ -244,6 +260,8 @@ static struct timespec next_look(const struct run *run)
 		ms = 5; /* the program may be running without the runtime */
 	else if (run->gate.state == GATE_OPEN)
 		ms = run->look_ms;
+	if (run->l->control->request.full_waits && !run->told_waiting && ms > LOOK_WAITS_MS)
+		ms = LOOK_WAITS_MS;
 	return (struct timespec){ ms / 1000, ms % 1000 * 1000000L };
 }
 
@@ -259,7 +277,8 @@ static void supervise(struct run *run)
 		if (g->state == GATE_OPEN && run->look_ms == 0)
 			look_at_image(run); /* at the gate it still is what was started */
 		tick = next_look(run);
-		if (g->state == GATE_OPEN && run->out->replaced)
+		look_at_waits(run);
+		if (g->state == GATE_OPEN && run->out->replaced && !run->l->control->request.full_waits)
 			sig = sigwaitinfo(&run->set, &info);
 		else
 			sig = sigtimedwait(&run->set, &info, &tick);

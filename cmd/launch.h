@@ -17,6 +17,7 @@ struct launch {
 	const char *name;      /* as the user wrote it, for messages */
 	int runtime_fd;        /* close-on-exec */
 	int control_fd;        /* close-on-exec */
+	int swap_fd;           /* close-on-exec; -1: no swap file */
 	struct mf_control *control;
 	bool silent;           /* the program's standard output and error go to /dev/null (doctor) */
 };

@@ -28,6 +28,9 @@ const char run_usage[] =
 	"  --resident SIZE    uncompressed pages\n"
 	"  --pool SIZE        compressed pool\n"
 	"  --compress HOW     lz4 (the default), zstd, zstd:LEVEL (1 to 19) or none\n"
+	"  --swap FILE[:SIZE] what the pool has no room for goes to FILE, encrypted\n"
+	"  --swap-plain       ... not encrypted\n"
+	"  --on-full=wait     when all of it is full, wait for room instead of ending the program\n"
 	"  --stats[=FILE]     the figures as JSON at the end, on standard error or in FILE\n"
 	"  --no-move          copy pages even where the kernel can move them\n"
 	"  -q, --quiet        no summary\n"
@@ -36,7 +39,8 @@ const char run_usage[] =
 	"  minflt run --memory 256M -- sort -S 1G big.txt\n";
 
 enum {
-	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_NO_PIN_CHECK, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
+	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
+	OPT_SWAP, OPT_SWAP_PLAIN, OPT_SWAP_TROUBLE, OPT_ON_FULL,
 };
 
 static const struct option long_options[] = {
@@ -44,9 +48,12 @@ static const struct option long_options[] = {
 	{ "resident", required_argument, NULL, OPT_RESIDENT },
 	{ "pool", required_argument, NULL, OPT_POOL },
 	{ "compress", required_argument, NULL, OPT_COMPRESS },
+	{ "swap", required_argument, NULL, OPT_SWAP },
+	{ "swap-plain", no_argument, NULL, OPT_SWAP_PLAIN },
+	{ "swap-trouble", required_argument, NULL, OPT_SWAP_TROUBLE },
+	{ "on-full", required_argument, NULL, OPT_ON_FULL },
 	{ "stats", optional_argument, NULL, OPT_STATS },
 	{ "no-move", no_argument, NULL, OPT_NO_MOVE },
-	{ "no-pin-check", no_argument, NULL, OPT_NO_PIN_CHECK },
 	{ "check-every", required_argument, NULL, OPT_CHECK_EVERY },
 	{ "around", required_argument, NULL, OPT_AROUND },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -89,15 +96,13 @@ static uint64_t all_memory(void)
 {
 	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
 	uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096, limit;
-	char text[32]; /* "max" where there is no limit */
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		FILE *f = fopen(limits[i], "re");
 
 		if (!f)
 			continue;
-		limit = fgets(text, sizeof(text), f) ? strtoull(text, NULL, 10) : 0;
-		if (limit >= SMALLEST_MEMORY && limit < most)
+		if (fscanf(f, "%" SCNu64, &limit) == 1 && limit >= SMALLEST_MEMORY && limit < most)
 			most = limit;
 		fclose(f);
 	}
@@ -108,15 +113,14 @@ static uint64_t all_memory(void)
 static int parse_auto(const char *text, struct mf_request *r)
 {
 	const char *s = text + strlen("auto");
+	char *end;
 	double percent = AUTO_PERCENT;
 
 	if (*s == ':') {
-		char *end = NULL;
-
 		percent = s[1] >= '0' && s[1] <= '9' ? strtod(s + 1, &end) : 0;
-		if (end && *end == '%')
-			end++;
-		if (!end || !(percent >= 0.1 && percent <= 90) || *end)
+		if (percent > 0)
+			end += *end == '%';
+		if (!(percent >= 0.1 && percent <= 90) || *end)
 			return complain(EXIT_MINFLT, "--memory '%s': the share of time that may be lost is a percentage from 0.1 to 90, such as auto:5%%",
 					text);
 	}
@@ -171,6 +175,42 @@ static int parse_around(const char *text, uint32_t *out)
 	return status;
 }
 
+/* For tests: WHAT:EVERY[:ERRNO], such as write:7:28; no-ring. */
+static int parse_trouble(const char *text, struct mf_request *r)
+{
+	struct swap_trouble *t = &r->swap_trouble;
+	unsigned every = 0;
+	char what[8];
+	int err = EIO;
+
+	if (strcmp(text, "no-ring") == 0) {
+		r->swap_no_ring = 1;
+		return 0;
+	}
+	if (sscanf(text, "%7[a-z]:%u:%d", what, &every, &err) < 2 || every == 0)
+		return complain(EXIT_MINFLT, "--swap-trouble '%s': write no-ring, or write, read or short, and each so many-th: write:7", text);
+	if (strcmp(what, "write") == 0) {
+		t->write_every = every;
+		t->write_errno = err;
+	} else if (strcmp(what, "read") == 0) {
+		t->read_every = every;
+		t->read_errno = err;
+	} else if (strcmp(what, "short") == 0) {
+		t->short_every = every;
+	} else {
+		return complain(EXIT_MINFLT, "--swap-trouble '%s' is unknown; there are write, read, short and no-ring", text);
+	}
+	return 0;
+}
+
+static int parse_on_full(const char *text, struct mf_request *r)
+{
+	r->full_waits = strcmp(text, "wait") == 0;
+	if (!r->full_waits && strcmp(text, "end") != 0)
+		return complain(EXIT_MINFLT, "--on-full '%s' is unknown; give wait, or end (the default)", text);
+	return 0;
+}
+
 static int one_option(struct run_options *o, int opt, char **argv)
 {
 	struct mf_request *r = &o->request;
@@ -184,6 +224,16 @@ static int one_option(struct run_options *o, int opt, char **argv)
 		return parse_size("--pool", optarg, SMALLEST_POOL, &r->pool);
 	case OPT_COMPRESS:
 		return parse_compress(optarg, r);
+	case OPT_SWAP:
+		o->swap = optarg;
+		return 0;
+	case OPT_SWAP_PLAIN:
+		r->swap_plain = 1;
+		return 0;
+	case OPT_SWAP_TROUBLE:
+		return parse_trouble(optarg, r);
+	case OPT_ON_FULL:
+		return parse_on_full(optarg, r);
 	case OPT_STATS:
 		o->stats = true;
 		o->stats_file = optarg;
@@ -191,10 +241,7 @@ static int one_option(struct run_options *o, int opt, char **argv)
 			return complain(EXIT_MINFLT, "--stats= needs the name of a file; --stats alone writes to standard error");
 		return 0;
 	case OPT_NO_MOVE:
-		r->no_move = r->no_move ? r->no_move : 1;
-		return 0;
-	case OPT_NO_PIN_CHECK:
-		r->no_move = 2;
+		r->no_move = 1;
 		return 0;
 	case OPT_CHECK_EVERY:
 		return parse_number("--check-every", optarg, UINT32_MAX, &r->check_every);
@@ -220,14 +267,20 @@ static int one_option(struct run_options *o, int opt, char **argv)
 }
 
 /* What no option alone can tell: do they make a budget together? */
-static int check_budget(const struct mf_request *r)
+static int check_budget(const struct run_options *o)
 {
+	const struct mf_request *r = &o->request;
+
 	if (!r->memory && !r->resident && !r->pool)
 		return complain(EXIT_MINFLT, "no budget given; say how much memory the program may keep, such as --memory 256M");
 	if (!r->memory && !r->resident)
 		return complain(EXIT_MINFLT, "--pool alone limits nothing; give --memory or --resident with it");
 	if (r->auto_permille && (r->resident || r->pool))
 		return complain(EXIT_MINFLT, "--memory auto divides by itself; leave --resident and --pool out, or give --memory a size");
+	if (o->swap && (r->auto_permille || (!r->memory && !r->pool)))
+		return complain(EXIT_MINFLT, "--swap needs a limit, or nothing would ever go to the file; give --memory SIZE, or --pool");
+	if (r->swap_plain && !o->swap)
+		return complain(EXIT_MINFLT, "--swap-plain says how a file is written, and there is none; give --swap FILE with it");
 	if (r->memory && r->resident + r->pool > r->memory)
 		return complain(EXIT_MINFLT, "--resident and --pool do not fit into --memory; make them smaller or leave --memory out");
 	return 0;
@@ -249,7 +302,7 @@ int options_parse(struct run_options *o, int argc, char **argv)
 	}
 	if (o->help)
 		return 0;
-	status = check_budget(&o->request);
+	status = check_budget(o);
 	if (status)
 		return status;
 	if (optind >= argc)

@@ -21,6 +21,7 @@ struct run_options {
 	bool quiet;
 	bool stats;
 	const char *stats_file; /* NULL: standard error */
+	const char *swap;       /* FILE[:SIZE]; NULL: none */
 	char **program;         /* the program and its arguments, NULL at the end */
 };
 

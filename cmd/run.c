@@ -18,11 +18,13 @@
 #include "cmd/runtime.h"
 #include "cmd/stats_file.h"
 #include "cmd/summary.h"
+#include "cmd/swap_file.h"
 
 struct prepared {
 	struct run_options o;
 	struct program program;
 	struct stats_file stats;
+	struct swap_target swap;
 	struct launch l;
 };
 
@@ -68,6 +70,13 @@ static int prepare(struct prepared *p, int argc, char **argv)
 			return complain(EXIT_MINFLT, "--stats=%s cannot be written: %s; name a file in a folder that you may write to",
 					p->o.stats_file, strerror(-err));
 	}
+	if (p->o.swap) {
+		status = swap_file_open(&p->swap, p->o.swap, p->o.request.memory ? p->o.request.memory : p->o.request.resident + p->o.request.pool);
+		if (status)
+			return status;
+		p->o.request.swap_bytes = p->swap.bytes;
+	}
+	p->l.swap_fd = p->swap.fd;
 	p->l.path = p->program.path;
 	p->l.argv = p->o.program;
 	p->l.name = p->o.program[0];
@@ -116,15 +125,19 @@ int cmd_run(int argc, char **argv)
 {
 	static struct prepared p; /* paths make it large */
 	static struct outcome out;
-	int status = prepare(&p, argc, argv);
+	int status;
 
+	p.swap.fd = -1;
+	status = prepare(&p, argc, argv);
 	if (p.o.help && !status) {
 		fputs(run_usage, stdout);
 		return fflush(stdout) ? complain(EXIT_MINFLT, "cannot write to standard output") : 0;
 	}
+	if (!status)
+		launch(&p.l, &out);
+	swap_file_finish(&p.swap);
 	if (status)
 		return status;
-	launch(&p.l, &out);
 	if (!out.ran)
 		return complain(out.status, "%s", out.why);
 	assert(p.l.control);

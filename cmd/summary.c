@@ -17,9 +17,9 @@ double compression_ratio(const struct mf_control *c)
 	const struct swap_pool_stats *s = &c->counters.swap;
 
 	/* Same-filled pages take no pool memory at all and would flatter the codec. */
-	if (!s->bytes_stored || s->slots_used < s->same_filled)
+	if (!(s->bytes_stored + s->file_stored) || s->slots_used < s->same_filled)
 		return 0;
-	return (double)((s->slots_used - s->same_filled) * PAGE) / (double)s->bytes_stored;
+	return (double)((s->slots_used - s->same_filled) * PAGE) / (double)(s->bytes_stored + s->file_stored);
 }
 
 const char *codec_name(uint32_t codec)
@@ -157,6 +157,24 @@ static void write_curve(FILE *to, const struct mf_auto_curve *c, double elapsed)
 	}
 }
 
+static void write_file(FILE *to, const struct mf_control *c)
+{
+	const struct swap_pool_stats *s = &c->counters.swap;
+	char text[SIZE_TEXT];
+
+	if (!c->request.swap_bytes)
+		return;
+	fprintf(to, "\tSwap file: %s, %s, %s\n", size_format(text, c->request.swap_bytes), c->request.swap_plain ? "plain" : "encrypted",
+		s->file_ring ? "io_uring" : "no io_uring");
+	line_size(to, "Swap file, peak", s->file_bytes_peak);
+	line_count(to, "Pages to the swap file", s->file_pages_out);
+	line_count(to, "Pages back from the swap file", s->file_pages_in);
+	line_size(to, "Written to the swap file", s->file_bytes_out);
+	line_size(to, "Read from the swap file", s->file_bytes_in);
+	line_count(to, "Failed writes to the swap file", s->file_write_errors);
+	line_count(to, "Failed reads from the swap file", s->file_read_errors);
+}
+
 void summary_write(FILE *to, const struct run_options *o, const struct outcome *out, const struct mf_control *c)
 {
 	const struct mf_counters *n = &c->counters;
@@ -173,5 +191,6 @@ void summary_write(FILE *to, const struct run_options *o, const struct outcome *
 	line_count(to, "Major page faults of the program (from swap)", n->mm.maj_flt);
 	line_count(to, "Minor page faults of the program", n->mm.min_flt);
 	write_swap(to, c);
+	write_file(to, c);
 	fprintf(to, "\tPages come and go by: %s\n", n->uses_move ? "UFFDIO_MOVE" : "UFFDIO_COPY");
 }

@@ -8,6 +8,10 @@
  * An evicted page of ratio r frees 4096 bytes and takes 4096/r, so the frames that are left shrink by the pool's growth alone. At the floor
  * (a sixteenth of the budget) the pool is full: a program with fewer frames would do nothing but fault. A part that was given by hand stays as it is, and the
  * other one takes what is left; without --memory there is nothing to balance.
+ *
+ * With a swap file the pool isn't to grow so far. What it may hold before its oldest objects go to the file depends on what it gains: an eighth of the
+ * budget where pages hardly shrink (they are better off as frames), up to three quarters where they shrink to half. A margin above that is
+ * for what comes while the file is being written. When the file takes no more, the pool grows as without one.
  */
 #include "lib/budget.h"
 
@@ -19,6 +23,7 @@
 
 #define PAGE          MACHINE_PAGE_SIZE
 #define RECLAIM_BATCH 64UL
+#define SPILLS        8  /* segments in one go */
 #define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata; more often at first */
 
 static struct {
@@ -30,6 +35,9 @@ static struct {
 	unsigned long low;          /* keep so many frames free */
 	struct swap_pool *pool;
 	uint64_t pool_limit;        /* when fixed */
+	bool spills;                /* there is a file, and it took what it was given last */
+	bool has_file;
+	uint64_t spill_above;       /* bytes of the pool */
 	unsigned calls;
 } b;
 
@@ -40,6 +48,7 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 	b.memory = request->memory;
 	b.fixed_frames = request->resident != 0;
 	b.fixed_pool = request->pool != 0;
+	b.has_file = b.spills = request->swap_bytes != 0;
 	b.pool_limit = request->pool;
 	frames = (request->resident ? request->resident : request->memory) / PAGE;
 	if (frames < PAGER_MIN_FRAMES)
@@ -92,18 +101,65 @@ static bool exact_due(unsigned calls)
 	return calls % EXACT_EVERY == 0 || (calls >= 16 && calls < EXACT_EVERY && !(calls & (calls - 1)));
 }
 
+/* Of so many bytes for frames and pool, how many for the pool before objects go to the file? */
+static uint64_t pool_share(const struct swap_pool_stats *s, uint64_t bytes)
+{
+	const uint64_t pages = s->slots_used - s->same_filled - s->file_pages;
+	uint64_t ratio = s->bytes_pool ? pages * PAGE * 256 / s->bytes_pool : 512; /* 256: not smaller at all */
+
+	ratio = ratio < 280 ? 280 : ratio > 512 ? 512 : ratio;
+	return bytes / 8 + bytes * 5 / 8 * (ratio - 280) / (512 - 280);
+}
+
+/* => what the pool may take at most */
+static uint64_t pool_most(const struct swap_pool_stats *s, uint64_t other)
+{
+	uint64_t most = b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE;
+	uint64_t margin = b.memory / 16 > 4 * SWAP_FILE_SEGMENT ? b.memory / 16 : 4 * SWAP_FILE_SEGMENT;
+
+	if (!b.has_file)
+		return most;
+	b.spill_above = pool_share(s, b.memory > other ? b.memory - other : 0);
+	if (b.spill_above + margin / 2 > most)
+		b.spill_above = most > margin ? most - margin / 2 : most / 2;
+	return b.spills && b.spill_above + margin < most ? b.spill_above + margin : most;
+}
+
+/* The pool is above what it should hold: the oldest to the file. Half way to its limit, wait for the file. */
+static void spill(void)
+{
+	struct swap_pool_stats s;
+
+	if (b.fixed_pool)
+		b.spill_above = b.pool_limit / 8 * 7;
+	for (int i = 0; i < SPILLS; i++) {
+		long ret;
+
+		swap_pool_stats(b.pool, &s);
+		if (s.bytes_pool <= b.spill_above)
+			return;
+		ret = swap_pool_spill(b.pool, s.bytes_pool > b.spill_above + 2 * SWAP_FILE_SEGMENT);
+		b.spills = ret >= 0 || ret == -EAGAIN;
+		if (ret <= 0)
+			return;
+		if (s.bytes_pool > s.bytes_stored + s.bytes_stored / 4 + (uint64_t)ret)
+			swap_pool_compact(b.pool);
+	}
+}
+
 void budget_fit(void)
 {
 	struct swap_pool_stats s;
-	uint64_t other;
+	uint64_t other, most;
 
 	if (!b.memory)
 		return;
 	swap_pool_stats(b.pool, &s);
 	/* One batch on its way out may grow the pool before its frames are counted as free. */
 	other = s.bytes_meta + uffd_meta_bytes(exact_due(b.calls++)) + RECLAIM_BATCH * PAGE;
+	most = pool_most(&s, other);
 	if (!b.fixed_pool)
-		swap_pool_set_limit(b.pool, b.memory > other + b.floor * PAGE ? b.memory - other - b.floor * PAGE : PAGE);
+		swap_pool_set_limit(b.pool, most);
 	if (b.fixed_frames)
 		return;
 	other += b.fixed_pool ? b.pool_limit : s.bytes_pool;
@@ -120,17 +176,40 @@ void budget_balance(void)
 		return;
 	}
 	budget_fit();
+	if (b.has_file)
+		spill();
 	while (nr_free_frames() < b.low) {
 		if (!try_to_free_pages(RECLAIM_BATCH))
 			return;
 		budget_fit();
+		if (b.has_file)
+			spill();
 	}
+}
+
+/* Something of the pool to the file, however long it takes. */
+static bool make_room(void)
+{
+	long ret = swap_pool_spill(b.pool, true);
+
+	b.spills = ret >= 0;
+	if (ret <= 0)
+		return false;
+	swap_pool_compact(b.pool);
+	budget_fit();
+	return try_to_free_pages(RECLAIM_BATCH) > 0;
 }
 
 bool budget_rescue(void)
 {
 	if (try_to_free_pages(RECLAIM_BATCH))
 		return true;
+	for (int i = 0; b.has_file && i < SPILLS; i++) {
+		if (make_room())
+			return true;
+		if (!b.spills)
+			break;
+	}
 	if (swap_pool_compact(b.pool) || swap_cache_shrink(4 * RECLAIM_BATCH)) {
 		budget_fit();
 		return try_to_free_pages(RECLAIM_BATCH) > 0;

@@ -51,7 +51,8 @@ static struct {
 	struct mf_request request;
 	struct swap_pool *pool;
 	int uffd, dev;                    /* numbers in the handler's table; dev: /dev/userfaultfd, or -1 */
-	int borrowed;                     /* a copy of dev in the program's table, from fork's prepare to its end */
+	int swap_fd;                      /* the swap file, or -1; in the handler's table too */
+	int borrowed, borrowed_swap;      /* copies of both in the program's table, from fork's prepare to its end */
 	long handler_tid;
 	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and two more for
 	 * fork. */
@@ -60,6 +61,7 @@ static struct {
 	unsigned long stack, tls;
 	atomic_uint ready;
 	int start_error;
+	bool waiting;                     /* for room (full_waits) */
 	/* fork: see pager_fork_prepare() */
 	atomic_long fork_tid;             /* the only thread that is served; 0: all */
 	atomic_uint busy;                 /* the handler is at work on the engine */
@@ -155,6 +157,15 @@ static char *hex(char *to, unsigned long v)
 	return to;
 }
 
+static char *decimal(char *to, unsigned v)
+{
+	if (v >= 10)
+		to = decimal(to, v / 10);
+	*to++ = (char)('0' + v % 10);
+	*to = 0;
+	return to;
+}
+
 static char *str(char *to, const char *s)
 {
 	while (*s)
@@ -167,10 +178,18 @@ static char *str(char *to, const char *s)
 static void damaged(unsigned long addr)
 {
 	char text[256], *at = text;
+	int err = swap_pool_read_error(pg.pool);
 
-	at = str(at, "the compressed copy of the page at ");
+	at = str(at, err ? "the page at " : "the stored copy of the page at ");
 	at = hex(at, addr);
-	at = str(at, " is damaged (checksum mismatch); its bytes are lost, and the program gets a SIGBUS when it reads them\n");
+	if (err) {
+		at = str(at, " can't be read back from the swap file (error ");
+		at = decimal(at, (unsigned)err);
+		at = str(at, ")");
+	} else {
+		at = str(at, " is damaged (checksum mismatch)");
+	}
+	at = str(at, "; its bytes are lost, and the program gets a SIGBUS when it reads them\n");
 	if (uffd_poison(addr)) {
 		str(at, "this kernel has no UFFDIO_POISON (Linux 6.6): the program was ended instead\n");
 		pager_die(MF_STATE_BROKEN, text);
@@ -180,9 +199,29 @@ static void damaged(unsigned long addr)
 
 static _Noreturn void full(void)
 {
+	if (pg.request.swap_bytes && pg.counters->swap.file_write_errors)
+		pager_die(MF_STATE_FULL,
+			  "out of memory: the compressed pool is full and writing to the swap file fails; the program was ended "
+			  "(see to the disk of --swap, or give it more with --memory)\n");
+	if (pg.request.swap_bytes)
+		pager_die(MF_STATE_FULL,
+			  "out of memory: the compressed pool and the swap file are full and no page can be evicted; the program was ended "
+			  "(give it more with --swap FILE:SIZE or --memory)\n");
 	pager_die(MF_STATE_FULL,
 		  "out of memory: the compressed pool is full and no page can be evicted; the program was ended "
 		  "(give it more with --memory, or a stronger --compress zstd)\n");
+}
+
+/* Everything is full, and the program is to wait: this fault comes again in a moment. Meanwhile others are served, who may free memory. */
+static void wait_for_room(void)
+{
+	struct timespec moment = { 0, 50000000 };
+
+	if (!pg.waiting)
+		atomic_fetch_add(&pg.control->waits, 1);
+	pg.waiting = true;
+	pager_publish();
+	sys_call2(SYS_nanosleep, (long)&moment, 0);
 }
 
 /* A fault on a page that the engine believes present: another thread's fault brought it meanwhile, or it is write-protected, or a raw
@@ -233,8 +272,16 @@ static void serve(const struct uffd_msg *msg)
 			fault = do_page_fault_locked(pager_mm, addr, flags);
 		} while ((fault & VM_FAULT_OOM) && budget_rescue());
 	}
-	if (fault & VM_FAULT_OOM)
-		full();
+	if (fault & VM_FAULT_OOM) {
+		pager_publish();
+		if (!pg.request.full_waits)
+			full();
+		mmap_read_unlock(pager_mm);
+		wait_for_room();
+		uffd_wake(addr);
+		return;
+	}
+	pg.waiting = false;
 	if (fault & VM_FAULT_HWPOISON)
 		damaged(addr);
 	else if (fault & VM_FAULT_ERROR)
@@ -284,6 +331,8 @@ static void knocked(unsigned long addr)
 	} else if (addr - pg.bell >= BELL_DRAIN * PAGE) {
 		if (swap_pool_drain(pg.pool))
 			pager_die(MF_STATE_FULL, "no room for the pages that were being compressed when the program forked; give it more memory\n");
+		swap_pool_settle(pg.pool);
+		swap_pool_before_fork(pg.pool);
 	} else {
 		uffd_wake_all();
 	}
@@ -332,12 +381,16 @@ static void handle(const struct uffd_msg *msg)
 		sys_futex_wake(&pg.busy, 1);
 }
 
-/* All descriptors of this thread but one (-1: all). */
-static void close_others(int keep)
+/* All descriptors of this thread but two (-1: none). */
+static void close_others(int a, int b)
 {
-	if (keep > 0)
-		sys_call3(SYS_close_range, 0, keep - 1, 0);
-	sys_call3(SYS_close_range, keep + 1, 0xffffffffL, 0);
+	const int first = a < b ? a : b, last = a < b ? b : a;
+
+	if (first > 0)
+		sys_call3(SYS_close_range, 0, first - 1, 0);
+	if (last > first + 1)
+		sys_call3(SYS_close_range, first + 1, last - 1, 0);
+	sys_call3(SYS_close_range, last + 1, 0xffffffffL, 0);
 }
 
 /* Memory with a protection key is no secret to whom the kernel lets pass: pages are moved, or read in place before they go. */
@@ -350,17 +403,6 @@ static void open_protection_keys(void)
 	if (c & 1u << 4) /* OSPKE */
 		__asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0)); /* wrpkru */
 #endif
-}
-
-/* Filters know the descriptor by its number (run/filter.c), and are inherited: it is the same in every descendant. */
-static void keep_number(void)
-{
-	static int number = -1;
-
-	if (pg.dev >= 0 && number >= 0 && pg.dev != number && sys_call3(SYS_dup3, pg.dev, number, O_CLOEXEC) == number)
-		pg.dev = number;
-	else if (number < 0)
-		number = pg.dev;
 }
 
 static int arm_all(void)
@@ -377,23 +419,19 @@ static int arm_all(void)
 /* In the handler's own descriptor table: the program's never sees a descriptor of ours. */
 static int open_uffd(void)
 {
-	bool move = false, ask;
+	bool move = false;
 	int err;
 
 	if (pg.dev < 0)
-		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
-	keep_number();
+		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
 	if (pg.uffd < 0 && pg.dev >= 0)
 		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
 	if (pg.uffd < 0)
 		return pg.uffd;
-	ask = move && pg.request.no_move == 1;
 	move = move && !pg.request.no_move;
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
-	if (!err && ask)
-		err = uffd_machine_ask_by_move();
 	if (!err && auto_on()) /* to be waited for with poll() */
 		err = (int)sys_call3(SYS_fcntl, pg.uffd, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!err)
@@ -428,9 +466,10 @@ static void handler(void)
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();
-	keep_number();
-	close_others(pg.dev);
+	close_others(pg.dev, pg.swap_fd);
 	pg.start_error = open_uffd();
+	if (!pg.start_error)
+		swap_pool_open_file(pg.pool, pg.swap_fd);
 	atomic_store(&pg.ready, 1);
 	sys_futex_wake(&pg.ready, 1);
 	if (pg.start_error)
@@ -498,7 +537,9 @@ static int start_engine(unsigned long nr_frames, const char **what)
 			      : nr_frames * SLOTS_PER_FRAME > MAX_SLOTS ? MAX_SLOTS
 									: nr_frames * SLOTS_PER_FRAME;
 	struct swap_pool_params sp = { .codec = (enum swap_codec)q->codec, .level = q->level, .nr_slots = slots,
-				       .limit = q->pool };
+				       .limit = q->pool,
+				       .file = { .bytes = q->swap_bytes, .share = control_share(pg.control, q), .plain = q->swap_plain,
+						 .no_ring = q->swap_no_ring, .memory = nr_frames * PAGE / 32, .trouble = q->swap_trouble } };
 	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
 				.check_every = q->check_every };
@@ -521,7 +562,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 	return pager_mm ? 0 : -ENOMEM;
 }
 
-int pager_start(struct mf_control *control, const char **what)
+int pager_start(struct mf_control *control, int swap_fd, const char **what)
 {
 	unsigned long nr_frames;
 	int err;
@@ -546,7 +587,8 @@ int pager_start(struct mf_control *control, const char **what)
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;
-	pg.dev = pg.borrowed = -1;
+	pg.dev = pg.borrowed = pg.borrowed_swap = -1;
+	pg.swap_fd = swap_fd;
 	*what = "userfaultfd and its handler";
 	err = start_handler();
 	pin_start(sys_gettid(), own_cpu());
@@ -557,25 +599,42 @@ int pager_start(struct mf_control *control, const char **what)
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
+/* Where threads have no pidfds: the same file opened again, if the program still may. */
+static int reopen(int fd)
+{
+	char path[64], *at = str(path, "/proc/self/task/");
+
+	at = decimal(at, (unsigned)pg.handler_tid);
+	at = str(at, "/fd/");
+	decimal(at, (unsigned)fd);
+	fd = (int)sys_open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
+	return fd == -EINVAL ? (int)sys_open(path, O_RDWR | O_CLOEXEC) : fd;
+}
+
 /* The child needs a userfaultfd of its own, and may have no right to open one any more: the handler's /dev/userfaultfd is fetched for it (pidfd_getfd
- * of a thread of one's own process is always allowed; pidfds of threads: Linux 6.9). */
-static void borrow_dev(void)
+ * of a thread of one's own process is always allowed; pidfds of threads: Linux 6.9). And it needs the swap file. */
+static void borrow(void)
 {
 	long pidfd;
 
-	pg.borrowed = -1;
-	if (pg.dev < 0)
+	pg.borrowed = pg.borrowed_swap = -1;
+	if (pg.dev < 0 && pg.swap_fd < 0)
 		return;
 	pidfd = sys_call2(SYS_pidfd_open, pg.handler_tid, O_EXCL /* PIDFD_THREAD */);
-	if (pidfd < 0)
-		return;
-	pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
-	sys_close((int)pidfd);
+	if (pidfd >= 0 && pg.dev >= 0)
+		pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
+	if (pg.swap_fd >= 0)
+		pg.borrowed_swap = pidfd >= 0 ? (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.swap_fd, 0) : reopen(pg.swap_fd);
+	if (pidfd >= 0)
+		sys_close((int)pidfd);
 }
 
-int pager_kept_descriptor(void)
+static void give_back(void)
 {
-	return pg.dev;
+	if (pg.borrowed >= 0)
+		sys_close(pg.borrowed);
+	if (pg.borrowed_swap >= 0)
+		sys_close(pg.borrowed_swap);
 }
 
 /* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does
@@ -590,12 +649,12 @@ static void drain(void)
 
 void pager_fork_prepare(void)
 {
-	borrow_dev();
+	borrow();
 	mm_quiet(true);
 	atomic_store(&pg.fork_tid, sys_gettid());
 	while (atomic_load(&pg.busy))
 		sys_futex_wait(&pg.busy, 1);
-	if (pg.request.mailbox_entries)
+	if (pg.request.mailbox_entries || pg.request.swap_bytes)
 		drain();
 }
 
@@ -603,8 +662,7 @@ void pager_fork_parent(void)
 {
 	unsigned long last = pg.bell + BELL_END * PAGE;
 
-	if (pg.borrowed >= 0)
-		sys_close(pg.borrowed);
+	give_back();
 	mm_quiet(false);
 	atomic_store(&pg.fork_tid, 0);
 	if (!atomic_exchange(&pg.deferred, 0))
@@ -619,8 +677,10 @@ static int unserved(int why)
 	const char *said = pg.control->message;
 
 	pin_forget();
+	swap_pool_read_file(pg.pool, pg.swap_fd);
 	if (abandon_all(pager_mm))
 		return why;
+	swap_pool_leave_file(pg.pool);
 	while (*said && strncmp(said, text, 32))
 		said++;
 	if (!*said)
@@ -637,6 +697,7 @@ int pager_fork_child(void)
 	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
 	pg.counters = &pg.own;
 	swap_pool_attach_mailbox(pg.pool, NULL, 0);
+	swap_pool_in_child(pg.pool);
 	pg.request.mailbox_entries = 0;
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
@@ -647,9 +708,11 @@ int pager_fork_child(void)
 	auto_after_fork();
 	pin_start(sys_gettid(), own_cpu());
 	pg.dev = pg.borrowed;
+	pg.swap_fd = pg.borrowed_swap;
 	if (!err)
 		err = start_handler();
-	if (pg.borrowed >= 0)
-		sys_close(pg.borrowed);
-	return err ? unserved(err) : 0;
+	if (err)
+		err = unserved(err);
+	give_back();
+	return err;
 }

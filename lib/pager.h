@@ -22,8 +22,9 @@
 
 extern struct mm_struct *pager_mm;
 
-/* Start everything. `control` stays mapped for the life of the process. => 0 or -errno; *what then names the step. */
-int pager_start(struct mf_control *control, const char **what);
+/* Start everything. `control` stays mapped for the life of the process. swap_fd: the swap file or -1; stays the caller's.
+ * => 0 or -errno; *what then names the step. */
+int pager_start(struct mf_control *control, int swap_fd, const char **what);
 
 /* fork: prepare waits until no fault but this thread's own is being served, and nothing is evicted from then on; then either `parent`
  * or, in the child, `child` (which takes the copied engine over: a userfaultfd and a handler of its own). Between prepare and the others the
@@ -39,9 +40,6 @@ int pager_fork_child(void);
 void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
 /* The memory by which that works. */
 void pager_bell_range(unsigned long *addr, size_t *len);
-
-/* The handler's descriptor of /dev/userfaultfd, a number in its own table; -1: none. */
-int pager_kept_descriptor(void);
 
 /* End the program: `text` goes to the user by the control page. Callable from any thread. */
 _Noreturn void pager_die(enum mf_state state, const char *text);

@@ -5,10 +5,11 @@
  * `minflt run` makes a memfd of control_bytes(), fills in the request, and starts the program with
  *
  *     LD_PRELOAD=/proc/self/fd/R:<what LD_PRELOAD was>   R: the runtime, opened O_RDONLY (no path, so no spaces or colons)
- *     MINFLT_CONTROL=C:R                                 C: the memfd
+ *     MINFLT_CONTROL=C:R[:S]                             C: the memfd; S: the swap file, where there is one
  *
- * both descriptors inheritable. Behind the control page lies the mailbox (swap/mailbox.h), unless the request says that there is none: the
- * command compresses what the runtime evicts. The runtime maps C shared, closes both, puts LD_PRELOAD back to `ld_preload` (or removes it), removes
+ * all descriptors inheritable. Behind the control page lies the mailbox (swap/mailbox.h), unless the request says that there is none: the
+ * command compresses what the runtime evicts. Behind that, where there is a swap file, the table of who has what of it (swap/share.h); the file is locked
+ * through the open file that all processes of the run share. The runtime maps C shared, closes all, puts LD_PRELOAD back to `ld_preload` (or removes it), removes
  * MINFLT_CONTROL, starts the engine and sets `state` to MF_STATE_RUNNING. Counters are written by the runtime with plain
  * relaxed stores and survive the program's death, SIGKILL included; the command reads them at the end.
  *
@@ -22,6 +23,7 @@
 
 #include "mm/mm.h"
 #include "swap/mailbox.h"
+#include "swap/share.h"
 #include "swap/swap.h"
 
 #define MF_CONTROL_MAGIC   0x746c666e696d0001ULL
@@ -41,12 +43,17 @@ struct mf_request {               /* all sizes in bytes; the command has validat
 	uint64_t pool;            /* --pool: compressed pool; 0: not given */
 	uint32_t codec;           /* enum swap_codec */
 	int32_t  level;
-	uint32_t no_move;         /* 1: --no-move: UFFDIO_COPY even where UFFDIO_MOVE is there; 2: nor a MOVE that asks for pins (tests) */
+	uint32_t no_move;         /* --no-move: UFFDIO_COPY even where UFFDIO_MOVE is there */
 	uint32_t check_every;     /* run the invariants after every n-th fault (tests); 0: never */
 	uint32_t around;          /* most pages one fault may fill; 0: the default, 1: one by one (tests) */
 	uint32_t uffd_source;     /* enum mf_uffd_source that the command found to work */
 	uint32_t mailbox_entries; /* pages that may wait for the compressor in the command; 0: none */
 	uint32_t auto_permille;   /* --memory auto: the share of wall-clock time that may be lost; memory is then all that the machine has. 0: off */
+	uint64_t swap_bytes;      /* --swap: of the file, head included; 0: no file */
+	uint32_t swap_plain;      /* --swap-plain: not encrypted */
+	uint32_t swap_no_ring;    /* without io_uring (tests) */
+	uint32_t full_waits;      /* --on-full=wait */
+	struct swap_trouble swap_trouble; /* tests */
 };
 
 enum mf_uffd_source { MF_UFFD_SYSCALL = 0, MF_UFFD_DEV = 1 };
@@ -91,16 +98,27 @@ struct mf_control {
 	char ld_preload[4096];        /* what LD_PRELOAD was before; used when had_ld_preload */
 	uint32_t had_ld_preload;
 	_Atomic uint32_t nr_messages; /* damaged pages and the like: further lines, see `message` */
+	_Atomic uint32_t waits;       /* times that a process began to wait for room (full_waits) */
 	struct mf_counters counters;
 	struct mf_auto_curve curve;
 	char message[2048];           /* lines for the user, each ended by \n, for standard error at the end */
 };
 
-/* Where the mailbox begins, and where all of it ends. */
+/* Where the mailbox begins, where the table of the swap file, and where all of it ends. */
 #define MF_MAILBOX_AT ((sizeof(struct mf_control) + 4095) & ~(size_t)4095)
+static inline size_t control_share_at(const struct mf_request *request)
+{
+	return MF_MAILBOX_AT + ((mailbox_bytes(request->mailbox_entries) + 4095) & ~(size_t)4095);
+}
 static inline size_t control_bytes(const struct mf_request *request)
 {
+	if (request->swap_bytes)
+		return control_share_at(request) + share_bytes((uint32_t)(request->swap_bytes / SWAP_FILE_SEGMENT));
 	return request->mailbox_entries ? MF_MAILBOX_AT + mailbox_bytes(request->mailbox_entries) : sizeof(struct mf_control);
+}
+static inline struct share *control_share(struct mf_control *c, const struct mf_request *request)
+{
+	return (struct share *)((char *)c + control_share_at(request));
 }
 static inline struct mailbox *control_mailbox(struct mf_control *c)
 {

@@ -98,16 +98,19 @@ static long adopt(struct rt_call *c)
 	return 0;
 }
 
-/* The whole anew, mailbox included; without it the program compresses for itself. */
-static void map_mailbox(int fd)
+/* The whole anew, with what lies behind the control page. Without the mailbox the program compresses for itself; without the table of the swap file
+ * it can't start. */
+static void map_rest(int fd)
 {
 	const struct mf_request *q = &control->request;
 	long p;
 
-	if (!q->mailbox_entries)
+	if (!q->mailbox_entries && !q->swap_bytes)
 		return;
 	p = sys_mmap(0, control_bytes(q), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (sys_is_err(p)) {
+		if (q->swap_bytes)
+			fail("the table of the swap file", (int)p);
 		control->request.mailbox_entries = 0;
 		return;
 	}
@@ -120,7 +123,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	char **entry = find_env(envp, "MINFLT_CONTROL");
 	uint64_t begin = now_ns();
 	const char *s, *what = "";
-	int fd, runtime_fd;
+	int fd, runtime_fd, swap_fd = -1;
 	long p;
 	int err;
 
@@ -133,6 +136,8 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (fd < 0 || *s++ != ':')
 		return;
 	runtime_fd = parse_fd(&s);
+	if (*s++ == ':')
+		swap_fd = parse_fd(&s);
 	p = sys_mmap(0, page_up(sizeof(*control)), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (sys_is_err(p))
 		return;
@@ -140,12 +145,14 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (control->magic != MF_CONTROL_MAGIC || control->version != MF_CONTROL_VERSION ||
 	    atomic_load(&control->state) != MF_STATE_ASKED)
 		return;
-	map_mailbox(fd);
+	map_rest(fd);
 	sys_close(fd);
 	if (runtime_fd >= 0)
 		sys_close(runtime_fd);
 	restore_env(envp);
-	err = pager_start(control, &what);
+	err = pager_start(control, swap_fd, &what);
+	if (swap_fd >= 0)
+		sys_close(swap_fd);
 	if (!err) {
 		what = "stacks of the runtime";
 		err = rt_calls_init();
@@ -153,7 +160,6 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (err)
 		fail(what, err);
 	rt_threads_init();
-	rt_filter_init();
 	rt_note_bss();
 	rt_run(adopt, RT_REMOTE, RT_ARGS(0), NULL);
 	atomic_store(&rt_active, true);
