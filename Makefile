@@ -5,6 +5,7 @@
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
 # make bench      deps, build, what a fault costs, and the figures against the kernel's own swap (bench/results/)
+# make soak     MINUTES= or HOURS= of real programs at random budgets, with random kills; SEED= repeats one (bench/results/soak.md)
 # make walkthrough  docs/walkthrough.md anew, from the examples
 # make oracle   N= random scenarios from SEED=, on the engine and on the kernel of this host, side by side
 # make oracle-selftest   the same with one line of the engine wrong, again and again: is it noticed?
@@ -40,6 +41,16 @@ bench:
 	@BUILD='$(CURDIR)/$(BUILD)' bench/engine.sh
 	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
 
+HOURS   ?= 0
+MINUTES ?= $(if $(filter 0,$(HOURS)),30,0)
+soak:
+	@tools/deps.sh build check
+	@$(MAKE) --no-print-directory all
+	@rm -f bench/results/soak.json
+	@tests/programs/soak.py --minflt $(BUILD)/minflt --hours $(HOURS) --minutes $(MINUTES) $(if $(filter command% env%,$(origin SEED)),--seed $(SEED)) \
+		--record bench/results/soak.json; status=$$?; \
+		tests/programs/soak.py --report bench/results/soak.json >bench/results/soak.md && exit $$status
+
 walkthrough: all
 	@tests/walk/walkthrough.py $(BUILD)/minflt --write
 
@@ -59,4 +70,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all deps demo check bench walkthrough oracle oracle-selftest install clean
+.PHONY: all deps demo check bench soak walkthrough oracle oracle-selftest install clean

@@ -185,7 +185,8 @@ zlib.deflate(big, (e, packed) => zlib.inflate(packed, (e, again) => console.log(
 def make_forks(data, size):
     write_script(f'{data}/script.sh', '''
 declare -a a
-for ((i = 0; i < 30000; i++)); do a[i]="element $((i * 7919 % 100003)) of the array, which is long enough that a few of them fill a page, and more of them many pages"; done
+pad='which is long enough that a few of them fill a page, and more of them many pages'
+for ((i = 0; i < 30000; i++)); do a[i]="element $((i * 7919 % 100003)) of the array, $pad"; done
 sum=0
 for ((i = 0; i < FORKS; i++)); do
     got=$(echo "${a[i * 12377 % 30000]}"; exit $((i % 7))); status=$?
@@ -199,7 +200,8 @@ wait
 
 
 def make_redis(data, size):
-    os.symlink('/usr/bin/redis-check-rdb', f'{data}/redis-server')  # one program, which goes by its name; the server's package is not needed
+    # One program, which goes by its name: the server's package, which would start a server, is not needed.
+    os.symlink('/usr/bin/redis-check-rdb', f'{data}/redis-server')
     rng = random.Random(7)
     with open(f'{data}/commands', 'w') as f:
         for i in range(60_000 * size):

@@ -104,17 +104,12 @@ def lived_on(seconds):
     return sorted(name for _, name in left)
 
 
-def litter():
-    """What a run of minflt could leave outside of its folder."""
-    found = [name for folder in ('/dev/shm', '/tmp', '/var/tmp') for name in glob.glob(f'{folder}/*minflt*')]
-    return {name for name in found if not os.path.basename(name).startswith('minflt-programs-')}
-
-
 class Live:
     """A program while it runs: what those who talk to it or kill it need."""
 
-    def __init__(self, process, cwd, data, managed):
-        self.process, self.cwd, self.data, self.managed = process, cwd, data, managed
+    def __init__(self, process, cwd, data, expected):
+        self.process, self.cwd, self.data = process, cwd, data
+        self.expected = expected  # what was seen natively; None: this is the native run
         self.killed = None
 
     def ended(self):
@@ -147,30 +142,50 @@ def descriptors(pid):
     return sorted(found)
 
 
-def run(command, cwd, timeout, data=None, drive=None, killer=None, managed=False):
+def outcome_of(talk, live):
+    """=> what it saw, and how it failed or None"""
+    try:
+        return talk(live), None
+    except (RuntimeError, subprocess.TimeoutExpired, OSError) as e:
+        return None, str(e)
+
+
+def end_slowly(process):
+    """Out of time: the program first, so that minflt still writes its statistics."""
+    for pid, _ in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+def run(command, cwd, timeout, data=None, drive=None, after_kill=None, killer=None, expected=None):
     """Runs the command to its end. `drive` is called with a Live meanwhile and returns a table of what it saw; `killer` is, in a thread
-    of its own. => a table: status (exit status, -signal or 'timeout'), stdout (length, digest, beginning), stderr, seconds, seen,
-    broken (how drive failed, or None), killed (what killer returned)"""
+    of its own; when that has killed a child and drive failed, after_kill is called. => a table: status (exit status, -signal or
+    'timeout'), stdout (length, digest, beginning), stderr, seconds, seen, broken (how drive failed, or None), killed (the name of
+    whom killer killed), unrecovered (how after_kill failed)"""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.monotonic()
         process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(cwd),
                                    start_new_session=True,
                                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
-        live = Live(process, cwd, data, managed)
-        seen, broken, thread = None, None, None
+        live = Live(process, cwd, data, expected)
+        seen, broken, unrecovered, thread = None, None, None, None
         try:
             if killer:
                 thread = threading.Thread(target=killer, args=(live,))
                 thread.start()
             if drive:
-                try:
-                    seen = drive(live)
-                except (RuntimeError, subprocess.TimeoutExpired, OSError) as e:
-                    broken = str(e)
+                seen, broken = outcome_of(drive, live)
+                if broken and live.killed and not live.ended() and after_kill:
+                    unrecovered = outcome_of(after_kill, live)[1]
+                elif broken:
                     process.terminate()
             status = process.wait(max(1, timeout - (time.monotonic() - start)))
         except subprocess.TimeoutExpired:
             status = 'timeout'
+            end_slowly(process)
         finally:  # also when this script itself is ended
             seconds = time.monotonic() - start
             if process.poll() is None:
@@ -185,7 +200,8 @@ def run(command, cwd, timeout, data=None, drive=None, killer=None, managed=False
         err.seek(0)
         text = out.read().replace(cwd.encode(), b'FOLDER')
         return {'status': status, 'stdout': (len(text), hashlib.sha256(text).hexdigest(), text[:2000].decode('latin-1')),
-                'stderr': err.read().decode('latin-1'), 'seconds': seconds, 'seen': seen, 'broken': broken, 'killed': live.killed}
+                'stderr': err.read().decode('latin-1'), 'seconds': seconds, 'seen': seen, 'broken': broken, 'killed': live.killed,
+                'unrecovered': unrecovered}
 
 
 def files_in(folder):
@@ -206,7 +222,7 @@ def give(folder, owner):
                 os.chown(os.path.join(base, name), *owner, follow_symlinks=False)
 
 
-def one_run(program, data, cwd, owner, prefix, **how):
+def one_run(program, data, cwd, owner, prefix, linger=None, **how):
     """A run of a program of the table in a new folder. `prefix` comes before its command; `how` goes to run()."""
     os.mkdir(cwd)
     os.mkdir(f'{cwd}.tmp')
@@ -215,8 +231,8 @@ def one_run(program, data, cwd, owner, prefix, **how):
     give(cwd, owner)
     give(f'{cwd}.tmp', owner)
     command = [part(data) if callable(part) else part.replace('{data}', data).replace('{cwd}', cwd) for part in program.command]
-    result = run([*prefix, *command], cwd, program.timeout, data, program.drive, **how)
-    result['lived on'] = lived_on(program.linger)
+    result = run([*prefix, *command], cwd, program.timeout, data, program.drive, program.after_kill, **how)
+    result['lived on'] = lived_on(linger or program.linger)
     result['temporary files'] = sorted(files_in(f'{cwd}.tmp'))
     if program.files:
         result['files'] = files_in(cwd)
@@ -240,12 +256,13 @@ def same(native, managed):
     return not found
 
 
-def statistics(path):
+def statistics(path, quiet=False):
     try:
         with open(path) as f:
             return json.load(f)
     except (OSError, ValueError) as e:
-        print(f'no statistics: {e}')
+        if not quiet:
+            print(f'no statistics: {e}')
         return None
 
 

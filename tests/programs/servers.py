@@ -28,6 +28,8 @@ def redis_up(live, socket='redis.sock'):
 
 def redis_saved(live, before):
     info = dict(line.split(':', 1) for line in redis_cli(live, 'INFO', 'persistence').split('\n') if ':' in line)
+    if info['rdb_last_bgsave_status'].strip() != 'ok':
+        raise RuntimeError('BGSAVE has failed')
     return info['rdb_bgsave_in_progress'].strip() == '0' and int(redis_cli(live, 'LASTSAVE')) > before
 
 
@@ -50,7 +52,8 @@ REDIS_OPTIONS = ['--port', '0', '--save', '', '--databases', '10', '--enable-deb
 
 def redis(live):
     redis_up(live)
-    seen = {'loaded': redis_cli(live, '--pipe', stdin=f'{live.data}/commands').split('\n')[-1], 'digest': redis_cli(live, 'DEBUG', 'DIGEST'),
+    seen = {'loaded': redis_cli(live, '--pipe', stdin=f'{live.data}/commands').split('\n')[-1],
+            'digest': redis_cli(live, 'DEBUG', 'DIGEST'),
             'descriptors': descriptors(int(redis_cli(live, 'INFO', 'server').split('process_id:')[1].split()[0]))}
     before = int(redis_cli(live, 'LASTSAVE'))
     live.wait_for('the next second', lambda: time.time() >= before + 1)
@@ -75,6 +78,15 @@ def redis(live):
     if not seen['digest'] == seen['digest in the end'] == seen['dump'][0]:
         raise RuntimeError(f'digests differ: {seen}')
     return seen
+
+
+def after_kill_redis(live):
+    """The process that saved was killed: the server goes on, with the same data."""
+    redis_cli(live, '-n', '9', 'FLUSHDB')
+    digest = redis_cli(live, 'DEBUG', 'DIGEST')
+    redis_cli(live, 'SHUTDOWN', 'NOSAVE')
+    if digest != live.expected['digest']:
+        raise RuntimeError(f'digest {digest} after the kill, natively {live.expected["digest"]}')
 
 
 # ---- PostgreSQL ----
