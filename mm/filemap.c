@@ -445,6 +445,28 @@ int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value)
 	return err < 0 ? err : 0; /* 1: out of swap */
 }
 
+int filemap_add_written(struct address_space *mapping, unsigned long pgoff, const void *bytes)
+{
+	struct page *page = NULL;
+
+	enter_reclaim();
+	down_read(&mapping->invalidate_lock);
+	if (pgoff < i_pages_end(mapping))
+		page = find_or_create_page(mapping, pgoff);
+	if (page) {
+		lock_page(page);
+		if (page_mapping(page) == mapping && !page_uptodate(page)) {
+			memcpy(machine_frame(page_to_pfn(page)), bytes, PAGE_SIZE);
+			set_page_uptodate(page);
+		}
+		unlock_page(page);
+		put_page(page);
+	}
+	up_read(&mapping->invalidate_lock);
+	leave_reclaim();
+	return page ? 0 : -ENOMEM;
+}
+
 /* ---- filemap_fault --------------------------------------------------------------------------------------------------------- */
 
 /* One try of a fault. The vma may only be looked at until mmap_lock has been released. */

@@ -245,6 +245,8 @@ int filemap_write_and_wait_range(struct address_space *mapping, unsigned long st
 bool filemap_cached(struct address_space *mapping, unsigned long pgoff);    /* mincore */
 int filemap_peek(struct address_space *mapping, uint64_t offset, uint8_t *value); /* what read(2) would give, changing nothing. 0, -EFAULT beyond the end */
 int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value);  /* write(2) of one byte inside the file, through the cache */
+/* A page that somebody has written to the file goes into the cache without being read: clean, PAGE_SIZE bytes (0 behind the end). 0, -ENOMEM */
+int filemap_add_written(struct address_space *mapping, unsigned long pgoff, const void *bytes);
 /* msync(MS_SYNC) of a range. No lock held. => 0, -ENOMEM (a hole; the rest was written), -EIO */
 int msync_range(struct mm_struct *mm, unsigned long addr, size_t len);
 /* mmap_lock held for writing. linux-2.6: entries with file offsets (2.4); later: mappings are split. => 0, -EINVAL, -ENOMEM */

@@ -60,7 +60,7 @@ static void note_ranges(struct host_shared *shared)
 		fclose(f);
 }
 
-static bool any_swap(void)
+bool host_has_swap(void)
 {
 	FILE *f = fopen("/proc/swaps", "r");
 	char line[300];
@@ -213,7 +213,7 @@ static int start(void *ctx)
 	h->message[0] = 0;
 	if (h->nr_processes)
 		return 0; /* main has been kept */
-	h->has_swap = any_swap();
+	h->has_swap = host_has_swap();
 	prepare_process(&h->shared->processes[0]);
 	fflush(NULL);
 	pid = fork();

@@ -64,6 +64,9 @@ void host_set_directory(struct host *host, const char *directory);
 /* The same machine as it calls itself under `minflt run`. */
 const struct scn_machine *host_machine_here(const struct host *host);
 
+/* Can pages be swapped out here? */
+bool host_has_swap(void);
+
 /* child.c. Does not return. */
 _Noreturn void host_serve(struct host_shared *shared, unsigned index);
 /* => the runtime of minflt serves this process */

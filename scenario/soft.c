@@ -78,6 +78,7 @@ struct soft *soft_create(const struct soft_params *params)
 	s->params = *params;
 	s->files.flags = params->no_notify ? 0 : MAPPING_NOTIFY;
 	s->files.ra_pages = params->ra_pages;
+	s->files.nr_frames = params->nr_frames;
 	s->calls = (struct soft_calls){ &s->files, HEAP_BEGIN };
 	s->slots = calloc(params->nr_slots + 1, sizeof(*s->slots));
 	if (!s->slots) {

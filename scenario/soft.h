@@ -45,6 +45,7 @@ struct soft_file {
 struct soft_files {
 	unsigned flags; /* enum mapping_flags of new ones */
 	unsigned ra_pages; /* of new ones; 0: the default */
+	unsigned long nr_frames; /* of the machine */
 	unsigned nr;
 	struct soft_file *at; /* [nr] */
 };

@@ -120,19 +120,42 @@ struct soft_file *soft_file_find(struct soft_files *files, const char *name)
 	return NULL;
 }
 
+/* One page of a new file. => bytes of it */
+static size_t page_of(uint64_t size, uint64_t at, unsigned char page[SCN_PAGE])
+{
+	size_t n = size - at < SCN_PAGE ? (size_t)(size - at) : SCN_PAGE;
+
+	memset(page, (int)((at / SCN_PAGE * 37 + 11) & 255), n);
+	memset(page + n, 0, SCN_PAGE - n);
+	return n;
+}
+
 /* => 0 or an errno value */
 static int fill(int fd, uint64_t size)
 {
 	unsigned char page[SCN_PAGE];
 
 	for (uint64_t at = 0; at < size; at += SCN_PAGE) {
-		size_t n = size - at < SCN_PAGE ? (size_t)(size - at) : SCN_PAGE;
+		size_t n = page_of(size, at, page);
 
-		memset(page, (int)((at / SCN_PAGE * 37 + 11) & 255), sizeof(page));
 		if (write(fd, page, n) != (ssize_t)n)
 			return errno ? errno : EIO;
 	}
 	return 0;
+}
+
+/* What was just written is in memory, unless it is too much for that. */
+static void fill_cache(struct address_space *mapping, uint64_t size, unsigned long nr_frames)
+{
+	unsigned char page[SCN_PAGE];
+
+	if (size / SCN_PAGE >= nr_frames / 4)
+		return;
+	for (uint64_t at = 0; at < size; at += SCN_PAGE) {
+		page_of(size, at, page);
+		if (filemap_add_written(mapping, at / SCN_PAGE, page))
+			return;
+	}
 }
 
 /* => a descriptor, or -1 with errno */
@@ -191,6 +214,7 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 		return err;
 	if (files->ra_pages)
 		address_space_set_readahead(made.mapping, files->ra_pages);
+	fill_cache(made.mapping, op->len, files->nr_frames);
 	if (f)
 		address_space_put(f->mapping);
 	else

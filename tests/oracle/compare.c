@@ -12,8 +12,12 @@ static void note(void *arg, const struct scn_stmt *stmt, const struct scn_outcom
 {
 	struct recording *r = arg;
 
-	if (stmt->only == SCN_ALL_KERNELS && r->nr < SEQ_MAX_LINES)
+	if (stmt->only != SCN_ALL_KERNELS)
+		return;
+	if (r->nr < SEQ_MAX_LINES)
 		r->at[r->nr++] = (struct record){ stmt->line, stmt->verb, *outcome };
+	else
+		r->too_long = true;
 }
 
 static void complain(void *arg, const struct scn_stmt *stmt, const char *text)
@@ -30,6 +34,7 @@ static void record(struct recording *r, const struct scn *scn, const struct scn_
 	};
 
 	r->nr = 0;
+	r->too_long = false;
 	r->complaint[0] = 0;
 	r->verdict = scn_run(scn, &params);
 }
@@ -40,8 +45,8 @@ static void record_soft(struct comparison *c, const struct sequence *q, const st
 	struct soft *soft;
 
 	sp.arch = q->arch;
-	sp.nr_frames = 1536; /* enough for all, and quick to check */
-	sp.nr_slots = q->parts & SEQ_RECLAIM ? 4096 : 0; /* the host has no swap */
+	sp.nr_frames = c->nr_frames ? c->nr_frames : 1536; /* enough for all sequences, and quick to check */
+	sp.nr_slots = q->parts & SEQ_RECLAIM || c->swap ? 4096 : 0;
 	sp.caps = q->caps;
 	sp.kernel = kernel;
 	sp.rules = strcmp(kernel, "5") ? 0 : MM_REUSE_6;
@@ -202,9 +207,8 @@ char *sequence_text(const struct sequence *q, const bool *keep)
 	return text;
 }
 
-enum result compare(struct comparison *c, const struct sequence *q, const bool *keep)
+enum result compare_text(struct comparison *c, const struct sequence *q, const char *text)
 {
-	char *text = sequence_text(q, keep);
 	enum result r = NOT_RUN;
 	struct scn_error err;
 	struct scn scn;
@@ -215,6 +219,14 @@ enum result compare(struct comparison *c, const struct sequence *q, const bool *
 	} else {
 		snprintf(c->how, sizeof(c->how), "line %u: %s", err.line, err.message);
 	}
+	return r;
+}
+
+enum result compare(struct comparison *c, const struct sequence *q, const bool *keep)
+{
+	char *text = sequence_text(q, keep);
+	enum result r = compare_text(c, q, text);
+
 	free(text);
 	return r;
 }

@@ -22,6 +22,7 @@ struct record {
 struct recording {
 	struct record at[SEQ_MAX_LINES];
 	unsigned nr;
+	bool too_long; /* for `at` */
 	enum scn_verdict verdict;
 	char complaint[300];
 };
@@ -38,8 +39,10 @@ struct comparison {
 	const char *tmpfs;          /* a directory on tmpfs, or NULL */
 	unsigned ra_pages;          /* the host's readahead window */
 	const char *kernels[3];     /* of the engine; NULL-terminated when fewer */
+	unsigned nr_frames;         /* of the engine; 0: as many as sequences need */
 	unsigned check_every;       /* the engine's invariants: after every n-th statement */
 	bool ignore_faults;
+	bool swap;                  /* the host has some: so does the engine */
 	struct recording host_did[2], soft_did;
 	struct counts *counts;      /* NULL: don't count */
 	char how[600];              /* what differs */
@@ -50,6 +53,8 @@ enum result { SAME, DIFFERENT, NOT_RUN };
 
 /* The lines of q that are kept (NULL: all). */
 enum result compare(struct comparison *c, const struct sequence *q, const bool *keep);
+/* A scenario from elsewhere, for the machine that q describes. */
+enum result compare_text(struct comparison *c, const struct sequence *q, const char *text);
 /* They as text, to be freed. */
 char *sequence_text(const struct sequence *q, const bool *keep);
 

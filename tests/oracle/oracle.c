@@ -4,6 +4,7 @@
  * generations.
  *
  *   oracle [OPTION...] N SEED   sequence i has the seed SEED + i; a failing one is repeated by oracle 1 SEED+i
+ *   oracle files PATH...        scenarios in files and directories, engine against host, as TAP; the host's swap, if it has any, is used
  *   oracle emit SEED            prints the sequence with what this host's kernel made of it as expectations: bytes, signals and errors, for
  *                               machines that run in a process of their own (`uffd`)
  *
@@ -36,6 +37,7 @@
 #include <unistd.h>
 
 #include "tests/oracle/compare.h"
+#include "tests/oracle/files.h"
 
 #define MAX_JOBS   16
 #define TMPFS      "/dev/shm"
@@ -137,17 +139,21 @@ static void report(struct comparison *c, const struct sequence *q, uint64_t seed
 	struct shrinker s = { c, q, apart, back };
 	struct counts *counts = c->counts;
 	bool keep[SEQ_MAX_LINES];
-	char path[300], *text;
+	char path[300], once[sizeof(c->how)], *text;
+	const unsigned line = c->line;
 	FILE *f;
 
+	memcpy(once, c->how, sizeof(once));
 	c->counts = NULL;
 	memset(keep, true, sizeof(keep));
 	if (!options.fast) {
 		shrink(&s, keep);
 		shrink(&s, keep);
 	}
-	if (!still_differs(&s, keep))
-		snprintf(apart ? back->how : c->how, sizeof(c->how), "it does not differ every time");
+	if (!still_differs(&s, keep)) {
+		snprintf(apart ? back->how : c->how, sizeof(c->how), "not every time; once: %.560s", once);
+		c->line = line;
+	}
 	text = sequence_text(q, keep);
 	printf("# seed %llu, parts %#x, caps %#x: line %u: %s\n%s\n", (unsigned long long)seed, q->parts, q->caps, apart ? back->line : c->line,
 	       apart ? back->how : c->how, text);
@@ -199,13 +205,12 @@ static void set_up(struct comparison *c, struct worker *w)
 {
 	*c = (struct comparison){ .tmpfs = TMPFS, .check_every = options.check_every, .ignore_faults = options.no_counts };
 	c->counts = w ? &w->counts : NULL;
-	if (!options.generations) {
-		c->host = host_create();
-		if (!c->host || host_machine_here(c->host) != &host_machine) {
-			fprintf(stderr, "oracle: compares with the kernel of this host, so it must not run under `minflt run`\n");
-			exit(2);
-		}
-		host_reuse_main(c->host);
+	if (options.generations)
+		return;
+	c->host = host_create();
+	if (!c->host || host_machine_here(c->host) != &host_machine) {
+		fprintf(stderr, "oracle: compares with the kernel of this host, so it must not run under `minflt run`\n");
+		exit(2);
 	}
 }
 
@@ -240,6 +245,8 @@ static void work(struct worker *w, uint64_t begin)
 	struct comparison c;
 
 	set_up(&c, w);
+	if (c.host)
+		host_reuse_main(c.host);
 	c.ra_pages = host_readahead();
 	for (uint64_t i = begin; i < options.nr && atomic_load(&shared->divergences) < options.stop; i += options.jobs) {
 		atomic_store(&w->current, i);
@@ -305,6 +312,8 @@ static void report_crash(struct worker *w)
 	w->counts.crashes++;
 	atomic_fetch_add(&shared->divergences, 1);
 	set_up(&c, NULL);
+	if (c.host)
+		host_reuse_main(c.host);
 	c.ra_pages = host_readahead();
 	prepare(&c, &q, options.seed + i);
 	report(&c, &q, options.seed + i, true);
@@ -441,11 +450,34 @@ static int emit_sequence(uint64_t seed)
 	return 0;
 }
 
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+/* => exit status */
+static int all_files(char **paths, int nr)
+{
+	struct files_result sum = { 0 };
+	struct comparison c;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	set_up(&c, NULL);
+	pin(0);
+	c.kernels[0] = "5";
+	c.nr_frames = 8192;
+	c.ra_pages = host_readahead();
+	c.swap = host_has_swap();
+	for (int i = 0; i < nr; i++)
+		compare_files(&c, paths[i], &sum);
+	host_destroy(c.host);
+	printf("1..%u\n# %u of %u not for this host\n", sum.nr, sum.skipped, sum.nr);
+	return sum.different ? 1 : 0;
+}
+
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
 static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--generations] [--no-counts] [--jobs J] [--parts N] [--check-every N] [--save DIRECTORY] [--stop N] [--fast] N SEED\n"
+			"       oracle files PATH...\n"
 			"       oracle emit SEED\n");
 	return 2;
 }
@@ -487,6 +519,8 @@ int main(int argc, char **argv)
 {
 	int i = parse_options(argc, argv);
 
+	if (i == 1 && argc > 2 && !strcmp(argv[1], "files"))
+		return all_files(argv + 2, argc - 2);
 	if (i < 0 || argc - i != 2)
 		return usage();
 	options.seed = strtoull(argv[i + 1], NULL, 0);
