@@ -378,8 +378,6 @@ static int move_to(struct mm_struct *mm, const struct scn_op *op, struct vm_area
 {
 	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len);
 
-	if (!is_aligned(op->to) || (op->to < op->addr + old_len && op->addr < op->to + new_len))
-		return -EINVAL;
 	if (old_len > new_len && vma_end(v) - op->addr >= new_len) {
 		int err = do_munmap(mm, op->addr + new_len, old_len - new_len);
 
@@ -400,13 +398,23 @@ static int duplicate(struct mm_struct *mm, const struct scn_op *op, struct vm_ar
 	return mmap_region_file(mm, op->to, page_up(op->new_len), vma_flags(v), v->vm_file, linear_page_index(v, op->addr));
 }
 
+/* What is seen without a look at the mappings. */
+static bool mremap_is_wrong(const struct scn_op *op)
+{
+	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len);
+
+	if (!is_aligned(op->addr) || !op->new_len)
+		return true;
+	return op->flags & SCN_AT && (!is_aligned(op->to) || (op->to < op->addr + old_len && op->addr < op->to + new_len));
+}
+
 static int call_mremap(struct mm_struct *mm, const struct scn_op *op, unsigned long *result)
 {
 	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len), flags = 0;
 	struct vm_area_struct *v;
 	int err;
 
-	if (!is_aligned(op->addr) || !op->new_len)
+	if (mremap_is_wrong(op))
 		return EINVAL;
 	mmap_write_lock(mm);
 	v = find_vma(mm, op->addr);

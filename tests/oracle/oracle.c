@@ -5,7 +5,8 @@
  *
  *   oracle [OPTION...] N SEED   sequence i has the seed SEED + i; a failing one is repeated by oracle 1 SEED+i
  *   oracle files PATH...        scenarios in files and directories, engine against host, as TAP; the host's swap, if it has any, is used
- *   oracle emit SEED            prints the sequence with what this host's kernel made of it as expectations: bytes, signals and errors, for
+ *   oracle print SEED           prints the sequence
+ *   oracle emit SEED            prints it with what this host's kernel made of it as expectations: bytes, signals and errors, for
  *                               machines that run in a process of their own (`uffd`)
  *
  *   --generations     2.6 and 2.0 against 5: contents and signals, as far as the specification wants them alike
@@ -416,6 +417,19 @@ static void ignore(void *arg, const struct scn_stmt *stmt, const char *text)
 }
 
 /* => exit status */
+static int print_sequence(uint64_t seed)
+{
+	static struct sequence q;
+	char *text;
+
+	sequence_generate(&q, seed, options.parts);
+	text = sequence_text(&q, NULL);
+	printf("# seed %llu, parts %#x, caps %#x, %s\n%s", (unsigned long long)seed, q.parts, q.caps, q.arch, text);
+	free(text);
+	return 0;
+}
+
+/* => exit status */
 static int emit_sequence(uint64_t seed)
 {
 	static struct sequence q;
@@ -478,7 +492,7 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--generations] [--no-counts] [--jobs J] [--parts N] [--check-every N] [--save DIRECTORY] [--stop N] [--fast] N SEED\n"
 			"       oracle files PATH...\n"
-			"       oracle emit SEED\n");
+			"       oracle print SEED\n       oracle emit SEED\n");
 	return 2;
 }
 
@@ -524,6 +538,8 @@ int main(int argc, char **argv)
 	if (i < 0 || argc - i != 2)
 		return usage();
 	options.seed = strtoull(argv[i + 1], NULL, 0);
+	if (!strcmp(argv[i], "print"))
+		return print_sequence(options.seed);
 	if (!strcmp(argv[i], "emit"))
 		return emit_sequence(options.seed);
 	options.nr = strtoull(argv[i], NULL, 0);

@@ -14,6 +14,7 @@
 #define MAX_AREAS     6
 #define MAX_PROCESSES 5
 #define MAX_FILES     2
+#define CROWD         0x60000000
 #define STACKS        0x90000000u /* far above the plan, and below the end of programs everywhere */
 #define SIZEOF_ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -119,14 +120,25 @@ static enum kind random_kind(struct maker *m, unsigned i)
 	return k < 16 ? FILE_PRIVATE : FILE_SHARED;
 }
 
+/* Now and then in a crowd, over and beside others: mappings are replaced, cut, become one. What becomes one and what doesn't, generations
+ * answer each in its way, and mremap shows it. */
+static void random_place(struct maker *m, char place[24])
+{
+	place[0] = 0;
+	if (!(m->q->parts & (SEQ_ONE_BY_ONE | SEQ_OLD | SEQ_SAME_CONTENTS)) && one_in(m, 4))
+		snprintf(place, 24, " at %#x", CROWD + below(m, 64) * 4096);
+}
+
 static void make_area(struct maker *m, struct process *p, unsigned i)
 {
 	struct area *a = &p->areas[i];
 	const char *prot = one_in(m, 3) ? random_prot(m) : "rw", *name;
 	const char *populate = one_in(m, 8) ? " populate" : "", *reserve = one_in(m, 8) ? " noreserve" : "";
+	char place[24];
 
 	*a = (struct area){ .there = true, .kind = random_kind(m, i), .pages = 1 + below(m, 24) };
 	name = name_of(p, i);
+	random_place(m, place);
 	switch (a->kind) {
 	case HEAP:
 		emit(m, p, "brk %uP", a->pages);
@@ -139,18 +151,18 @@ static void make_area(struct maker *m, struct process *p, unsigned i)
 		     STACKS + m->nr_stacks * 0x1000000 + (4 + 256 + below(m, 60)) * 4096);
 		break;
 	case ANON:
-		emit(m, p, "mmap %s %uP %s private anon%s%s", name, a->pages, prot, populate, reserve);
+		emit(m, p, "mmap %s %uP %s private anon%s%s%s", name, a->pages, prot, populate, reserve, place);
 		break;
 	case SHARED_ANON:
-		emit(m, p, "mmap %s %uP %s shared anon%s", name, a->pages, prot, populate);
+		emit(m, p, "mmap %s %uP %s shared anon%s%s", name, a->pages, prot, populate, place);
 		break;
 	case FILE_PRIVATE:
 	case FILE_SHARED:
 		prot = one_in(m, 3) ? random_file_prot(m) : "rw"; /* readahead stays inside executable mappings since 6.16 */
 		if (m->q->parts & SEQ_OLD && a->kind == FILE_SHARED)
 			prot = "r";
-		emit(m, p, "mmap %s %uP %s %s G%u %uP%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
-		     a->file = below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate);
+		emit(m, p, "mmap %s %uP %s %s G%u %uP%s%s", name, a->pages, prot, a->kind == FILE_SHARED ? "shared" : "private",
+		     a->file = below(m, m->nr_files), one_in(m, 2) ? below(m, 12) : 0, populate, place);
 		break;
 	}
 }
@@ -183,13 +195,15 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 	static const char *const advices[] = {
 		"dontneed",   "dontneed", "dontneed",   "dontneed", "populate_read", "populate_write",
 		"dontfork",   "dofork",   "wipeonfork", "keeponfork", "random",      "normal",
-		"sequential",
+		"sequential", "free", "free",         "cold",
 	};
 	const char *advice = advices[below(m, SIZEOF_ARRAY(advices))];
 	unsigned len;
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
+	if (m->q->parts & SEQ_RECLAIM && !strcmp(advice, "free"))
+		advice = "cold"; /* swapped out pages are gone at once, and the host has none */
 	if (m->q->parts & SEQ_SAME_CONTENTS && p->areas[i].kind >= SHARED_ANON && strstr(advice, "fork"))
 		advice = "dontneed"; /* a remapped page is of the old mapping for 2.6, whose advice holds for it */
 	if ((p->areas[i].kind != ANON || m->q->parts & SEQ_FORKS) && !strcmp(advice, "populate_write"))
@@ -208,20 +222,26 @@ static void move(struct maker *m, struct process *p, unsigned i)
 {
 	struct area *a = &p->areas[i];
 	unsigned new_pages = 1 + below(m, 32);
+	char place[24];
 
+	random_place(m, place);
+	if (*place && new_pages == a->pages)
+		new_pages++; /* since 6.17 a move that changes no length takes several mappings along */
 	if (a->kind == STACK || a->kind == HEAP)
 		return;
 	if (m->q->parts & SEQ_SAME_CONTENTS && (a->kind == SHARED_ANON || a->kind == FILE_SHARED))
 		return; /* what has been remapped is one mapping for 2.6, and several since */
 	if (below(m, 3)) {
-		emit(m, p, "mremap %s 0 %uP %uP%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "");
+		emit(m, p, "mremap %s 0 %uP %uP%s%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "", place);
 		a->pages = new_pages > a->pages ? new_pages : a->pages;
 	} else {
 		unsigned len;
 		int off;
 
 		range(m, a, &off, &len);
-		emit(m, p, "mremap %s %dP %uP %uP", name_of(p, i), off, len, new_pages);
+		if (*place && new_pages == len)
+			new_pages++;
+		emit(m, p, "mremap %s %dP %uP %uP%s", name_of(p, i), off, len, new_pages, place);
 	}
 }
 
