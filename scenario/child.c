@@ -309,7 +309,9 @@ static int call(const struct scn_op *op, int fd)
 	}
 }
 
-static void operate(void)
+/* Not inlined: what it keeps on the stack would stand in the caller's frame, above what warm_up() has touched, and where a page ends in
+ * between, the first access after a fork would copy that page as well. */
+__attribute__((noinline)) static void operate(void)
 {
 	const struct scn_op *op = &self->op;
 	bool by_engine = run_counters && (op->plain || op->verb == SCN_RECLAIM);

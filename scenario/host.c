@@ -460,6 +460,8 @@ static void finish(void *ctx)
 	}
 	if (h->reuse_main && h->nr_processes && !reset_main(h)) {
 		h->nr_processes = 1;
+		while (waitpid(-1, NULL, WNOHANG) > 0) /* grandchildren that became ours */
+			;
 	} else {
 		h->nr_processes = 0;
 		while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)

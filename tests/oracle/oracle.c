@@ -42,7 +42,7 @@
 
 #define MAX_JOBS   16
 #define TMPFS      "/dev/shm"
-#define PATIENCE   20 /* seconds for one sequence, which takes milliseconds: the engine waits for itself */
+#define PATIENCE   120 /* seconds for one sequence, which takes milliseconds: the engine waits for itself */
 
 struct options {
 	bool generations, no_counts, fast;
@@ -303,7 +303,7 @@ static pid_t spawn(unsigned job, uint64_t begin)
 }
 
 /* A worker ended on its sequence: that is a finding too. */
-static void report_crash(struct worker *w)
+static void report_crash(struct worker *w, int status)
 {
 	static struct sequence q;
 	struct comparison c;
@@ -317,6 +317,11 @@ static void report_crash(struct worker *w)
 		host_reuse_main(c.host);
 	c.ra_pages = host_readahead();
 	prepare(&c, &q, options.seed + i);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(c.how, sizeof(c.how), "it did not come to an end in %u s", PATIENCE);
+	else
+		snprintf(c.how, sizeof(c.how), "the engine stopped: %s %d", WIFSIGNALED(status) ? "signal" : "status",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	report(&c, &q, options.seed + i, true);
 	if (c.host)
 		host_destroy(c.host);
@@ -347,7 +352,7 @@ static void run_all(void)
 			continue;
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
 			exit(2);
-		report_crash(&shared->workers[j]);
+		report_crash(&shared->workers[j], status);
 		if (atomic_load(&shared->divergences) >= options.stop)
 			continue;
 		pids[j] = spawn(j, atomic_load(&shared->workers[j].current) + options.jobs);
