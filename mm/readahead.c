@@ -197,7 +197,7 @@ static void ondemand_readahead(struct file *file, unsigned long index, unsigned 
 	} else if (!index || r > max || index - ra->prev_pos <= 1) {
 		initial_window(ra, index, r, max);
 	} else {
-		trace_why("neither sequential nor at a mark: just %lu pages", r, 0);
+		trace_why("neither sequential nor at a mark: only what was asked for", 0, 0);
 		do_page_cache_readahead(file, index, r, 0);
 		return;
 	}

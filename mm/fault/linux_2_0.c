@@ -184,6 +184,7 @@ static bool try_to_share(struct mm_struct *p, struct task_fault *f, struct page 
 	if (!from)
 		return false;
 	to = from;
+	trace_why(write ? "the other task has it, clean: a copy for the store" : "the other task has it, clean: read-only for both", 0, 0);
 	if (write) {
 		if (newpage)
 			copy_page(newpage, from);
@@ -299,12 +300,15 @@ static struct page *try_to_share_buffers(struct task_fault *f, struct page *page
 			return NULL;
 		}
 	cached = find_get_page(mapping, pgoff, NULL);
-	if (!cached)
+	if (!cached) {
+		trace_why("none of it is in memory: read into our frame, which the buffers share", 0, 0);
 		return try_to_load_aligned(f, page, mapping, pgoff);
+	}
 	if (!(page_flags(cached) & PG_uptodate)) {
 		free_page(cached);
 		return NULL;
 	}
+	trace_why("the buffers are in memory, in one frame: that one is mapped", 0, 0);
 	set_page_flags(cached, PG_referenced);
 	min_flt(f->mm);
 	free_page(page);
@@ -327,6 +331,7 @@ static struct page *bread_page(struct task_fault *f, struct page *page, struct a
 		up_read(&mapping->invalidate_lock);
 		return where;
 	}
+	trace_why("the bytes of the buffers are copied", 0, 0);
 	maj_flt(f->mm);
 	make_room(f->mm);
 	where = b[0] || b[1] || b[2] || b[3] ? read_cache_page(mapping, pgoff, &err) : NULL;
@@ -447,6 +452,7 @@ static vm_fault_t __do_no_page(struct task_fault *f, pte_t pte)
 	struct vm_area_struct *vma;
 
 	if (!pte_none(pte)) {
+		trace_why("the entry says where in swap it is", 0, 0);
 		maj_flt(f->mm);
 		return swap_in(f, pte);
 	}
@@ -458,8 +464,10 @@ static vm_fault_t __do_no_page(struct task_fault *f, pte_t pte)
 		return empty_page_fault(f);
 	} else {
 		struct vm_fault vmf = { .vma = vma, .address = f->address, .flags = f->flags };
-		vm_fault_t ret = vma->vm_ops->fault(&vmf);
+		vm_fault_t ret;
 
+		trace_why("a mapping with ->nopage", 0, 0);
+		ret = vma->vm_ops->fault(&vmf);
 		f->installed = vmf.pte;
 		return ret;
 	}

@@ -247,10 +247,15 @@ static vm_fault_t announce_write(struct vm_fault *vmf)
 /* vmf->page is there and locked, with a reference: what has to happen before it is mapped? => VM_FAULT_ bits: it isn't to be mapped */
 static vm_fault_t prepare_write(struct vm_fault *vmf)
 {
-	if (!write_access(vmf))
+	if (!write_access(vmf)) {
+		trace_why("a read: the page itself", 0, 0);
 		return 0;
-	if (!(vmf->vma->vm_flags & VM_SHARED))
+	}
+	if (!(vmf->vma->vm_flags & VM_SHARED)) {
+		trace_why("a write, and the mapping is private: a copy at once", 0, 0);
 		return early_cow(vmf);
+	}
+	trace_why("a write, and the mapping is shared: the page itself, which becomes dirty", 0, 0);
 	return vma_has_page_mkwrite(vmf->vma) ? announce_write(vmf) : 0;
 }
 
@@ -360,7 +365,7 @@ static bool can_share_swap_page(struct page *page)
 	trace_fn(can_share_swap_page, page_to_pfn(page), users, 0);
 	if (users <= 1 && page_in_swap_cache(page))
 		users += swap_count(page_swap_entry(page));
-	trace_why("%lu users of the page: entries that map it, and name its slot", users, 0);
+	trace_why("users of the page, by entries that map it and that name its slot: %lu", users, 0);
 	return users == 1;
 }
 
@@ -435,7 +440,10 @@ static struct page *get_swap_page(struct vm_fault *vmf, vm_fault_t *ret)
 
 	for (;;) {
 		page = lookup_swap_cache(entry);
+		if (page)
+			trace_why("it is still, or already, in memory", 0, 0);
 		if (!page) {
+			trace_why("it is not in memory: read, and what is in the slots around it", 0, 0);
 			swapin_readahead(entry);
 			page = read_swap_cache_async(entry);
 			if (!page) {
@@ -616,14 +624,19 @@ static vm_fault_t do_wp_page(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	trace_fn(do_wp_page, vmf->address, vmf->orig_pte.val, vmf->flags);
-	if (!old)
+	if (!old) {
+		trace_why("no page stands behind the entry: a copy", 0, 0);
 		return wp_copy(vmf, NULL);
+	}
 	if (!page_is_file(old)) {
 		if (wp_can_reuse(old))
 			return wp_reuse(vmf, old, false);
+		trace_why("an anonymous page that others may have: a copy", 0, 0);
 	} else if ((vma->vm_flags & (VM_WRITE | VM_SHARED)) == (VM_WRITE | VM_SHARED)) {
 		trace_why("a page of a file that is shared: its first store since it was clean", 0, 0);
 		return wp_announce(vmf, old, &ret) ? wp_reuse(vmf, old, true) : ret;
+	} else {
+		trace_why("a page of a file, and the mapping is private: a copy", 0, 0);
 	}
 	return wp_copy(vmf, old);
 }
@@ -657,11 +670,20 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 
 	trace_fn(handle_pte_fault, vmf->address, entry.val, vmf->flags);
 	vmf->orig_pte = entry;
+	if (pte_none(entry)) {
+		if (!ops || !ops->fault) {
+			trace_why("nothing there, and no operations in the mapping: anonymous", 0, 0);
+			return do_anonymous_page(vmf);
+		}
+		trace_why("nothing there, and the mapping has operations: demand paging", 0, 0);
+		return do_linear_fault(vmf);
+	}
 	if (!pte_present(entry)) {
-		if (pte_none(entry))
-			return ops && ops->fault ? do_linear_fault(vmf) : do_anonymous_page(vmf);
-		if (pte_file(entry))
+		if (pte_file(entry)) {
+			trace_why("not present, and the entry holds a place in the file: nonlinear", 0, 0);
 			return do_nonlinear_fault(vmf);
+		}
+		trace_why("not present, and the entry holds a place in swap", 0, 0);
 		return do_swap_page(vmf);
 	}
 	lock_pte(vmf);
@@ -670,8 +692,10 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 		unlock_pte(vmf);
 		return 0;
 	}
-	if (write_access(vmf) && !pte_write(entry))
+	if (write_access(vmf) && !pte_write(entry)) {
+		trace_why("present and read-only, and this is a write", 0, 0);
 		return do_wp_page(vmf);
+	}
 	return touch_pte(vmf);
 }
 
@@ -761,11 +785,16 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 	if (addr >= TASK_SIZE)
 		return VM_FAULT_BADMAP;
 	vma = find_vma(mm, addr);
-	if (!vma)
+	if (!vma) {
+		trace_why("no mapping ends above it", 0, 0);
 		return VM_FAULT_BADMAP;
+	}
 	if (addr < vma->vm_start) {
-		if (!(vma->vm_flags & VM_GROWSDOWN))
+		if (!(vma->vm_flags & VM_GROWSDOWN)) {
+			trace_why("below the next mapping, 0x%lx, which does not grow", vma->vm_start, 0);
 			return VM_FAULT_BADMAP;
+		}
+		trace_why("below a mapping that grows downwards, 0x%lx", vma->vm_start, 0);
 		if (beyond_stack_slack(mm, addr, flags)) {
 			trace_why("too far below the stack pointer, 0x%lx", atomic_load(&mm->stack_pointer), 0);
 			return VM_FAULT_BADMAP;
@@ -774,6 +803,7 @@ static vm_fault_t __do_page_fault(struct mm_struct *mm, unsigned long addr, unsi
 		if (!vma)
 			return VM_FAULT_BADMAP;
 	}
+	trace_why("in the mapping 0x%lx to 0x%lx", vma->vm_start, vma->vm_end);
 	if (access_error(mm, vma, addr, flags)) {
 		trace(access_error, addr, vma->vm_flags, flags);
 		return VM_FAULT_BADACCESS;

@@ -61,10 +61,12 @@ static struct page *sequential_page(struct file *file, unsigned long index)
 	struct page *page = find_lock_page(file->f_mapping, index);
 
 	if (!page) {
+		trace_why("it is not in memory, and the mapping is read in order: a window that grows", 0, 0);
 		page_cache_sync_readahead(file, index, 1);
 		page = find_lock_page(file->f_mapping, index);
 	}
 	if (page && page_flags(page) & PG_readahead) {
+		trace_why("page %lu carries the readahead mark", index, 0);
 		/* Reading may need memory and wait for other pages: not with this one locked. */
 		unlock_page(page);
 		page_cache_async_readahead(file, page, index, 1);
@@ -88,6 +90,7 @@ static struct page *read_around(struct file *file, unsigned long index, vm_fault
 		trace_why("%lu misses more than hits: no readahead any more", file->f_ra.mmap_miss, 0);
 		return NULL;
 	}
+	trace_why("it is not in memory: what lies around it is read", 0, 0);
 	if (!*did_readaround)
 		*ret = VM_FAULT_MAJOR;
 	*did_readaround = true;
@@ -117,8 +120,12 @@ static vm_fault_t linux_2_6_filemap_fault(struct vm_fault *vmf)
 	struct page *page;
 
 	trace_fn(filemap_fault, vmf->address, vmf->pgoff, vmf->flags);
-	if (vmf->pgoff >= i_pages_end(mapping))
+	if (vmf->pgoff >= i_pages_end(mapping)) {
+		trace_why("page %lu is beyond the end of the file", vmf->pgoff, 0);
 		return VM_FAULT_SIGBUS;
+	}
+	if (random)
+		trace_why("the mapping is read at random: this page alone", 0, 0);
 	for (;;) {
 		if (read_it) {
 			err = page_cache_read(mapping, vmf->pgoff);
