@@ -202,8 +202,8 @@ static void advise(struct maker *m, struct process *p, unsigned i)
 	int off;
 
 	range(m, &p->areas[i], &off, &len);
-	if (m->q->parts & SEQ_RECLAIM && !strcmp(advice, "free"))
-		advice = "cold"; /* swapped out pages are gone at once, and the host has none */
+	if (m->q->parts & (SEQ_RECLAIM | SEQ_COLD) && !strcmp(advice, "free"))
+		advice = "cold"; /* what is evicted afterwards may be gone or not: the host drops it, the engine keeps it */
 	if (m->q->parts & SEQ_SAME_CONTENTS && p->areas[i].kind >= SHARED_ANON && strstr(advice, "fork"))
 		advice = "dontneed"; /* a remapped page is of the old mapping for 2.6, whose advice holds for it */
 	if ((p->areas[i].kind != ANON || m->q->parts & SEQ_FORKS) && !strcmp(advice, "populate_write"))
