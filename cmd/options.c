@@ -39,7 +39,7 @@ const char run_usage[] =
 	"  minflt run --memory 256M -- sort -S 1G big.txt\n";
 
 enum {
-	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
+	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_NO_PIN_CHECK, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
 	OPT_SWAP, OPT_SWAP_PLAIN, OPT_SWAP_TROUBLE, OPT_ON_FULL,
 };
 
@@ -54,6 +54,7 @@ static const struct option long_options[] = {
 	{ "on-full", required_argument, NULL, OPT_ON_FULL },
 	{ "stats", optional_argument, NULL, OPT_STATS },
 	{ "no-move", no_argument, NULL, OPT_NO_MOVE },
+	{ "no-pin-check", no_argument, NULL, OPT_NO_PIN_CHECK },
 	{ "check-every", required_argument, NULL, OPT_CHECK_EVERY },
 	{ "around", required_argument, NULL, OPT_AROUND },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -96,13 +97,15 @@ static uint64_t all_memory(void)
 {
 	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
 	uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096, limit;
+	char text[32]; /* "max" where there is no limit */
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		FILE *f = fopen(limits[i], "re");
 
 		if (!f)
 			continue;
-		if (fscanf(f, "%" SCNu64, &limit) == 1 && limit >= SMALLEST_MEMORY && limit < most)
+		limit = fgets(text, sizeof(text), f) ? strtoull(text, NULL, 10) : 0;
+		if (limit >= SMALLEST_MEMORY && limit < most)
 			most = limit;
 		fclose(f);
 	}
@@ -113,14 +116,15 @@ static uint64_t all_memory(void)
 static int parse_auto(const char *text, struct mf_request *r)
 {
 	const char *s = text + strlen("auto");
-	char *end;
 	double percent = AUTO_PERCENT;
 
 	if (*s == ':') {
+		char *end = NULL;
+
 		percent = s[1] >= '0' && s[1] <= '9' ? strtod(s + 1, &end) : 0;
-		if (percent > 0)
-			end += *end == '%';
-		if (!(percent >= 0.1 && percent <= 90) || *end)
+		if (end && *end == '%')
+			end++;
+		if (!end || !(percent >= 0.1 && percent <= 90) || *end)
 			return complain(EXIT_MINFLT, "--memory '%s': the share of time that may be lost is a percentage from 0.1 to 90, such as auto:5%%",
 					text);
 	}
@@ -241,7 +245,10 @@ static int one_option(struct run_options *o, int opt, char **argv)
 			return complain(EXIT_MINFLT, "--stats= needs the name of a file; --stats alone writes to standard error");
 		return 0;
 	case OPT_NO_MOVE:
-		r->no_move = 1;
+		r->no_move = r->no_move ? r->no_move : 1;
+		return 0;
+	case OPT_NO_PIN_CHECK:
+		r->no_move = 2;
 		return 0;
 	case OPT_CHECK_EVERY:
 		return parse_number("--check-every", optarg, UINT32_MAX, &r->check_every);

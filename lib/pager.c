@@ -405,6 +405,17 @@ static void open_protection_keys(void)
 #endif
 }
 
+/* Filters know the descriptor by its number (run/filter.c), and are inherited: it is the same in every descendant. */
+static void keep_number(void)
+{
+	static int number = -1;
+
+	if (pg.dev >= 0 && number >= 0 && pg.dev != number && sys_call3(SYS_dup3, pg.dev, number, O_CLOEXEC) == number)
+		pg.dev = number;
+	else if (number < 0)
+		number = pg.dev;
+}
+
 static int arm_all(void)
 {
 	for (struct vm_area_struct *vma = find_vma(pager_mm, 0); vma; vma = vma_next(pager_mm, vma)) {
@@ -419,19 +430,23 @@ static int arm_all(void)
 /* In the handler's own descriptor table: the program's never sees a descriptor of ours. */
 static int open_uffd(void)
 {
-	bool move = false;
+	bool move = false, ask;
 	int err;
 
 	if (pg.dev < 0)
-		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
+	keep_number();
 	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
 	if (pg.uffd < 0 && pg.dev >= 0)
 		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
 	if (pg.uffd < 0)
 		return pg.uffd;
+	ask = move && pg.request.no_move == 1;
 	move = move && !pg.request.no_move;
 	pg.counters->uses_move = move;
 	err = uffd_machine_attach(pg.uffd, move);
+	if (!err && ask)
+		err = uffd_machine_ask_by_move();
 	if (!err && auto_on()) /* to be waited for with poll() */
 		err = (int)sys_call3(SYS_fcntl, pg.uffd, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!err)
@@ -466,6 +481,7 @@ static void handler(void)
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();
+	keep_number();
 	close_others(pg.dev, pg.swap_fd);
 	pg.start_error = open_uffd();
 	if (!pg.start_error)
@@ -635,6 +651,11 @@ static void give_back(void)
 		sys_close(pg.borrowed);
 	if (pg.borrowed_swap >= 0)
 		sys_close(pg.borrowed_swap);
+}
+
+int pager_kept_descriptor(void)
+{
+	return pg.dev;
 }
 
 /* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does

@@ -41,6 +41,9 @@ void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
 /* The memory by which that works. */
 void pager_bell_range(unsigned long *addr, size_t *len);
 
+/* The handler's descriptor of /dev/userfaultfd, a number in its own table; -1: none. */
+int pager_kept_descriptor(void);
+
 /* End the program: `text` goes to the user by the control page. Callable from any thread. */
 _Noreturn void pager_die(enum mf_state state, const char *text);
 /* A line for the user at the end. */

@@ -20,6 +20,9 @@ __asm__(".text\n"
 	"	xor %r10d, %r10d\n"
 	"	mov $56, %eax\n"  /* clone */
 	"	syscall\n"
+	".hidden thread_clone_at\n"
+	".globl thread_clone_at\n"
+	"thread_clone_at:\n"
 	"	test %rax, %rax\n"
 	"	jnz 1f\n"
 	"	xor %ebp, %ebp\n"
@@ -29,9 +32,10 @@ __asm__(".text\n"
 	".size thread_clone,.-thread_clone\n");
 #endif
 
+/* CLONE_UNTRACED: a tracer that follows threads would stop this one with the others, and then wait for a page itself. */
 long thread_start(void *stack_top, void *tls, void (*fn)(void))
 {
-	const unsigned long flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS;
+	const unsigned long flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_UNTRACED;
 	uint64_t all = ~0ULL, old;
 	long tid;
 

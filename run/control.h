@@ -43,7 +43,7 @@ struct mf_request {               /* all sizes in bytes; the command has validat
 	uint64_t pool;            /* --pool: compressed pool; 0: not given */
 	uint32_t codec;           /* enum swap_codec */
 	int32_t  level;
-	uint32_t no_move;         /* --no-move: UFFDIO_COPY even where UFFDIO_MOVE is there */
+	uint32_t no_move;         /* 1: --no-move: UFFDIO_COPY even where UFFDIO_MOVE is there; 2: nor a MOVE that asks for pins (tests) */
 	uint32_t check_every;     /* run the invariants after every n-th fault (tests); 0: never */
 	uint32_t around;          /* most pages one fault may fill; 0: the default, 1: one by one (tests) */
 	uint32_t uffd_source;     /* enum mf_uffd_source that the command found to work */

@@ -75,6 +75,11 @@ HIDDEN long rt_fork_call(long nr, const long a[5]);
 /* threads.c */
 HIDDEN void rt_threads_init(void);
 
+/* filter.c */
+HIDDEN void rt_filter_init(void);
+HIDDEN long rt_seccomp(unsigned long op, unsigned long flags, const void *args);
+HIDDEN long rt_prctl_seccomp(const long a[5]);
+
 /* brk.c */
 HIDDEN void rt_brk_init(void);
 HIDDEN long rt_brk_call(unsigned long to);

@@ -160,6 +160,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (err)
 		fail(what, err);
 	rt_threads_init();
+	rt_filter_init();
 	rt_note_bss();
 	rt_run(adopt, RT_REMOTE, RT_ARGS(0), NULL);
 	atomic_store(&rt_active, true);

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 
 #include "lib/pager.h"
@@ -64,8 +65,14 @@ static long by_name(long nr, const long a[6], bool *known)
 		return process_madvise((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (int)a[3], (unsigned)a[4]);
 	case SYS_vmsplice:
 		return vmsplice((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (unsigned)a[3]);
+	case SYS_seccomp:
+		return rt_errno(rt_seccomp((unsigned long)a[0], (unsigned long)a[1], (const void *)a[2]));
 	case SYS_brk:
 		return rt_brk_call((unsigned long)a[0]);
+	case SYS_prctl:
+		if (a[0] == PR_SET_SECCOMP)
+			return rt_errno(rt_prctl_seccomp(a));
+		/* fall through */
 	default:
 		*known = false;
 		return 0;
@@ -118,10 +125,11 @@ HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word
 
 #if defined(__x86_64__)
 /* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, exit 60;
- * above: mlock..munlockall 149-152, futex 202 (only when it answers EFAULT), vmsplice 278, mlock2 325, pkey_mprotect 329, clone3 435,
+ * above: mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, mlock2 325, pkey_mprotect 329, clone3 435,
  * process_madvise 440. */
 _Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
-	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
+	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 &&
+	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall,@function\n"
@@ -135,10 +143,14 @@ __asm__(".text\n"
 	"	jmp 2f\n"
 	"1:	cmp $202, %rdi\n"
 	"	je 5f\n"
+	"	cmp $157, %rdi\n"
+	"	je 3f\n"
 	"	lea -149(%rdi), %rax\n"
 	"	cmp $3, %rax\n"
 	"	jbe 3f\n"
 	"	cmp $278, %rdi\n"
+	"	je 3f\n"
+	"	cmp $317, %rdi\n"
 	"	je 3f\n"
 	"	cmp $325, %rdi\n"
 	"	je 3f\n"

@@ -55,8 +55,9 @@ run_suites() {
 tidy() {
 	command -v clang-tidy >/dev/null || { note SKIP clang-tidy "clang-tidy is missing"; return; }
 	# What the compiler got and gcc's own options that clang does not know. The programs of tests/diff misbehave on purpose.
-	python3 tests/results.py --sources build | grep -v 'tests/diff/' |
-		xargs -d '\n' -P "$(nproc)" -n 1 clang-tidy -p build --quiet --extra-arg=-Wno-unknown-warning-option >"$results/tidy" 2>"$results/tidy.err"
+	mkdir "$results/db"
+	python3 tests/results.py --tidy build "$results/db" | grep -v 'tests/diff/' |
+		xargs -d '\n' -P "$(nproc)" -n 1 clang-tidy -p "$results/db" --quiet --extra-arg=-Wno-unknown-warning-option >"$results/tidy" 2>"$results/tidy.err"
 	if [ $? -eq 0 ]; then
 		note PASS clang-tidy ""
 		return

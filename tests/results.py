@@ -3,10 +3,13 @@
 
 results.py BUILD            the last test run of a build directory, one line each: STATUS <tab> NAME <tab> TEXT
 results.py --summary LIST   such lines added up; status 1 if anything failed or nothing passed
-results.py --sources BUILD  the C files of the project that the build compiles
+results.py --tidy BUILD OUT the C files of the project that the build compiles, and in OUT/compile_commands.json how: what is compiled
+                            several times stands there once for each set of macros that the sources ask for
 """
 import json
 import os
+import re
+import shlex
 import sys
 
 
@@ -56,19 +59,46 @@ def summary(path):
     return 1 if count["FAIL"] or not count["PASS"] else 0
 
 
-def sources(build):
-    with open(os.path.join(build, "compile_commands.json")) as f:
-        files = {os.path.realpath(os.path.join(c["directory"], c["file"])) for c in json.load(f)}
+def macros_of_headers(root):
+    names = set()
+    for folder, folders, files in os.walk(root):
+        folders[:] = [f for f in folders if not f.startswith((".", "build"))]
+        for name in files:
+            if name.endswith(".h"):
+                with open(os.path.join(folder, name)) as f:
+                    names.update(macros_of(f.read()))
+    return names
+
+
+def macros_of(text):
+    """What a source asks for by #if and its like."""
+    return set(word for line in re.findall(r"^\s*#\s*(?:el)?if.*", text, re.M) for word in re.findall(r"\w+", line))
+
+
+def tidy(build, out):
     root = os.path.realpath(".")
-    return sorted(os.path.relpath(f, root) for f in files if f.startswith(root + os.sep) and f.endswith(".c") and
-                  not os.path.relpath(f, root).startswith("build"))
+    asked = macros_of_headers(root)
+    entries = {}
+    with open(os.path.join(build, "compile_commands.json")) as f:
+        for entry in json.load(f):
+            path = os.path.realpath(os.path.join(entry["directory"], entry["file"]))
+            relative = os.path.relpath(path, root)
+            if not path.startswith(root + os.sep) or not path.endswith(".c") or relative.startswith("build"):
+                continue
+            with open(path) as source:
+                wanted = asked | macros_of(source.read())
+            defined = {arg[2:].split("=")[0] for arg in shlex.split(entry["command"]) if arg.startswith("-D")}
+            entries.setdefault((relative, frozenset(defined & wanted)), entry)
+    with open(os.path.join(out, "compile_commands.json"), "w") as f:
+        json.dump(list(entries.values()), f)
+    return sorted({relative for relative, _ in entries})
 
 
 def main():
     if sys.argv[1] == "--summary":
         return summary(sys.argv[2])
-    if sys.argv[1] == "--sources":
-        print("\n".join(sources(sys.argv[2])))
+    if sys.argv[1] == "--tidy":
+        print("\n".join(tidy(sys.argv[2], sys.argv[3])))
         return 0
     for row in results(sys.argv[1]):
         print("\t".join(part.replace("\t", " ").replace("\n", " ") for part in row))

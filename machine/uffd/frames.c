@@ -74,13 +74,24 @@ void uffd_machine_plain(void)
 	uffd.plain = true;
 }
 
+int uffd_machine_ask_by_move(void)
+{
+	if (!uffd.aside)
+		uffd.aside = reserve(NR_STAGES * PAGE, PROT_READ | PROT_WRITE);
+	if (!uffd.aside)
+		return -12; /* ENOMEM */
+	sys_madvise(uffd.aside, NR_STAGES * PAGE, MADV_NOHUGEPAGE);
+	return uffd_arm(uffd.aside, NR_STAGES * PAGE);
+}
+
 unsigned uffd_own_ranges(struct uffd_own own[])
 {
 	own[0] = (struct uffd_own){ uffd.arena, uffd.nr_frames * PAGE };
 	own[1] = (struct uffd_own){ uffd.staging, NR_STAGES * PAGE };
 	own[2] = (struct uffd_own){ uffd.zeros, NR_ZEROS * PAGE };
 	own[3] = meta_range();
-	return 4;
+	own[4] = (struct uffd_own){ uffd.aside, uffd.aside ? NR_STAGES * PAGE : 0 };
+	return 5;
 }
 
 void uffd_set_real_limit(unsigned long nr_pages)

@@ -20,7 +20,7 @@ static long new_uffd(int source, int kept)
 		return sys_ioctl(kept, UFFD_DEV_NEW, (void *)(long)O_CLOEXEC);
 	if (source == 0)
 		return sys_call1(SYS_userfaultfd, O_CLOEXEC);
-	dev = sys_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	dev = sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
 	if (dev < 0)
 		return dev;
 	fd = sys_ioctl((int)dev, UFFD_DEV_NEW, (void *)(long)O_CLOEXEC);

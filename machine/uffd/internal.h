@@ -26,6 +26,7 @@ struct uffd_machine {
 	unsigned long arena;         /* nr_frames places, place i for frame i */
 	unsigned long staging;       /* NR_STAGES pages */
 	unsigned long zeros;         /* NR_ZEROS pages, never written */
+	unsigned long aside;         /* a place for each staging slot, armed: where a MOVE that only asks takes pages; 0: it doesn't */
 	uint8_t *state;              /* [nr_frames], enum frame_state; owned by who owns the frame */
 	unsigned long *at;           /* [nr_frames]: where the bytes of a STAGED or FROZEN frame are; costs by what is touched */
 	_Atomic uint32_t stage_owner[NR_STAGES]; /* pfn + 1; 0: free */

@@ -6,6 +6,7 @@
  *                 HOLE  COPY of zeros   1.1 us, 0.78
  *                 STAGED COPY           1.1 us, 0.78
  *   no MOVE       STAGED COPY                                  WRITEPROTECT, read in place, DONTNEED
+ *   MOVE to ask   STAGED COPY                                  MOVE aside, copied to staging, DONTNEED  (EBUSY: pinned)
  *   not writable  COPY, from home or staging                   read in place, DONTNEED
  *   locked, exec  COPY                                         stays (stuck)
  *
@@ -281,10 +282,36 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 	return (int)nr;
 }
 
+/* Pages are copied, but only a MOVE tells what is pinned for a device that stores into it: out of the program's sight by a MOVE, one by one, and from
+ * there as if it had been copied. => pages taken, from the start, or -errno when none was. */
+static int move_aside(unsigned long addr, unsigned nr, unsigned long pfn)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		unsigned long stage = stage_get(pfn + i), aside = uffd.aside + (stage - uffd.staging);
+		int r = move_pages(aside, addr + i * PAGE, 1);
+
+		if (r < 0) {
+			stage_put(pfn + i);
+			return i ? (int)i : r;
+		}
+		memcpy((void *)stage, (const void *)aside, PAGE);
+		sys_madvise(aside, PAGE, MADV_DONTNEED);
+		uffd.state[pfn + i] = STAGED;
+		count_real(-1);
+		count(&uffd_stats.copy_out, 1);
+	}
+	return (int)nr;
+}
+
 static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	int r;
 
+	if (uffd.aside) {
+		r = move_aside(addr, nr, pfn);
+		if (r != -EINVAL)
+			return r;
+	}
 	if (uffd.move) {
 		r = move_pages(home_of(pfn), addr, nr);
 		if (r > 0) {
@@ -306,7 +333,7 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 	while (done < nr) {
 		int r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
 
-		if (r == -EBUSY && uffd.move) {
+		if (r == -EBUSY) {
 			unsigned run = still_here(addr + done * PAGE, nr - done);
 
 			for (unsigned i = 0; i < run; i++)

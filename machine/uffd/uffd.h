@@ -17,6 +17,9 @@
  * is write-protected, read in place and dropped on the way out. COPY is also what serves mappings that MOVE refuses: those that are not
  * writable; and mappings that are locked or executable, whose pages then stay.
  *
+ * Without MOVE it can't be known whether a page is pinned for a device that stores into it (O_DIRECT reads, registered buffers): such a store after the
+ * page was copied is lost. So where the kernel has MOVE and pages are copied all the same (--no-move), a MOVE asks.
+ *
  * EBUSY from MOVE means shared since a fork, or pinned for I/O. The page is made exclusive by an atomic OR with 0 and tried again; still
  * EBUSY means pinned: `stuck`.
  *
@@ -45,6 +48,8 @@ int uffd_machine_init(unsigned long nr_frames);
 /* Take `fd` (a userfaultfd on which UFFDIO_API has succeeded) into use and arm the arena.
  * move: UFFDIO_MOVE may be used. => 0 or -errno. Called at start and, in a forked child, again. */
 int uffd_machine_attach(int fd, bool move);
+/* After uffd_machine_attach(fd, false), where the kernel has MOVE: pages are copied, but none that is pinned leaves. => 0 or -errno. */
+int uffd_machine_ask_by_move(void);
 /* In a forked child, before uffd_machine_attach(): the arena did not come along. => 0 or -errno. */
 int uffd_machine_after_fork(void);
 

@@ -26,6 +26,7 @@ MODES = {
     'small': (['--resident', '4M'] + ROOMY_POOL, {}),
     'memory': (['--memory', '9M'], {}),
     'no-move': (['--no-move', '--resident', '4M'] + ROOMY_POOL, {'mode': 'copy'}),
+    'old-kernel': (['--no-pin-check', '--resident', '4M'] + ROOMY_POOL, {'mode': 'copy'}),
     'none': (['--compress', 'none', '--resident', '4M'] + ROOMY_POOL, {}),
     'zstd': (['--compress', 'zstd', '--resident', '4M'] + ROOMY_POOL, {}),
     'checked': (['--check-every', '500', '--resident', '4M'] + ROOMY_POOL, {'checks': 1}),

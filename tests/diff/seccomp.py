@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Record by strace the system calls that t_seccomp makes natively, let it put itself under a filter that allows just those, and compare
+native and managed runs.
+
+    seccomp.py --minflt build/minflt --mode small build/tests/diff/t_seccomp
+
+Exit 0: same, 1: different, 77: no strace, or it can't trace here.
+"""
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import run as diff
+
+HOWS = ['filter', 'tsync', 'prctl', 'late', 'violate', 'strict']
+
+
+def recorded(program):
+    """The numbers of the calls that threads and children make from the installation of the filter on."""
+    numbers = set()
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.join(folder, 'log')
+        done = subprocess.run(['strace', '-f', '-n', '-qq', '-o', log, program, 'all'], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, env=diff.environment(), check=False)
+        if done.returncode:
+            print(f'skipped: strace does not trace here: {done.stderr.decode()[-300:]}')
+            sys.exit(77)
+        seen = False
+        with open(log, errors='replace') as f:
+            for line in f:
+                seen = seen or 'PR_SET_NO_NEW_PRIVS' in line
+                call = re.match(r'\d+ +\[ *(\d+)\] (\w+)\(', line)
+                if seen and call:
+                    numbers.add(int(call.group(1)))
+    return [str(n) for n in sorted(numbers)]
+
+
+def ends(result, want):
+    print(f'{want}: {result[0]}')
+    return result[0] == want
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--minflt', required=True)
+    parser.add_argument('--mode', required=True, choices=list(diff.MODES))
+    parser.add_argument('program')
+    args = parser.parse_args()
+    program, minflt = os.path.abspath(args.program), os.path.abspath(args.minflt)
+    if not shutil.which('strace'):
+        print('skipped: no strace')
+        return 77
+    if not os.path.exists(os.path.join(os.path.dirname(minflt), 'libminflt-run.so')):
+        print('skipped: not built')
+        return 77
+    allowed = recorded(program)
+    print('allowed:', ' '.join(allowed))
+    good = True
+    for how in HOWS:
+        # The filter comes by prctl or by seccomp: either may be called.
+        command = [program, how, *allowed, '157', '317']
+        native = diff.run(command, 60)
+        managed = diff.run([minflt, 'run', '-q', *diff.MODES[args.mode][0], '--', *command], 60)
+        if how == 'violate':  # minflt's status for a signal
+            same = diff.compare(command, (0, native[1], ''), (0, managed[1], managed[2]), ('native', 'minflt'))
+            good = ends(native, -signal.SIGSYS) and ends(managed, 128 + signal.SIGSYS) and same and good
+        else:
+            good = ends(native, 0) and diff.compare(command, native, managed, ('native', 'minflt')) and good
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
