@@ -728,17 +728,32 @@ static void mmap_hits(struct file_ra_state *ra, unsigned n)
 		__atomic_store_n(&ra->mmap_miss, miss > n ? miss - n : 0, __ATOMIC_RELAXED);
 }
 
+/* There is no table yet, and one was got in advance: it is installed if the window has a page. => NULL: it hasn't */
+static noinline struct ptdesc *map_pages_table(struct vm_fault *vmf, unsigned long index, unsigned long end_pgoff)
+{
+	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
+	unsigned long end = min_ul(i_pages_end(mapping), end_pgoff + 1);
+
+	while (index < end && !filemap_cached(mapping, index))
+		index++;
+	if (index >= end || !vmf->prealloc_pte)
+		return NULL;
+	pmd_install(vmf->vma->vm_mm, vmf->pmd, &vmf->prealloc_pte);
+	return desc_load(&vmf->pmd->desc);
+}
+
 vm_fault_t filemap_map_pages(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct address_space *mapping = vma->vm_file->f_mapping;
 	struct ptdesc *table = desc_load(&vmf->pmd->desc);
-	struct map_pages m = { .vma = vma, .table = table, .fault = vmf->address, .prot = file_page_prot(vma) | _PAGE_ACCESSED };
+	struct map_pages m = { .vma = vma, .fault = vmf->address, .prot = file_page_prot(vma) | _PAGE_ACCESSED };
 	unsigned long index = start_pgoff, n;
 
 	trace_fn(filemap_map_pages, vmf->address, start_pgoff, end_pgoff);
-	if (!table)
+	if (unlikely(!table) && !(table = map_pages_table(vmf, start_pgoff, end_pgoff)))
 		return 0;
+	m.table = table;
 	spin_lock(&table->ptl);
 	spin_lock(&mapping->tree_lock);
 	for (; index <= end_pgoff && index < i_pages_end(mapping); index += n) {
@@ -772,6 +787,7 @@ vm_fault_t filemap_page_mkwrite(struct vm_fault *vmf)
 		trace_why("the file system refuses: no space", 0, 0);
 		return VM_FAULT_SIGBUS;
 	}
+	file_update_time(vmf->vma);
 	lock_page(page);
 	if (page_mapping(page) != mapping) {
 		unlock_page(page);

@@ -221,6 +221,17 @@ static inline pteval_t file_page_prot(const struct vm_area_struct *vma)
 	return _PAGE_RW;
 }
 
+/* The file of a shared mapping is changed by a store. */
+static inline void file_update_time(const struct vm_area_struct *vma)
+{
+	const struct address_space *mapping = vma->vm_file ? vma->vm_file->f_mapping : NULL;
+
+	if (!mapping || !mapping->a_ops || !mapping->a_ops->update_time)
+		return;
+	trace_leaf(file_update_time, 0, 0, 0);
+	mapping->a_ops->update_time(mapping->host);
+}
+
 struct file *get_file(struct file *file);
 
 #pragma GCC visibility pop

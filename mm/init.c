@@ -72,9 +72,10 @@ int mm_init(const struct mm_params *params)
 {
 	unsigned anon_around = params->anon_around ? params->anon_around : 1;
 	unsigned swapin_around = params->swapin_around ? params->swapin_around : 1;
+	unsigned fault_around = params->fault_around ? params->fault_around : 16;
 	int err;
 
-	if (!good_window(anon_around) || !good_window(swapin_around))
+	if (!good_window(anon_around) || !good_window(swapin_around) || !good_window(fault_around))
 		return -EINVAL;
 	memset(&mm_stat, 0, sizeof(mm_stat));
 	mmlist = NULL;
@@ -84,6 +85,7 @@ int mm_init(const struct mm_params *params)
 	pgtable_init(params->geometry);
 	mm_anon_around = anon_around;
 	mm_swapin_around = swapin_around;
+	mm_fault_around = fault_around;
 	mm_check_every = params->check_every;
 	mm_reuse_rule = params->rules & MM_REUSE_5_4 ? REUSE_5_4 : params->rules & MM_REUSE_6 ? REUSE_6 : REUSE_5_15;
 	mm_rules = params->rules;
@@ -120,6 +122,7 @@ struct mm_struct *mm_alloc(void)
 	}
 	atomic_init(&mm->mm_users, 1);
 	mm->rlimit_stack = RLIMIT_STACK_DEFAULT;
+	mm->rlimit_as = mm->rlimit_memlock = ~0UL;
 	atomic_init(&mm->vmacache, &vma_nowhere);
 	init_mm_locks(mm);
 	spin_lock(&mmlist_lock);
@@ -199,6 +202,8 @@ struct mm_struct *dup_mm(struct mm_struct *src)
 	if (!mm)
 		return NULL;
 	mm->rlimit_stack = src->rlimit_stack;
+	mm->rlimit_as = src->rlimit_as;
+	mm->rlimit_memlock = src->rlimit_memlock;
 	mm_set_stack_pointer(mm, atomic_load(&src->stack_pointer));
 	/* Nobody knows mm yet, but whoever walks the list of all must not see it half made. */
 	mmap_write_lock(mm);

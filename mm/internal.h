@@ -180,6 +180,7 @@ static inline_hot struct vm_area_struct *find_vma_after(struct mm_struct *mm, un
 }
 extern struct vm_area_struct vma_nowhere; /* covers nothing: vmacache when there is none */
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr);
+int acct_stack_growth(const struct vm_area_struct *vma, unsigned long size, unsigned long grow);
 struct vm_area_struct *vma_alloc(struct mm_struct *mm, unsigned long start, unsigned long end, unsigned long flags,
 				 unsigned long pgoff);
 void vma_link(struct mm_struct *mm, struct vm_area_struct *vma);
@@ -299,6 +300,7 @@ void page_set_unevictable(struct page *page, bool on);
 void clear_page_stuck(struct page *page);
 unsigned long lru_size(enum lru_list list);
 unsigned shrink_tail(enum lru_list list); /* one look at the last page of an inactive list: for the tests. => pages freed */
+void shrink_active_tail(enum lru_list list); /* and of an active one */
 /* Waits for another thread's evictions to end, if there are any. => false: there were none */
 bool wait_for_evictions(void);
 void check_lru(void);
@@ -352,6 +354,7 @@ bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsig
 enum reuse_rule { REUSE_5_4, REUSE_5_15, REUSE_6 };
 extern enum reuse_rule mm_reuse_rule;
 extern unsigned mm_anon_around, mm_swapin_around;
+extern unsigned long mm_fault_around; /* pages; power of two */
 
 /* ---- invariants.c ------------------------------------------------------------------------------------------------------- */
 

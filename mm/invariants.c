@@ -134,7 +134,9 @@ static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pt
 	} else if (pte_file(pte)) {
 		MM_BUG_ON(!vma || !(vma->vm_flags & VM_NONLINEAR));
 	} else {
-		MM_BUG_ON(!pte_special(pte) || pte_write(pte));
+		MM_BUG_ON(!pte_special(pte));
+		MM_BUG_ON(pte_zero_page(pte) ? pte_write(pte) : !vma || !(vma->vm_flags & VM_PFNMAP));
+		MM_BUG_ON(pte_write(pte) && (vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED));
 	}
 }
 
@@ -247,7 +249,7 @@ static void check_i_mmap(unsigned long file_vmas)
 
 static void check_mappings(struct mm_struct *mm, struct tally *t)
 {
-	unsigned long last = 0, n = 0, pages = 0;
+	unsigned long last = 0, n = 0, pages = 0, locked = 0;
 
 	check_subtree(mm->mm_rb.node, NULL);
 	for (struct vm_area_struct *vma = vma_first(mm); vma; vma = vma_next(mm, vma)) {
@@ -266,8 +268,9 @@ static void check_mappings(struct mm_struct *mm, struct tally *t)
 		last = vma->vm_end;
 		n++;
 		pages += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+		locked += vma->vm_flags & VM_LOCKED ? (vma->vm_end - vma->vm_start) >> PAGE_SHIFT : 0;
 	}
-	MM_BUG_ON(n != mm->map_count || pages != mm->total_vm);
+	MM_BUG_ON(n != mm->map_count || pages != mm->total_vm || locked != mm->locked_vm);
 }
 
 /* ---- pages and slots ------------------------------------------------------------------------------------------------------------------ */

@@ -104,7 +104,7 @@ static void zap_present(struct discard *d, pte_t *ptep, unsigned long addr)
 	struct page *page;
 
 	if (pte_special(pte)) {
-		machine_discard(d->mm, addr, 1, 0);
+		machine_discard(d->mm, addr, 1, pte_machine_pfn(pte));
 		return;
 	}
 	page = pfn_to_page(pte_pfn(pte));
@@ -249,6 +249,40 @@ void zap_swap_range(struct mm_struct *mm, unsigned long addr, size_t len)
 	zap_range(&d, addr, addr + len);
 }
 
+/* ---- frames without struct pages ---------------------------------------------------------------------------------------- */
+
+/* What a clean entry of such a frame may grant: stores in a shared mapping, unless somebody wants to see the first one. */
+static pteval_t pfn_prot(const struct vm_area_struct *vma)
+{
+	if (!(vma->vm_flags & VM_ACCESS_FLAGS))
+		return _PAGE_PROTNONE;
+	if ((vma->vm_flags & (VM_WRITE | VM_SHARED)) != (VM_WRITE | VM_SHARED) || (vma->vm_ops && vma->vm_ops->pfn_mkwrite))
+		return 0;
+	return _PAGE_RW;
+}
+
+vm_fault_t vmf_insert_pfn(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn)
+{
+	struct ptdesc *table = pte_table_alloc(vma->vm_mm, addr);
+	pte_t pte = pfn_pte(pfn, pfn_prot(vma) | _PAGE_SPECIAL | _PAGE_PFN | _PAGE_ACCESSED), *ptep;
+	int done = 1;
+
+	trace_fn(vmf_insert_pfn, addr, pfn, 0);
+	MM_BUG_ON(!(vma->vm_flags & VM_PFNMAP));
+	if (!table)
+		return VM_FAULT_OOM;
+	spin_lock(&table->ptl);
+	ptep = pte_offset(table, addr);
+	if (pte_none(ptep_get(ptep))) {
+		set_pte(ptep, pte);
+		done = map_run(vma->vm_mm, addr & PAGE_MASK, 1, pfn, pte_how(pte));
+		if (done != 1)
+			set_pte(ptep, (pte_t){ 0 });
+	}
+	spin_unlock(&table->ptl);
+	return done == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+}
+
 /* ---- rights ------------------------------------------------------------------------------------------------------------- */
 
 /* May an entry of a mapping that allows stores have its W at once, without a fault that finds the same out? Where the
@@ -260,7 +294,7 @@ static bool can_change_pte_writable(const struct vm_area_struct *vma, pte_t pte)
 	struct page *page;
 
 	if (pte_special(pte))
-		return false;
+		return !pte_zero_page(pte) && pfn_prot(vma) & _PAGE_RW;
 	page = pfn_to_page(pte_pfn(pte));
 	/* A shared page whose first store has been seen since it was cleaned, or of which nobody wants to see it. */
 	if (unlikely(page_is_file(page)))
@@ -303,7 +337,7 @@ static bool change_pte_range(struct vm_area_struct *vma, struct ptdesc *table, u
 		new = new_protection(vma, pte);
 		set_pte(ptep, new);
 		if (!pte_same(pte, new) && pte_mapped(pte))
-			machine_protect(vma->vm_mm, *addr, 1, pte_special(pte) ? 0 : pte_pfn(pte), pte_how(new));
+			machine_protect(vma->vm_mm, *addr, 1, pte_machine_pfn(pte), pte_how(new));
 	}
 	spin_unlock(&table->ptl);
 	return true;
@@ -396,7 +430,7 @@ static bool move_ptes(struct vm_area_struct *vma, struct ptdesc *src, unsigned l
 		pte = ptep_get_and_clear(ptep);
 		set_pte(pte_offset(dst, *from + delta), pte);
 		if (pte_present(pte))
-			machine_moved(mm, *from, *from + delta, 1, pte_special(pte) ? 0 : pte_pfn(pte));
+			machine_moved(mm, *from, *from + delta, 1, pte_machine_pfn(pte));
 	}
 	unlock_tables(vma, src, dst);
 	return true;
@@ -481,7 +515,7 @@ static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, 
 	if (!pte_present(pte) || pte_special(pte)) {
 		set_pte(dst_pte, pte);
 		if (pte_present(pte))
-			map_run(dst->vm_mm, addr, 1, 0, MACHINE_MAP_SHARED_ZERO);
+			map_run(dst->vm_mm, addr, 1, pte_machine_pfn(pte), pte_machine_how(pte));
 		return 0;
 	}
 	page = pfn_to_page(pte_pfn(pte));
@@ -548,8 +582,8 @@ int copy_page_range(struct vm_area_struct *dst, struct vm_area_struct *src)
 	struct ptdesc *from, *to;
 
 	/* Without an anon_vma nothing was ever written; what reads have mapped will be mapped again by faults. (Not so in a nonlinear
-	 * mapping: only its entries know what stands there.) */
-	if (!atomic_load(&src->anon_vma) && !(src->vm_flags & VM_NONLINEAR))
+	 * mapping, or one of frames: only its entries know what stands there.) */
+	if (!atomic_load(&src->anon_vma) && !(src->vm_flags & (VM_NONLINEAR | VM_PFNMAP)))
 		return 0;
 	trace_fn(copy_page_range, src->vm_start, src->vm_end, 0);
 	while ((from = pte_table_next(src->vm_mm, &addr, src->vm_end))) {

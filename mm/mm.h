@@ -21,7 +21,7 @@ struct page;
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* Geometries of page tables, by name: "i386" "arm" "x86_64" "x86_64-5" "sv39" "sv48". */
+/* Geometries of page tables, by name: "i386" "i386-pae" "arm" "x86_64" "x86_64-5" "sv39" "sv48". */
 struct mm_geometry;
 const struct mm_geometry *mm_geometry_find(const char *name);
 
@@ -36,6 +36,8 @@ struct mm_params {
 	void *swap_ctx;
 	unsigned anon_around;               /* most pages one anonymous fault may fill, 1..64, power of two (1: as Linux 5.15) */
 	unsigned swapin_around;             /* most pages one swap-in may bring and map, 1..64, power of two (1: one by one) */
+	unsigned fault_around;              /* fault_around_bytes: pages of the window in which a read of a file maps what is cached, 1..64, power of
+	                                       two (0: 16; 1: only the page itself) */
 	unsigned check_every;               /* run mm_check_invariants() after every n-th fault (0: never) */
 	const char *kernel;                 /* generation of the fault path: "5" (NULL), "2.6", "2.0" */
 	unsigned rules;                     /* set of enum mm_rule; 0: the generation's own */
@@ -66,6 +68,7 @@ void mmap_write_unlock(struct mm_struct *mm);
 #define VM_MAYEXEC    0x00000040UL
 #define VM_MAYSHARE   0x00000080UL
 #define VM_GROWSDOWN  0x00000100UL
+#define VM_PFNMAP     0x00000400UL /* entries name frames that the engine doesn't count: vmf_insert_pfn() */
 #define VM_LOCKED     0x00002000UL /* pages are never evicted */
 #define VM_SEQ_READ   0x00008000UL
 #define VM_RAND_READ  0x00010000UL /* faults fill one page at a time */
@@ -212,6 +215,8 @@ struct address_space_operations {
 	int (*writepage)(void *host, unsigned long pgoff, const void *page, size_t len);
 	/* The first store to a page of a shared mapping is about to be allowed. => 0, or -errno: SIGBUS. May be NULL */
 	int (*page_mkwrite)(void *host, unsigned long pgoff);
+	/* The file is about to be changed through memory: its times. May be NULL */
+	void (*update_time)(void *host);
 	/* linux-2.0: where the block of 1024 bytes stands on the device; 0: a hole. May be NULL: no holes */
 	unsigned long (*bmap)(void *host, unsigned long block);
 	/* The last reference is gone. May be NULL */
@@ -269,6 +274,7 @@ void mm_set_executable(struct mm_struct *mm, struct address_space *mapping);
 /* Global, since mm_init; monotonous but for the gauges. Read without a lock. */
 struct mm_stats {
 	uint64_t min_flt, maj_flt;          /* completed faults */
+	uint64_t uncounted_tries;           /* of handle_mm_fault, that ended in an error, or (not in 6.x) in RETRY; mm_pgfault() */
 	uint64_t zeroed, copied;            /* pages filled with zeros / copied (COW) */
 	uint64_t swapped_in, swapped_out;   /* pages read from / stored to swap */
 	uint64_t swapin_around_pages;       /* of these, brought along by a neighbour's fault */
@@ -285,6 +291,11 @@ struct mm_stats {
 	uint64_t invariant_checks;
 };
 const struct mm_stats *mm_stats(void);
+/* PGFAULT of linux-2.6 and 5: calls of handle_mm_fault(); 6.x leaves those out that end in RETRY. */
+static inline uint64_t mm_pgfault(const struct mm_stats *s)
+{
+	return s->min_flt + s->maj_flt + s->uncounted_tries;
+}
 
 /* Every equation of the invariants; stops at the first that fails by machine_bug(). Takes what locks it needs. */
 void mm_check_invariants(void);

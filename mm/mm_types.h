@@ -100,6 +100,7 @@ typedef struct { pteval_t val; } pte_t;
 #define _PAGE_SWAP      (1UL << 7)
 #define _PAGE_FILE      (1UL << 8)
 #define _PAGE_EXCLUSIVE (1UL << 9) /* the swapped page belonged to this entry alone */
+#define _PAGE_PFN       (1UL << 10) /* beside _PAGE_SPECIAL: not the zero page, but a frame that the engine doesn't count (VM_PFNMAP) */
 
 /* Entries above the last level: NULL, or the descriptor of the next table. */
 struct ptdesc;
@@ -166,7 +167,11 @@ struct vm_operations_struct {
 	vm_fault_t (*fault)(struct vm_fault *vmf);
 	vm_fault_t (*map_pages)(struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff);
 	vm_fault_t (*page_mkwrite)(struct vm_fault *vmf);
-	vm_fault_t (*pfn_mkwrite)(struct vm_fault *vmf);
+	vm_fault_t (*pfn_mkwrite)(struct vm_fault *vmf); /* the first store to what has no struct page. => nothing locked; 0 */
+	/* linux-2.6: the older way to ->fault: a page with a reference, or one of NOPAGE_; *type gets MAJOR. And memory without struct pages: a frame,
+	 * or one of NOPFN_ */
+	struct page *(*nopage)(struct vm_area_struct *vma, unsigned long addr, vm_fault_t *type);
+	unsigned long (*nopfn)(struct vm_area_struct *vma, unsigned long addr);
 	/* linux-2.0: may `area` have the page that `from`, another task's, has at addr? (1.0) A page for the slot that stands in an entry of the
 	 * vma, with a reference (2.0.33); NULL: it can't be had */
 	bool (*share)(const struct vm_area_struct *from, const struct vm_area_struct *area, unsigned long addr);
@@ -174,6 +179,12 @@ struct vm_operations_struct {
 	void (*open)(struct vm_area_struct *vma);
 	void (*close)(struct vm_area_struct *vma);
 };
+
+#define NOPAGE_SIGBUS ((struct page *)0)
+#define NOPAGE_OOM    ((struct page *)-1L)
+#define NOPFN_SIGBUS  (~0UL)
+#define NOPFN_OOM     (~1UL)
+#define NOPFN_REFAULT (~2UL) /* the entry was set, or the access is to be made again */
 
 struct vm_area_struct {
 	struct tree_node vm_rb;         /* in mm->mm_rb by vm_start; mmap_lock */
@@ -252,7 +263,8 @@ struct mm_struct {
 	struct ptdesc *pgd;
 	_Atomic(struct ptdesc *) pmd_table;        /* where the last walk found its pmd; pgd: none. Reset when tables go away */
 	spinlock_t page_table_lock;                /* entries above the last level; anon_vma of vmas */
-	unsigned long map_count, total_vm;         /* vmas; pages. mmap_lock */
+	unsigned long map_count, total_vm, locked_vm; /* vmas; pages; pages of VM_LOCKED ones. mmap_lock */
+	unsigned long rlimit_as, rlimit_memlock;   /* bytes; what a stack that grows must not exceed */
 	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */
 	atomic_long rss[NR_MM_COUNTERS];
 	atomic_ulong min_flt, maj_flt;

@@ -9,6 +9,7 @@
 /* bits[]: pte, pmd, pud, p4d, pgd */
 static const struct mm_geometry geometries[] = {
 	{ "i386",     ARCH_I386,   { 10, 0, 0, 0, 10 }, 0xc0000000UL },
+	{ "i386-pae", ARCH_I386_PAE, { 9, 9, 0, 0, 2 }, 0xc0000000UL },
 	{ "arm",      ARCH_ARM,    {  9, 0, 0, 0, 11 }, 0xbf000000UL },
 	{ "x86_64",   ARCH_X86_64, {  9, 9, 9, 0,  9 }, (1UL << 47) - PAGE_SIZE },
 	{ "x86_64-5", ARCH_X86_64, {  9, 9, 9, 9,  9 }, (1UL << 56) - PAGE_SIZE },

@@ -4,6 +4,7 @@
  *
  *                pgd     p4d    pud    pmd    pte     page
  *   i386         10      -      -      -      10      12
+ *   i386-pae      2      -      -      9       9      12
  *   arm          11      -      -      -       9      12     (Linux's view: 2048 pairs of section entries, 512 entries each)
  *   x86_64        9      -      9      9       9      12
  *   x86_64-5      9      9      9      9       9      12
@@ -25,7 +26,7 @@
 
 enum pt_level { PT_PTE, PT_PMD, PT_PUD, PT_P4D, PT_PGD, NR_PT_LEVELS };
 
-enum mm_arch { ARCH_I386, ARCH_ARM, ARCH_X86_64, ARCH_RISCV };
+enum mm_arch { ARCH_I386, ARCH_I386_PAE, ARCH_ARM, ARCH_X86_64, ARCH_RISCV };
 
 struct mm_geometry {
 	const char *name;
@@ -211,6 +212,7 @@ static inline bool pte_write(pte_t pte) { return pte.val & _PAGE_RW; }
 static inline bool pte_dirty(pte_t pte) { return pte.val & _PAGE_DIRTY; }
 static inline bool pte_young(pte_t pte) { return pte.val & _PAGE_ACCESSED; }
 static inline bool pte_special(pte_t pte) { return pte.val & _PAGE_SPECIAL; }
+static inline bool pte_zero_page(pte_t pte) { return (pte.val & (_PAGE_SPECIAL | _PAGE_PFN)) == _PAGE_SPECIAL; }
 static inline bool pte_file(pte_t pte) { return pte.val & _PAGE_FILE; }
 static inline bool is_swap_pte(pte_t pte) { return pte.val & _PAGE_SWAP; }
 static inline unsigned long pte_pfn(pte_t pte) { return pte.val >> PAGE_SHIFT; }
@@ -245,6 +247,16 @@ static inline unsigned pte_how(pte_t pte)
 static inline bool pte_mapped(pte_t pte)
 {
 	return pte_young(pte) || (mm_caps & MACHINE_YOUNG);
+}
+
+/* The two for any present entry: the zero page has no frame */
+static inline unsigned long pte_machine_pfn(pte_t pte)
+{
+	return pte_zero_page(pte) ? 0 : pte_pfn(pte);
+}
+static inline unsigned pte_machine_how(pte_t pte)
+{
+	return pte_zero_page(pte) ? MACHINE_MAP_SHARED_ZERO : pte_how(pte);
 }
 
 #pragma GCC visibility pop

@@ -24,7 +24,7 @@
 	X(lru_cache_add_inactive_or_unevictable) X(set_pte_at) /* addr, pages, pfn */                              \
 	X(do_fault) X(do_read_fault) X(do_fault_around) X(filemap_map_pages) X(do_cow_fault) X(do_shared_fault)    \
 	X(fault_dirty_shared_page) X(finish_fault) X(do_set_pte) X(reuse_swap_page)                                \
-	X(wp_page_reuse) X(wp_page_shared) X(wp_page_copy) X(finish_mkwrite_fault) X(pfn_mkwrite)                  \
+	X(wp_page_reuse) X(wp_page_shared) X(wp_page_copy) X(finish_mkwrite_fault) X(wp_pfn_shared) X(vmf_insert_pfn) X(pfn_mkwrite) X(file_update_time)                \
 	/* linux-2.6 */                                                                                            \
 	X(do_linear_fault) X(do_nonlinear_fault) X(do_no_pfn) X(swapin_readahead) X(swap_vma_readahead) X(can_share_swap_page)           \
 	X(read_swap_cache_async) X(remove_exclusive_swap_page) X(cow_user_page) X(lru_cache_add_active)             \

@@ -140,6 +140,13 @@ bool vma_wants_writenotify(const struct vm_area_struct *vma)
 	return mapping->flags & MAPPING_NOTIFY || (mapping->a_ops && mapping->a_ops->page_mkwrite);
 }
 
+static void account_pages(const struct vm_area_struct *vma, long pages)
+{
+	vma->vm_mm->total_vm += pages;
+	if (vma->vm_flags & VM_LOCKED)
+		vma->vm_mm->locked_vm += pages;
+}
+
 void vma_link(struct mm_struct *mm, struct vm_area_struct *vma)
 {
 	struct tree_node **link = &mm->mm_rb.node, *parent = NULL;
@@ -156,7 +163,7 @@ void vma_link(struct mm_struct *mm, struct vm_area_struct *vma)
 		spin_unlock(&vma->vm_file->f_mapping->i_mmap_lock);
 	}
 	mm->map_count++;
-	mm->total_vm += (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+	account_pages(vma, (long)((vma->vm_end - vma->vm_start) >> PAGE_SHIFT));
 }
 
 /* Out of the tree, out of the reverse map, gone. => nothing is mapped in it, or another vma covers the range */
@@ -166,7 +173,7 @@ void vma_remove(struct vm_area_struct *vma)
 
 	tree_erase(&mm->mm_rb, &vma->vm_rb, NULL);
 	mm->map_count--;
-	mm->total_vm -= (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+	account_pages(vma, -(long)((vma->vm_end - vma->vm_start) >> PAGE_SHIFT));
 	atomic_store_explicit(&mm->vmacache, &vma_nowhere, memory_order_relaxed);
 	unlink_anon_vmas(vma);
 	if (unlikely(vma->vm_file)) {
@@ -186,7 +193,7 @@ void vma_adjust(struct vm_area_struct *vma, unsigned long start, unsigned long e
 	anon_vma_interval_tree_pre_update_vma(vma);
 	if (unlikely(vma->vm_file))
 		vma_interval_tree_remove(vma);
-	vma->vm_mm->total_vm += (long)((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT;
+	account_pages(vma, (long)((end - start) - (vma->vm_end - vma->vm_start)) >> PAGE_SHIFT);
 	vma->vm_pgoff += (long)(start - vma->vm_start) >> PAGE_SHIFT;
 	vma->vm_start = start;
 	vma->vm_end = end;
@@ -477,9 +484,11 @@ static void set_vma_flags(struct vm_area_struct *vma, unsigned long flags)
 {
 	unsigned long old = vma->vm_flags;
 
+	account_pages(vma, -(long)((vma->vm_end - vma->vm_start) >> PAGE_SHIFT));
 	vma_lock_rmap(vma);
 	__atomic_store_n(&vma->vm_flags, flags, __ATOMIC_RELAXED);
 	vma_unlock_rmap(vma);
+	account_pages(vma, (long)((vma->vm_end - vma->vm_start) >> PAGE_SHIFT));
 	if ((old ^ flags) & VM_ACCESS_FLAGS)
 		change_protection(vma, vma->vm_start, vma->vm_end, old);
 	if ((old ^ flags) & VM_LOCKED)
@@ -522,6 +531,34 @@ int vma_modify_flags(struct mm_struct *mm, unsigned long addr, size_t len, unsig
 /* ---- stack ------------------------------------------------------------------------------------------------------------- */
 
 #define STACK_GUARD_GAP (256 * PAGE_SIZE)
+#define MMAP_MIN_ADDR   65536UL /* vm.mmap_min_addr */
+
+/* More than there is of memory and swap together is refused, as the heuristic overcommit does it. */
+static bool enough_memory(unsigned long grow)
+{
+	return grow <= nr_used_frames() + nr_free_frames() + nr_swap_slots;
+}
+
+/* The limits of a stack that is to have `size` bytes, of which `grow` pages are new: RLIMIT_AS, RLIMIT_STACK, RLIMIT_MEMLOCK, overcommit.
+ * => mmap_lock held for writing; 0, -ENOMEM */
+int acct_stack_growth(const struct vm_area_struct *vma, unsigned long size, unsigned long grow)
+{
+	const struct mm_struct *mm = vma->vm_mm;
+
+	if (mm->total_vm + grow > mm->rlimit_as >> PAGE_SHIFT) {
+		trace_why("%lu pages more are more than RLIMIT_AS, %lu", grow, mm->rlimit_as);
+		return -ENOMEM;
+	}
+	if (size > mm->rlimit_stack) {
+		trace_why("%lu bytes are more than RLIMIT_STACK, %lu", size, mm->rlimit_stack);
+		return -ENOMEM;
+	}
+	if (vma->vm_flags & VM_LOCKED && mm->locked_vm + grow > mm->rlimit_memlock >> PAGE_SHIFT) {
+		trace_why("%lu locked pages more are more than RLIMIT_MEMLOCK, %lu", grow, mm->rlimit_memlock);
+		return -ENOMEM;
+	}
+	return enough_memory(grow) ? 0 : -ENOMEM;
+}
 
 /* => mmap_lock held for writing; 0, -ENOMEM (a limit, the gap, or memory) */
 int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
@@ -530,7 +567,7 @@ int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
 	unsigned long grow;
 
 	addr &= PAGE_MASK;
-	if (addr < PAGE_SIZE)
+	if (addr < MMAP_MIN_ADDR)
 		return -EPERM;
 	if (addr >= vma->vm_start)
 		return 0;
@@ -543,7 +580,7 @@ int expand_downwards(struct vm_area_struct *vma, unsigned long addr)
 	if (anon_vma_prepare(vma))
 		return -ENOMEM;
 	grow = (vma->vm_start - addr) >> PAGE_SHIFT;
-	if (vma->vm_end - addr > vma->vm_mm->rlimit_stack || grow > vma->vm_pgoff)
+	if (grow > vma->vm_pgoff || acct_stack_growth(vma, vma->vm_end - addr, grow))
 		return -ENOMEM;
 	vma_adjust(vma, addr, vma->vm_end);
 	return 0;

@@ -258,6 +258,7 @@ struct scan {
 	bool dirty;           /* dirty pages of files were met and left alone */
 	bool may_writepage;   /* they are written now */
 	bool alone;           /* page by page: no neighbours */
+	bool young_stays;     /* 2.6: an entry that was used since it was last looked at keeps its page */
 };
 
 /* Room by dropping copies of resident pages. => false: there was nothing to drop */
@@ -580,24 +581,60 @@ static unsigned evict_cluster(struct cluster *c, struct anon_vma *root, struct s
 	return freed;
 }
 
+/* The entry is old afterwards; where only a fault can tell of the next use, the page waits at home. => pte lock held */
+static void forget_young(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t pte)
+{
+	uint64_t stuck = 0, gone = 0;
+
+	if (!pte_young(pte))
+		return;
+	__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+	if (mm_caps & MACHINE_YOUNG) {
+		machine_protect(vma->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
+		return;
+	}
+	machine_unmap(vma->vm_mm, addr, 1, pte_pfn(pte), &stuck, &gone);
+	if (stuck || gone)
+		__atomic_fetch_or(&ptep->val, _PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+}
+
 /* ---- a page with several mappings ----------------------------------------------------------------------------------------- */
+
+/* What keeps a page from leaving. */
+struct unmap {
+	bool young_stays; /* struct scan */
+	bool locked, stuck, used;
+};
+
+/* => pte lock held; true: it stays, and is old now */
+static bool stays_for_use(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, bool young_stays)
+{
+	pte_t pte = ptep_get(ptep);
+
+	if (!young_stays || !pte_young(pte))
+		return false;
+	trace_why("it was used since the last look", 0, 0);
+	forget_young(vma, addr, ptep, pte);
+	return true;
+}
 
 static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
 {
 	swp_entry_t entry = page_swap_entry(page);
 	uint64_t stuck = 0, gone = 0;
-	bool *locked = arg;
+	struct unmap *u = arg;
 	spinlock_t *ptl;
 	pte_t *ptep = page_vma_mapped(page, vma, addr, &ptl), old;
 
 	if (!ptep)
 		return true;
-	old = ptep_get(ptep);
-	if (vma->vm_flags & VM_LOCKED) {
-		*locked = true;
+	u->locked = vma->vm_flags & VM_LOCKED;
+	u->used = stays_for_use(vma, addr, ptep, u->young_stays);
+	if (u->locked || u->used) {
 		spin_unlock(ptl);
 		return false;
 	}
+	old = ptep_get(ptep);
 	swap_duplicate(entry, 1);
 	set_pte(ptep, swp_entry_to_pte(entry));
 	if (pte_mapped(old))
@@ -624,8 +661,8 @@ static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, uns
 /* => page isolated and locked; afterwards neither. Pages freed: 0 or 1 */
 static unsigned evict_shared(struct page *page, struct scan *scan)
 {
+	struct unmap u = { .young_stays = scan->young_stays };
 	struct anon_vma *root;
-	bool locked = false;
 
 	if (!page_in_swap_cache(page) && !add_to_swap(page)) {
 		scan->full = true;
@@ -637,12 +674,12 @@ static unsigned evict_shared(struct page *page, struct scan *scan)
 		if (!swap_count(page_swap_entry(page)))
 			delete_from_swap_cache(page);
 	} else if ((root = page_lock_anon_vma(page))) {
-		rmap_walk_locked(page, root, unmap_one_of_many, &locked);
+		rmap_walk_locked(page, root, unmap_one_of_many, &u);
 		page_unlock_anon_vma(root);
 	}
 	evictions_end(1);
 	if (page_mapcount(page)) {
-		keep_page(page, locked ? PG_unevictable : PG_active);
+		keep_page(page, u.locked ? PG_unevictable : PG_active);
 		return 0;
 	}
 	if (page_in_swap_cache(page))
@@ -659,6 +696,7 @@ struct found {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	spinlock_t *ptl;
+	pte_t *ptep;
 	bool hit;
 };
 
@@ -666,7 +704,8 @@ static bool find_mapping(struct page *page, struct vm_area_struct *vma, unsigned
 {
 	struct found *f = arg;
 
-	if (!page_vma_mapped(page, vma, addr, &f->ptl))
+	f->ptep = page_vma_mapped(page, vma, addr, &f->ptl);
+	if (!f->ptep)
 		return true;
 	f->vma = vma;
 	f->addr = addr;
@@ -690,15 +729,19 @@ static unsigned evict_around(struct page *page, struct scan *scan)
 	struct anon_vma *root = page_lock_anon_vma(page);
 	struct cluster c;
 	unsigned long lo, hi;
+	bool used;
 
 	if (root)
 		rmap_walk_locked(page, root, find_mapping, &f);
-	if (!f.hit || f.vma->vm_flags & VM_LOCKED) {
+	used = f.hit && stays_for_use(f.vma, f.addr, f.ptep, scan->young_stays);
+	if (!f.hit || used || f.vma->vm_flags & VM_LOCKED) {
+		bool locked = f.hit && f.vma->vm_flags & VM_LOCKED;
+
 		if (f.hit)
 			spin_unlock(f.ptl);
 		if (root)
 			page_unlock_anon_vma(root);
-		keep_page(page, f.hit ? PG_unevictable : 0);
+		keep_page(page, locked ? PG_unevictable : used ? PG_active : 0);
 		return 0;
 	}
 	c.mm = f.vma->vm_mm;
@@ -714,21 +757,18 @@ static unsigned evict_around(struct page *page, struct scan *scan)
 
 /* ---- pages of files and of shared anonymous memory ------------------------------------------------------------------------ */
 
-struct unmap_file {
-	bool locked, stuck;
-};
-
 static bool unmap_file_one(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
 {
-	struct unmap_file *u = arg;
+	struct unmap *u = arg;
 	uint64_t stuck = 0, gone = 0;
 	spinlock_t *ptl;
 	pte_t *ptep = page_vma_mapped(page, vma, addr, &ptl), old;
 
 	if (!ptep)
 		return true;
-	if (vma->vm_flags & VM_LOCKED) {
-		u->locked = true;
+	u->locked = vma->vm_flags & VM_LOCKED;
+	u->used = stays_for_use(vma, addr, ptep, u->young_stays);
+	if (u->locked || u->used) {
 		spin_unlock(ptl);
 		return false;
 	}
@@ -755,13 +795,13 @@ static bool unmap_file_one(struct page *page, struct vm_area_struct *vma, unsign
 }
 
 /* All entries of the page become none. => page locked; false: some stay */
-static bool try_to_unmap_file(struct page *page, struct unmap_file *u)
+static bool try_to_unmap_file(struct page *page, struct unmap *u)
 {
 	struct address_space *mapping = page_mapping(page);
 
 	trace_fn(try_to_unmap, page->index, page_to_pfn(page), page_mapcount(page));
 	rmap_walk(page, unmap_file_one, u);
-	if (page_mapcount(page) && !u->locked && !u->stuck && mapping->i_mmap_nonlinear)
+	if (page_mapcount(page) && !u->locked && !u->stuck && !u->used && mapping->i_mmap_nonlinear)
 		try_to_unmap_nonlinear(mapping, page);
 	return page_mapcount(page) == 0;
 }
@@ -844,7 +884,7 @@ static enum page_references page_check_references(struct page *page)
 /* => page isolated, locked and in its cache; afterwards none of it. 1: freed */
 static unsigned unmap_and_free_file_page(struct page *page, struct scan *scan, bool only_clean)
 {
-	struct unmap_file u = { false, false };
+	struct unmap u = { .young_stays = scan->young_stays };
 
 	if (page_mapcount(page) && !try_to_unmap_file(page, &u)) {
 		keep_page(page, u.locked ? PG_unevictable : PG_active);
@@ -925,7 +965,7 @@ static bool page_in_use(struct page *page)
 /* For a generation that has made its choice. */
 unsigned evict_page(struct page *page, bool only_clean)
 {
-	struct scan scan = { .alone = true, .may_writepage = true };
+	struct scan scan = { .alone = true, .may_writepage = true, .young_stays = fault_path->one_lru };
 
 	if (page_is_file(page))
 		return unmap_and_free_file_page(page, &scan, only_clean);
@@ -1010,6 +1050,11 @@ unsigned shrink_tail(enum lru_list list)
 	struct scan scan = { .looked = 0 };
 
 	return page ? shrink_page(page, &scan) : 0;
+}
+
+void shrink_active_tail(enum lru_list list)
+{
+	shrink_active_list(1, list);
 }
 
 static unsigned long reclaimable(void)
@@ -1109,23 +1154,6 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 		unlock_page(page);
 	}
 	return NULL;
-}
-
-/* The entry is old afterwards; where only a fault can tell of the next use, the page waits at home. => pte lock held */
-static void forget_young(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t pte)
-{
-	uint64_t stuck = 0, gone = 0;
-
-	if (!pte_young(pte))
-		return;
-	__atomic_fetch_and(&ptep->val, ~_PAGE_ACCESSED, __ATOMIC_ACQ_REL);
-	if (mm_caps & MACHINE_YOUNG) {
-		machine_protect(vma->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
-		return;
-	}
-	machine_unmap(vma->vm_mm, addr, 1, pte_pfn(pte), &stuck, &gone);
-	if (stuck || gone)
-		__atomic_fetch_or(&ptep->val, _PAGE_ACCESSED, __ATOMIC_ACQ_REL);
 }
 
 /* Pages of [*lo, hi) that belong to a file. Having been used from here is forgotten. => one of them, isolated and locked, or NULL.

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -95,6 +96,14 @@ static unsigned long real_bmap(void *host, unsigned long block)
 	return data >= 0 && data < (off_t)(block + 1) * BLOCK ? block + 1 : 0;
 }
 
+static void real_update_time(void *host)
+{
+	const struct real_file *f = host;
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_NOW } };
+
+	futimens(f->fd, times); /* a file whose time can't be set keeps it */
+}
+
 static void real_release(void *host)
 {
 	struct real_file *f = host;
@@ -106,6 +115,7 @@ static void real_release(void *host)
 static const struct address_space_operations real_ops = {
 	.readpages = real_readpages,
 	.writepage = real_writepage,
+	.update_time = real_update_time,
 	.bmap = real_bmap,
 	.release = real_release,
 };

@@ -68,6 +68,7 @@ _Static_assert(sizeof(struct block) == 64, "what follows keeps its alignment");
 static pthread_mutex_t alloc_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct block *blocks;
 static unsigned long fail_after;
+static struct { unsigned long after; void (*fn)(void); } at_alloc;
 
 /* Tables are aligned to pages, the rest to cache lines; the header stands before either. */
 void *machine_alloc(size_t len)
@@ -75,11 +76,15 @@ void *machine_alloc(size_t len)
 	size_t lead = len % MACHINE_PAGE_SIZE ? sizeof(struct block) : MACHINE_PAGE_SIZE;
 	struct block *b = NULL;
 	char *mem;
+	void (*first)(void);
 	bool fail;
 
 	pthread_mutex_lock(&alloc_lock);
 	fail = fail_after && --fail_after == 0;
+	first = at_alloc.after && --at_alloc.after == 0 ? at_alloc.fn : NULL;
 	pthread_mutex_unlock(&alloc_lock);
+	if (first)
+		first();
 	if (fail)
 		return NULL;
 	mem = aligned_alloc(lead, (lead + len + lead - 1) / lead * lead);
@@ -133,6 +138,14 @@ void soft_fail_alloc(unsigned long nth)
 	pthread_mutex_unlock(&alloc_lock);
 }
 
+void soft_at_alloc(unsigned long nth, void (*fn)(void))
+{
+	pthread_mutex_lock(&alloc_lock);
+	at_alloc.after = nth;
+	at_alloc.fn = fn;
+	pthread_mutex_unlock(&alloc_lock);
+}
+
 /* ---- start and end ------------------------------------------------------------------------------------------------------- */
 
 int soft_machine_init(unsigned long nr_frames, unsigned caps)
@@ -162,7 +175,7 @@ void soft_machine_exit(void)
 		blocks = b->next;
 		free_block(b);
 	}
-	fail_after = 0;
+	fail_after = at_alloc.after = 0;
 	if (soft.frames)
 		munmap(soft.frames, soft.nr_frames * MACHINE_PAGE_SIZE);
 	free(soft.seen);
@@ -329,7 +342,7 @@ static bool hw_access(pte_t *ptep, bool write, struct tlb_entry *out)
 		new = old | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0);
 	} while (new != old &&
 		 !__atomic_compare_exchange_n(&ptep->val, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
-	out->pfn = new & _PAGE_SPECIAL ? ZERO_PFN : new >> PAGE_SHIFT;
+	out->pfn = pte_zero_page((pte_t){ new }) ? ZERO_PFN : new >> PAGE_SHIFT;
 	out->write = new & _PAGE_RW && new & _PAGE_DIRTY;
 	return true;
 }
@@ -453,7 +466,7 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
 		if (table) {
 			spin_lock(&table->ptl);
 			pte = ptep_get(pte_offset(table, addr));
-			if (pte_normal(pte))
+			if (pte_present(pte) && !pte_zero_page(pte))
 				*value = frame(pte_pfn(pte))[addr % PAGE_SIZE];
 			else if (is_swap_pte(pte))
 				err = swap_peek(pte_to_swp_entry(pte), addr % PAGE_SIZE, value);

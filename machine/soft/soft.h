@@ -28,6 +28,8 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value);
 
 /* Fault injection: machine_alloc() fails at the n-th call from now (0: never again). */
 void soft_fail_alloc(unsigned long nth);
+/* The n-th call from now (0: never) runs fn first: somebody else is faster with what the memory is for. */
+void soft_at_alloc(unsigned long nth, void (*fn)(void));
 /* The next `times` calls of machine_map() return err (0: nothing mapped, no reason given). One thread. */
 void soft_fail_map(unsigned times, int err);
 /* Pages of [addr, addr+len) behave as pinned for I/O: machine_unmap reports them stuck. */

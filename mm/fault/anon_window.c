@@ -7,6 +7,11 @@
  *      walk, upwards      ....FFFF|wwwwwwww........        F filled, w the window of this fault, doubling up to anon_around
  *      pages that stand   ....FFFF|wwSwwwww........        are left out; frames are taken for those without an entry alone
  *
+ * Lock order: as linux_5.c; frames are taken before the pte lock, entries that stand are seen again under it.
+ *
+ * Considered and rejected: a window on both sides of the fault, as fault-around has. What was never touched is zeros for nobody, and takes
+ * memory from what was.
+ *
  * A page that came along is marked (_PAGE_AROUND), and old where the machine can say so.
  */
 #include "mm/fault/linux_5.h"

@@ -2,8 +2,19 @@
  *
  * fault.c - the entry of a fault: lock, retry, accounting. The one place for each of these.
  *
+ *      fault_path.fault() says        what happens here
+ *      0, MAJOR                       counted: minor, major
+ *      RETRY                          mmap_lock was released: taken again, and from the start, once (6.x: twice)
+ *      COMPLETED                      mmap_lock was released, and all is done: taken again, counted
+ *      an error                       not counted; the generation's error() records the signal
+ *
+ * Lock order: mmap_lock is the outermost; held for reading before and after, either way inside. Nothing else is held here.
+ *
  * What is counted, unless the generation counts by itself: one minor or one major fault for every one that ended without an error; major if
  * the page had to be read, or if the first try let go of mmap_lock (5.9 and later). A try that ends in RETRY counts nothing.
+ *
+ * Considered and rejected: to count at the entry, as PGFAULT does. The common fault would pay for a second counter; tries that are in none of the
+ * two are counted where they go wrong (mm_pgfault()).
  */
 #include "mm/fault/fault.h"
 #include "mm/fault/signals.h"
@@ -20,6 +31,15 @@ static inline void count_fault(struct mm_struct *mm, bool major)
 		atomic_fetch_add_explicit(&mm->min_flt, 1, memory_order_relaxed);
 		count(min_flt, 1);
 	}
+}
+
+/* PGFAULT counts tries; a fault that is counted as minor or major was at least one of them, so that only the others are counted here. */
+static void count_try(vm_fault_t ret)
+{
+	if (fault_path->no_rmap || ret & (VM_FAULT_BADMAP | VM_FAULT_BADACCESS))
+		return; /* there was no handle_mm_fault() */
+	if (ret & VM_FAULT_RETRY ? mm_reuse_rule != REUSE_6 : ret & VM_FAULT_ERROR)
+		count(uncounted_tries, 1);
 }
 
 static void mm_account_fault(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
@@ -61,6 +81,7 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 {
 	for (bool first = true; ret & VM_FAULT_RETRY; first = false) {
 		trace(fault_retry, addr, ret, 0);
+		count_try(ret);
 		if (mm_reuse_rule == REUSE_5_4 && !fault_path->account) {
 			*counted = true;
 			ret = retry_5_4(mm, addr, flags, ret);
@@ -86,8 +107,11 @@ static noinline vm_fault_t fault_end_slow(struct mm_struct *mm, unsigned long ad
 		fault_path->account(mm, ret, flags);
 	else if (!counted)
 		mm_account_fault(mm, ret, flags);
-	if (ret & VM_FAULT_ERROR && fault_path->error)
-		fault_path->error(mm, addr, ret, flags);
+	if (ret & VM_FAULT_ERROR) {
+		count_try(ret);
+		if (fault_path->error)
+			fault_path->error(mm, addr, ret, flags);
+	}
 	return ret;
 }
 
@@ -118,6 +142,7 @@ vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
 
 	mmap_assert_locked(mm);
 	ret = fault_path->fault(mm, addr, 0);
+	count_try(ret);
 	if (fault_path->account)
 		fault_path->account(mm, ret, 0);
 	else

@@ -66,6 +66,9 @@ struct fault_path {
 
 /* One page of a range that the program wants to have (populate), as a read. => mmap_lock held, either way, and held afterwards */
 vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr);
+/* For the ->fault of a VM_PFNMAP mapping: an entry that is none names the frame, which was taken out of circulation by reserve_frame(). => NOPAGE
+ * (also if something stands there), OOM */
+vm_fault_t vmf_insert_pfn(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn);
 /* An address below a mapping that grows down: lets go of mmap_lock, takes it for writing, asks the generation, takes it for reading again.
  * => the vma that covers addr, or NULL */
 struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned long addr);

@@ -22,9 +22,16 @@
  * The buffer cache: a page of a file whose four blocks of 1 KiB are all on the device is cached as four buffers in one frame, and that frame
  * may be mapped. It stands in i_pages. A page with a hole, or that ends the file, is never cached so, and always copied.
  *
+ * Lock order: mmap_lock (write: one task at a time is in the kernel) > another task's mmap_lock (only tried for) > invalidate_lock > page lock >
+ * pte lock.
+ *
+ * Considered and rejected: prot sets in the entries (PRIVATE, COPY, SHARED, with the software bit COW). The mapping implies them, and entries
+ * that say it too could contradict it after mprotect(). And to search all mappings of the other tasks: the one that can agree begins where ours
+ * does.
+ *
  * Where this is stricter than 1.0: an entry never gets W in a mapping that can't be written (swap_in, get_empty_page and a write fault on a
- * read-only file would give it); the store then finds the entry read-only and gets its SIGSEGV a fault later. And what put_page() finds in an
- * occupied entry is freed, not lost.
+ * read-only file would give it); the store then finds the entry read-only and gets its SIGSEGV a fault later. What put_page() finds in an
+ * occupied entry is freed, not lost. And a task that executes the file shares only what is still the file's page at that place.
  */
 #include "mm/fault/linux_2_0.h"
 

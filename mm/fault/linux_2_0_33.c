@@ -16,6 +16,11 @@
  *                                                                                            private and shared
  *      ->nopage        write    the same, or for a private mapping a copy of it              W D                     rss, maj_flt
  *      either          any      it has no page: SIGBUS                                       BAD_PAGE
+ *
+ * Lock order: mmap_lock (write, as mmap_sem over the whole fault) > invalidate_lock > page lock > pte lock.
+ *
+ * Considered and rejected: the special entry that 2.0 has while a page of a shared file is written at swap-out, and filemap_swapin() for who
+ * meets it. Such a fault waits for mmap_lock here; ->swapin is there for mappings that have one.
  */
 #include "mm/fault/linux_2_0.h"
 
@@ -400,6 +405,10 @@ static int expand_stack(struct vm_area_struct *vma, unsigned long addr)
 	trace_fn(expand_stack, addr, vma->vm_start, vma->vm_end);
 	if (vma->vm_end - addr > vma->vm_mm->rlimit_stack) {
 		trace_why("the stack's limit is %lu bytes, it would have %lu", vma->vm_mm->rlimit_stack, vma->vm_end - addr);
+		return -ENOMEM;
+	}
+	if (vma->vm_mm->total_vm + ((vma->vm_start - addr) >> PAGE_SHIFT) > vma->vm_mm->rlimit_as >> PAGE_SHIFT) {
+		trace_why("more than RLIMIT_AS, %lu", vma->vm_mm->rlimit_as, 0);
 		return -ENOMEM;
 	}
 	vma_adjust(vma, addr, vma->vm_end);

@@ -1,6 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * linux_2_0_frames.c - generation linux-2.0: frames and the entries that name them, the reserved ones, out of memory, fork.
+ *
+ *      fork, an entry      1.0                                2.0.33
+ *      none                skipped                            skipped
+ *      swap                slot's count + 1, copied           the same
+ *      reserved frame      copied, not counted                the same
+ *      may be copied, W    read-only in both                  the same; the copy in swap is given up, and the page dirty; the child's is old
+ *      otherwise           copied, frame's count + 1          the same; the child's is old
+ *
+ *      no frame            oom(): SIGKILL; BAD_PAGE stands in the entry, so that who is killed doesn't fault again
+ *      no page table       oom(): SIGKILL; BAD_PAGETABLE, of which all entries are BAD_PAGE
+ *
+ * Lock order: mmap_lock (write) > page lock (tried) > pte lock, the child's after the parent's. mmlist_lock is a leaf.
+ *
+ * Considered and rejected: a struct page without mapcount, as these kernels have it. The invariants count entries, and would have nothing to
+ * compare with.
  */
 #define LATER_PUT_PAGE
 #include "mm/fault/linux_2_0.h"

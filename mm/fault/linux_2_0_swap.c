@@ -17,6 +17,10 @@
  *      dirty, otherwise                     if its only user: swap     the same
  *      clean, copy in swap, only user       -                          entry names the slot again, no I/O
  *      clean                                entry none                 entry none; leaves the page cache if it was the last user
+ *
+ * Lock order: the mmap_lock of the task that reclaims (any way) > the victim's (only tried for) > pte lock > page lock (only tried for).
+ *
+ * Considered and rejected: the lists and the reverse map of later generations. What these kernels evict follows from the order of the tables.
  */
 #include "mm/fault/linux_2_0.h"
 #include "mm/fault/signals.h"

@@ -6,7 +6,8 @@
  *        __do_page_fault ........ vma? stack? allowed?            (do_page_fault() of the architecture)
  *          handle_mm_fault ...... pud, pmd and the last table, always
  *            handle_pte_fault
- *               none, ->fault ........... do_linear_fault ----+
+ *               none, ->fault, ->nopage . do_linear_fault ----+
+ *               none, ->nopfn ........... do_no_pfn           |
  *               none, otherwise ......... do_anonymous_page   +--> __do_fault
  *               absent, pte_file ........ do_nonlinear_fault -+
  *               absent, otherwise ....... do_swap_page
@@ -14,6 +15,7 @@
  *               present ................. young and dirty bits; a spurious fault
  *
  *      entry     access        mapping                 result
+ *      none      any           ->nopfn                 the frame that it names, page_prot, W D for a store; it has no struct page
  *      none      any           anonymous               zeroed page, D, W if the mapping may be written: there is no zero page
  *      none      read          file                    page of the cache, page_prot
  *      none      write         file, private           copy of it at once, W D
@@ -25,9 +27,13 @@
  *      present   write         RO anonymous            reuse when map + other swap refs == 1, else copy
  *      present   write         RO file, shared         ->page_mkwrite; reuse; page dirty
  *      present   write         RO file, private        copy
+ *      present   write         RO, no struct page      copy
  *
  * Lock order: mmap_lock (read) > page lock > anon_vma lock > page_table_lock > pte lock. Whatever sleeps is done without the pte lock; under
  * it the entry is compared with what was read at the start, and the loser frees his page. No fault lets go of mmap_lock: there is no RETRY.
+ *
+ * Considered and rejected: entries in the hardware's 32 bits. Reverse map, reclaim and the machine are those of all generations, and know one
+ * format; linux_2_6_hw_entry() says what the hardware's table would hold. And an entry for the zero page: 2.6.24 had none.
  */
 #include "mm/fault/linux_2_6.h"
 #include "mm/fault/signals.h"
@@ -259,6 +265,18 @@ static vm_fault_t prepare_write(struct vm_fault *vmf)
 	return vma_has_page_mkwrite(vmf->vma) ? announce_write(vmf) : 0;
 }
 
+/* The older operation says in the page what went wrong. */
+static vm_fault_t call_nopage(struct vm_fault *vmf)
+{
+	vm_fault_t type = 0;
+
+	trace_why("a mapping with ->nopage", 0, 0);
+	vmf->page = vmf->vma->vm_ops->nopage(vmf->vma, vmf->address, &type);
+	if (vmf->page == NOPAGE_SIGBUS)
+		return VM_FAULT_SIGBUS;
+	return vmf->page == NOPAGE_OOM ? VM_FAULT_OOM : type & VM_FAULT_MAJOR;
+}
+
 /* vmf->pgoff into the entry that was vmf->orig_pte (nothing, or the offset itself). => no lock but mmap_lock */
 static vm_fault_t __do_fault(struct vm_fault *vmf)
 {
@@ -266,7 +284,7 @@ static vm_fault_t __do_fault(struct vm_fault *vmf)
 	int done = 0;
 
 	trace_fn(__do_fault, vmf->address, vmf->pgoff, vmf->flags);
-	ret = vmf->vma->vm_ops->fault(vmf);
+	ret = vmf->vma->vm_ops->fault ? vmf->vma->vm_ops->fault(vmf) : call_nopage(vmf);
 	if (unlikely(ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE)))
 		return ret & VM_FAULT_HWPOISON ? VM_FAULT_SIGBUS : ret; /* one signal for every page that can't be read */
 	if (!(ret & VM_FAULT_LOCKED))
@@ -279,8 +297,10 @@ static vm_fault_t __do_fault(struct vm_fault *vmf)
 		unlock_page(vmf->page);
 	if (vmf->cow_page && done != 1)
 		free_new_page(vmf->cow_page);
-	if (!vmf->cow_page && done == 1 && write_access(vmf))
+	if (!vmf->cow_page && done == 1 && write_access(vmf)) {
+		file_update_time(vmf->vma);
 		set_page_dirty_balance(vmf->page);
+	}
 	put_page(vmf->page);
 	if (stop)
 		return stop & VM_FAULT_ERROR; /* NOPAGE: truncated; the next try sees the new end */
@@ -292,6 +312,30 @@ static vm_fault_t do_linear_fault(struct vm_fault *vmf)
 	trace_fn(do_linear_fault, vmf->address, vmf->flags, vmf->pgoff);
 	vmf->pgoff = linear_page_index(vmf->vma, vmf->address);
 	return __do_fault(vmf);
+}
+
+/* Memory that has no struct pages: the mapping names a frame. */
+static vm_fault_t do_no_pfn(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long pfn = vma->vm_ops->nopfn(vma, vmf->address);
+	int done = 1;
+
+	trace_fn(do_no_pfn, vmf->address, pfn, vmf->flags);
+	if (pfn == NOPFN_OOM)
+		return VM_FAULT_OOM;
+	if (pfn == NOPFN_SIGBUS)
+		return VM_FAULT_SIGBUS;
+	if (pfn == NOPFN_REFAULT)
+		return 0;
+	lock_pte(vmf);
+	if (pte_none(ptep_get(vmf->pte))) { /* else somebody was faster */
+		pte_t pte = pfn_pte(pfn, vm_page_prot(vma) | _PAGE_SPECIAL | _PAGE_PFN | _PAGE_ACCESSED);
+
+		done = set_pte_at(vmf, write_access(vmf) ? maybe_mkwrite(pte_mkdirty(pte), vma) : pte, 0);
+	}
+	unlock_pte(vmf);
+	return done == 1 ? 0 : map_error(done);
 }
 
 /* The entry says itself which page of the file belongs here. */
@@ -521,8 +565,10 @@ static vm_fault_t wp_reuse(struct vm_fault *vmf, struct page *page, bool shared)
 	if (done == 1 && !shared)
 		set_page_flags(page, PG_anon_exclusive);
 	unlock_pte(vmf);
-	if (shared && done == 1)
+	if (shared && done == 1) {
+		file_update_time(vmf->vma);
 		set_page_dirty_balance(page);
+	}
 	if (shared)
 		put_page(page);
 	if (unlikely(done != 1))
@@ -553,6 +599,12 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 	return done;
 }
 
+static void copy_pfn(struct page *to, unsigned long pfn)
+{
+	memcpy(machine_frame(page_to_pfn(to)), machine_frame(pfn), PAGE_SIZE);
+	count(copied, 1);
+}
+
 /* => pte lock held, released. old: NULL if no struct page stands behind the entry */
 static vm_fault_t wp_copy(struct vm_fault *vmf, struct page *old)
 {
@@ -572,7 +624,7 @@ static vm_fault_t wp_copy(struct vm_fault *vmf, struct page *old)
 	if (old)
 		cow_user_page(new, old, vmf->address);
 	else
-		memset(machine_frame(page_to_pfn(new)), 0, PAGE_SIZE);
+		copy_pfn(new, pte_pfn(vmf->orig_pte));
 	lock_pte(vmf);
 	if (pte_same(ptep_get(vmf->pte), vmf->orig_pte)) {
 		done = wp_install_copy(vmf, old, new);
@@ -671,12 +723,16 @@ static vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 	trace_fn(handle_pte_fault, vmf->address, entry.val, vmf->flags);
 	vmf->orig_pte = entry;
 	if (pte_none(entry)) {
-		if (!ops || !ops->fault) {
-			trace_why("nothing there, and no operations in the mapping: anonymous", 0, 0);
-			return do_anonymous_page(vmf);
+		if (ops && (ops->fault || ops->nopage)) {
+			trace_why("nothing there, and the mapping has operations: demand paging", 0, 0);
+			return do_linear_fault(vmf);
 		}
-		trace_why("nothing there, and the mapping has operations: demand paging", 0, 0);
-		return do_linear_fault(vmf);
+		if (ops && ops->nopfn) {
+			trace_why("nothing there, and the mapping names frames", 0, 0);
+			return do_no_pfn(vmf);
+		}
+		trace_why("nothing there, and no operations in the mapping: anonymous", 0, 0);
+		return do_anonymous_page(vmf);
 	}
 	if (!pte_present(entry)) {
 		if (pte_file(entry)) {
@@ -731,15 +787,15 @@ vm_fault_t linux_2_6_handle_mm_fault(struct mm_struct *mm, struct vm_area_struct
 static bool beyond_stack_slack(const struct mm_struct *mm, unsigned long addr, unsigned flags)
 {
 	unsigned long sp = atomic_load_explicit(&((struct mm_struct *)mm)->stack_pointer, memory_order_relaxed);
-	unsigned word = pt.arch == ARCH_I386 ? 4 : 8;
+	unsigned word = pt.arch == ARCH_X86_64 ? 8 : 4;
 
-	if (!(flags & FAULT_FLAG_USER) || !sp || (pt.arch != ARCH_I386 && pt.arch != ARCH_X86_64))
+	if (!(flags & FAULT_FLAG_USER) || !sp || pt.arch == ARCH_ARM || pt.arch == ARCH_RISCV)
 		return false;
 	return addr + 65536 + 32 * word < sp;
 }
 
 /* 2.6.24 moves the start of the vma under the anon_vma lock; here the tree may only change with mmap_lock held for writing (find_extend_vma).
- * No guard gap: a stack may grow until it touches its neighbour. Of the limits the engine has RLIMIT_STACK.
+ * No guard gap: a stack may grow until it touches its neighbour.
  * => mmap_lock held for writing; 0, -ENOMEM */
 static int expand_stack(struct vm_area_struct *vma, unsigned long addr)
 {
@@ -752,10 +808,8 @@ static int expand_stack(struct vm_area_struct *vma, unsigned long addr)
 	if (addr >= vma->vm_start)
 		return 0;
 	grow = (vma->vm_start - addr) >> PAGE_SHIFT;
-	if (vma->vm_end - addr > vma->vm_mm->rlimit_stack || grow > vma->vm_pgoff) {
-		trace_why("%lu bytes are more than RLIMIT_STACK, %lu", vma->vm_end - addr, vma->vm_mm->rlimit_stack);
+	if (grow > vma->vm_pgoff || acct_stack_growth(vma, vma->vm_end - addr, grow))
 		return -ENOMEM;
-	}
 	vma_adjust(vma, addr, vma->vm_end);
 	return 0;
 }

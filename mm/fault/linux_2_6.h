@@ -72,6 +72,9 @@ int linux_2_6_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t 
 int linux_2_6_vmscan_init(void);
 /* Are pages that are mapped to leave the active list in a round of this priority (12, 11, ... 0)? */
 bool linux_2_6_reclaim_mapped(int priority);
+/* One look at the last page of a list: for the tests. => pages freed */
+unsigned linux_2_6_shrink_inactive_tail(void);
+void linux_2_6_shrink_active_tail(int priority);
 unsigned long linux_2_6_try_to_free_pages(unsigned long nr);
 
 #pragma GCC visibility pop

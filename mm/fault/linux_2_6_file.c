@@ -11,6 +11,11 @@
  *      not uptodate    any           the page, once more                                         major, or SIGBUS
  *      beyond the end  any           nothing                                                     SIGBUS
  *
+ * Lock order: mmap_lock (read) > invalidate_lock (read) > page lock > tree_lock. A page is returned locked.
+ *
+ * Considered and rejected: filemap_fault() of 5.x with other windows. What it counts as major, where it looks for the end of the file, and that it
+ * never lets go of mmap_lock are what this one is about; the windows themselves (readahead.c) are common.
+ *
  * (!) MAJOR is set where pages around are read and where a page is read again, and nowhere else.
  */
 #include "mm/fault/linux_2_6.h"
@@ -169,8 +174,8 @@ int linux_2_6_page_mkwrite(struct vm_area_struct *vma, struct page *page)
 	return mapping->a_ops->page_mkwrite(mapping->host, page->index);
 }
 
-/* Whoever makes a page dirty waits for the page lock first: a page that is being written or truncated is let go by then. (Times of files and
- * limits for dirty memory are not modelled.) */
+/* Whoever makes a page dirty waits for the page lock first: a page that is being written or truncated is let go by then. (There are
+ * no limits for dirty memory.) */
 void set_page_dirty_balance(struct page *page)
 {
 	trace_fn(set_page_dirty_balance, page_to_pfn(page), page->index, 0);

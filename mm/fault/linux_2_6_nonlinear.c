@@ -11,10 +11,16 @@
  *              31                         8 7 6 5     1 0
  *      i386   | pgoff 28..5, or swap offset |0|F|pgoff 4..0, or swap type|0|       F: a file's
  *              31                9 8       2 1 0
+ *      PAE    | pgoff 31..0, or swap offset and type | low word: F bit 6 |
  *      ARM    | pgoff 29..0: from bit 2  |F|0|      swap: offset from 9, type 2..8, F clear
  *      x86-64 | pgoff or swap offset from bit 12, F bit 6, swap type 1..5
  *
  * The engine's entries have 64 bits everywhere: a 32-bit one stands in the upper half, and _PAGE_FILE in the lower.
+ *
+ * Lock order: mmap_lock (write for remap_file_pages) > page lock > i_mmap_lock > pte lock. The list of nonlinear vmas and their cursors are
+ * i_mmap_lock's.
+ *
+ * Considered and rejected: a page that remembers where its entries are. Reclaim would take the right ones, and no longer what 2.6.24 takes.
  *
  * Nobody can find the entries of one page: reclaim walks all nonlinear vmas of the file, cluster after cluster, and unmaps what it meets.
  */
@@ -30,6 +36,7 @@ unsigned pte_file_max_bits(void)
 {
 	switch (pt.arch) {
 	case ARCH_I386: return 29;
+	case ARCH_I386_PAE: return 32;
 	case ARCH_ARM: return 30;
 	default: return 34; /* bits 12..45 */
 	}
@@ -50,6 +57,7 @@ pte_t pgoff_to_pte(unsigned long pgoff)
 	MM_DEBUG_ON(pgoff >> pte_file_max_bits());
 	switch (pt.arch) {
 	case ARCH_I386: return (pte_t){ (pteval_t)i386_file_word(pgoff) << 32 | _PAGE_FILE };
+	case ARCH_I386_PAE: return (pte_t){ (pteval_t)pgoff << 32 | _PAGE_FILE };
 	case ARCH_ARM: return (pte_t){ (pteval_t)arm_file_word(pgoff) << 32 | _PAGE_FILE };
 	default: return (pte_t){ (pteval_t)pgoff << PAGE_SHIFT | _PAGE_FILE };
 	}
@@ -61,27 +69,38 @@ unsigned long pte_to_pgoff(pte_t pte)
 
 	switch (pt.arch) {
 	case ARCH_I386: return (word >> 1 & 31) | (unsigned long)(word >> 8) << 5;
+	case ARCH_I386_PAE: return word;
 	case ARCH_ARM: return word >> 2;
 	default: return pte.val >> PAGE_SHIFT;
 	}
 }
 
-/* There is one swap area, of type 0. */
+static uint64_t hw_file_entry(unsigned long pgoff)
+{
+	switch (pt.arch) {
+	case ARCH_I386: return i386_file_word(pgoff);
+	case ARCH_I386_PAE: return (uint64_t)pgoff << 32 | I386_FILE;
+	case ARCH_ARM: return arm_file_word(pgoff);
+	default: return pgoff << PAGE_SHIFT | X86_64_FILE;
+	}
+}
+
+/* There is one swap area, of type 0. PAE: the whole of it in the high word, the type in five bits below the offset. */
+static uint64_t hw_swap_entry(unsigned long offset)
+{
+	switch (pt.arch) {
+	case ARCH_I386: return offset << 8;
+	case ARCH_I386_PAE: return (uint64_t)offset << 5 << 32;
+	case ARCH_ARM: return offset << 9;
+	default: return offset << PAGE_SHIFT;
+	}
+}
+
 uint64_t linux_2_6_hw_entry(pte_t pte)
 {
-	if (pte_file(pte)) {
-		unsigned long pgoff = pte_to_pgoff(pte);
-
-		return pt.arch == ARCH_I386 ? i386_file_word(pgoff)
-		       : pt.arch == ARCH_ARM ? arm_file_word(pgoff)
-					     : pgoff << PAGE_SHIFT | X86_64_FILE;
-	}
-	if (is_swap_pte(pte)) {
-		unsigned long offset = pte_to_swp_entry(pte).val;
-
-		return pt.arch == ARCH_I386 ? offset << 8 : pt.arch == ARCH_ARM ? offset << 9 : offset << PAGE_SHIFT;
-	}
-	return pte.val;
+	if (pte_file(pte))
+		return hw_file_entry(pte_to_pgoff(pte));
+	return is_swap_pte(pte) ? hw_swap_entry(pte_to_swp_entry(pte).val) : pte.val;
 }
 
 /* ---- remap_file_pages ------------------------------------------------------------------------------------------------------ */

@@ -11,6 +11,13 @@
  *
  * Mapped pages are wanted when half of what they have of the memory, the distress (100 in the last of the rounds, half of it in the one
  * before, ...) and swappiness (60) together reach 100. Each of the 13 rounds looks at twice as much as the one before; the last at all.
+ *
+ * An entry that is used between that look and its removal keeps its page (evict_page(), struct unmap).
+ *
+ * Lock order: whoever reclaims has an mmap_lock or is between enter_reclaim() and leave_reclaim(); page lock (tried) > i_mmap_lock, anon_vma lock
+ * > pte lock > LRU.
+ *
+ * Considered and rejected: zones and kswapd. There is one zone, and the fault that finds no frame reclaims itself.
  */
 #include "mm/fault/linux_2_6.h"
 
@@ -131,6 +138,16 @@ static unsigned long shrink_inactive(unsigned long nr)
 	while (nr-- && (page = isolate_tail(LRU_INACTIVE_ANON)))
 		freed += shrink_one(page);
 	return freed;
+}
+
+unsigned linux_2_6_shrink_inactive_tail(void)
+{
+	return shrink_inactive(1);
+}
+
+void linux_2_6_shrink_active_tail(int priority)
+{
+	shrink_active(1, priority);
 }
 
 /* What a round of this priority owes the list; too little is left for the next one. */

@@ -13,7 +13,7 @@
  *                    write, private ... do_cow_fault .............. __do_fault, copy
  *                    write, shared .... do_shared_fault ........... __do_fault, ->page_mkwrite, fault_dirty_shared_page
  *                 not present ......... do_swap_page .............. swapin.c
- *                 present, write, RO .. do_wp_page ................ wp_page_reuse, wp_page_shared, wp_page_copy
+ *                 present, write, RO .. do_wp_page ................ wp_page_reuse, wp_page_shared, wp_page_copy, wp_pfn_shared
  *                 present ............. young and dirty bits; a spurious fault
  *        __do_user_fault, __do_kernel_fault ... when it ended in an error
  *
@@ -31,6 +31,7 @@
  *      swap       any      any              cache miss         major, read into a frame; a stream brings more
  *      swap       any      any              damaged            HWPOISON, the entry stays
  *      present    write    RO, zero page    READONLY           a zeroed page instead
+ *      present    write    RO, no struct page READONLY         shared: in place, after ->pfn_mkwrite; private: a copy
  *      present    write    RO, anonymous    READONLY           in place, if nobody else has it (the rule below); else a copy
  *      present    write    RO, file shared  READONLY           in place, after ->page_mkwrite; the page is marked dirty
  *      present    write    RO, file private READONLY           a copy: anonymous from now on
@@ -52,8 +53,7 @@
  * Lock order: mmap_lock (read) > page lock > page_table_lock > pte lock > swap, LRU, zone. Whatever sleeps (allocation, reading) is done
  * without the pte lock; under it the entry is compared with what was read at the start, and the loser frees his page.
  *
- * Not here, because no machine has it: huge pages, migration, NUMA hints, pages that the kernel has no struct page for (->pfn_mkwrite),
- * signals that end a wait. A task that faults is running already: __set_current_state() has nothing to do.
+ * Not here, because no machine has it: huge pages, migration, NUMA hints, an OOM reaper, signals that end a wait. A task that faults is running already: __set_current_state() has nothing to do.
  *
  * Considered and rejected: machine_map() after the pte lock. It would shorten the time the lock is held, but a second thread that
  * faults on the entry would find it present and not yet mapped, and could not tell that from a page that the host has lost.
@@ -64,8 +64,7 @@
 
 enum reuse_rule mm_reuse_rule = REUSE_5_15;
 unsigned mm_anon_around = 1, mm_swapin_around = 1;
-
-#define FAULT_AROUND_PAGES 16UL /* fault_around_bytes: 64 KiB */
+unsigned long mm_fault_around = 16; /* fault_around_bytes: 64 KiB */
 
 /* ---- small parts ------------------------------------------------------------------------------------------------------- */
 
@@ -296,36 +295,36 @@ static vm_fault_t finish_fault(struct vm_fault *vmf)
 	return ret;
 }
 
-/* There is no page table yet: a window without pages, or beyond the end of the file, doesn't get one. And 6.x, on a disk's file, when the end
- * leaves but the first page of the window, which isn't the one asked for, maps nothing (seen on 6.18). */
-static bool nothing_around(const struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
+/* 6.x, on a disk's file, when the end leaves but the first page of the window, which isn't the one asked for, and there is no table: maps
+ * nothing (seen on 6.18). */
+static bool leaves_it_alone(const struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
 {
-	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
-	unsigned long end = min_ul(i_pages_end(mapping), end_pgoff + 1), index = start_pgoff;
+	const struct address_space *mapping = vmf->vma->vm_file->f_mapping;
 
-	if (mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff && start_pgoff + 1 == end)
-		return true;
-	while (index < end && !filemap_cached(mapping, index))
-		index++;
-	return index >= end;
+	return mm_reuse_rule == REUSE_6 && pmd_none(vmf->pmd) && mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff &&
+	       start_pgoff + 1 == min_ul(i_pages_end(mapping), end_pgoff + 1);
 }
 
 /* What is in the cache of the aligned 16 pages around the address, as far as the vma and the table go. The window is aligned in virtual
- * addresses; where the vma begins inside it, it reaches as much further. => NOPAGE: the faulting address is served */
+ * addresses; where the vma begins inside it, it reaches as much further. A table is got in advance, and becomes one when a page is found.
+ * => NOPAGE: the faulting address is served */
 static vm_fault_t do_fault_around(struct vm_fault *vmf)
 {
 	const struct vm_area_struct *vma = vmf->vma;
-	unsigned long address = max_ul(vmf->address & -(FAULT_AROUND_PAGES * PAGE_SIZE), vma->vm_start);
+	unsigned long address = max_ul(vmf->address & -(mm_fault_around * PAGE_SIZE), vma->vm_start);
 	unsigned long start_pgoff = vmf->pgoff - ((vmf->address - address) >> PAGE_SHIFT), end_pgoff;
 
 	trace_fn(do_fault_around, vmf->address, address, start_pgoff);
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
-	end_pgoff = min_ul(end_pgoff, start_pgoff + FAULT_AROUND_PAGES - 1);
-	if (mm_reuse_rule == REUSE_6 && !desc_load(&vmf->pmd->desc) && nothing_around(vmf, start_pgoff, end_pgoff))
+	end_pgoff = min_ul(end_pgoff, start_pgoff + mm_fault_around - 1);
+	if (unlikely(leaves_it_alone(vmf, start_pgoff, end_pgoff)))
 		return 0;
-	if (vmf_pte_alloc(vmf))
-		return VM_FAULT_OOM;
+	if (pmd_none(vmf->pmd)) {
+		vmf->prealloc_pte = pte_alloc_one();
+		if (!vmf->prealloc_pte)
+			return VM_FAULT_OOM;
+	}
 	return vma->vm_ops->map_pages(vmf, start_pgoff, end_pgoff);
 }
 
@@ -334,7 +333,7 @@ static vm_fault_t do_read_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 
 	trace_fn(do_read_fault, vmf->address, vmf->pgoff, vmf->flags);
-	if (vmf->vma->vm_ops->map_pages) {
+	if (vmf->vma->vm_ops->map_pages && mm_fault_around > 1) {
 		ret = do_fault_around(vmf);
 		if (ret)
 			return ret;
@@ -412,6 +411,8 @@ static vm_fault_t fault_dirty_shared_page(struct vm_fault *vmf)
 	trace_fn(fault_dirty_shared_page, vmf->address, page_to_pfn(page), 0);
 	dirtied = set_page_dirty(page);
 	unlock_page(page);
+	if (!vmf->vma->vm_ops->page_mkwrite)
+		file_update_time(vmf->vma);
 	return in_file && (dirtied || vmf->vma->vm_ops->page_mkwrite) ? balance_dirty_pages(vmf) : 0;
 }
 
@@ -572,6 +573,20 @@ static vm_fault_t finish_mkwrite_fault(struct vm_fault *vmf)
 	return wp_page_reuse(vmf);
 }
 
+/* The first store to a frame that has no struct page. => pte lock held, released */
+static vm_fault_t wp_pfn_shared(struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	trace_fn(wp_pfn_shared, vmf->address, vmf->orig_pte.val, 0);
+	if (!vmf->vma->vm_ops || !vmf->vma->vm_ops->pfn_mkwrite)
+		return wp_page_reuse(vmf);
+	vmf_unlock_pte(vmf);
+	trace_leaf(pfn_mkwrite, vmf->address, pte_pfn(vmf->orig_pte), 0);
+	ret = vmf->vma->vm_ops->pfn_mkwrite(vmf);
+	return ret & VM_FAULT_NO_PAGE ? ret : finish_mkwrite_fault(vmf);
+}
+
 /* The first store to a page of a shared mapping since it was mapped or cleaned. => pte lock held, released */
 static vm_fault_t wp_page_shared(struct vm_fault *vmf)
 {
@@ -623,7 +638,7 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 	if (old)
 		done = map_back(mm, vmf->address, pfn, pte_how(pte)) ? 1 : -ENOENT;
 	else
-		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | MACHINE_MAP_ZERO);
+		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | (pte_zero_page(vmf->orig_pte) ? MACHINE_MAP_ZERO : 0));
 	if (done == 1) {
 		lru_add_new_anon(new, vma);
 		add_mm_counter(mm, MM_ANONPAGES, 1);
@@ -656,6 +671,8 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 	}
 	if (old)
 		copy_user_highpage(new, old);
+	else if (!pte_zero_page(vmf->orig_pte))
+		memcpy(machine_frame(page_to_pfn(new)), machine_frame(pte_pfn(vmf->orig_pte)), PAGE_SIZE);
 	vmf_lock_pte(vmf);
 	if (!pte_same(pte_clear(ptep_get(vmf->pte), _PAGE_ACCESSED), pte_clear(vmf->orig_pte, _PAGE_ACCESSED))) {
 		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
@@ -674,10 +691,12 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 			free_swap_cache(old);
 		put_page(old); /* ours */
 		put_page(old); /* the entry's */
+	}
+	if (pte_zero_page(vmf->orig_pte)) {
+		count(zeroed, 1);
+	} else {
 		count(copied, 1);
 		count(cow_copy, 1);
-	} else {
-		count(zeroed, 1);
 	}
 	return done == 1 ? 0 : map_error(done);
 }
@@ -691,7 +710,11 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 
 	trace_fn(do_wp_page, vmf->address, vmf->orig_pte.val, 0);
 	if (pte_special(vmf->orig_pte)) {
-		trace_why("the zero page", 0, 0);
+		if (!pte_zero_page(vmf->orig_pte) && (vmf->vma->vm_flags & (VM_WRITE | VM_SHARED)) == (VM_WRITE | VM_SHARED)) {
+			trace_why("a frame without a struct page, and the mapping is shared: written in place", 0, 0);
+			return wp_pfn_shared(vmf);
+		}
+		trace_why(pte_zero_page(vmf->orig_pte) ? "the zero page" : "a frame without a struct page: a copy", 0, 0);
 		return wp_page_copy(vmf);
 	}
 	if (page_is_file(page)) {
@@ -779,8 +802,7 @@ static noinline vm_fault_t pte_touch(struct vm_fault *vmf, pte_t pte)
 	__atomic_fetch_or(&vmf->pte->val, new.val & (_PAGE_ACCESSED | _PAGE_DIRTY), __ATOMIC_ACQ_REL);
 	__atomic_fetch_and(&vmf->pte->val, ~_PAGE_AROUND, __ATOMIC_ACQ_REL);
 	if (!pte_mapped(pte)) {
-		done = map_run(mm, vmf->address, 1, pte_special(pte) ? 0 : pte_pfn(pte),
-			       pte_special(pte) ? MACHINE_MAP_SHARED_ZERO : pte_how(new));
+		done = map_run(mm, vmf->address, 1, pte_machine_pfn(pte), pte_machine_how(new));
 		if (done != 1)
 			set_pte(vmf->pte, pte);
 	} else if (pte_how(pte) != pte_how(new)) {

@@ -11,6 +11,10 @@
  * w: hits since the last window, and 2, rounded up to a power of two from 4 on; 1 without a hit, unless the last fault was next to this one;
  * not below half the last w, not above 8. A mapping begins as if it had had 4 hits.
  *
+ * Lock order: mmap_lock (read) > page lock of a fresh frame > swap. Entries are read without their lock: a hint.
+ *
+ * Considered and rejected: neighbours by slot, as on rotating devices. The pool doesn't rotate.
+ *
  * Only for the machines of scenarios: elsewhere streams.c knows walks better than this does.
  */
 #include "mm/fault/linux_5.h"

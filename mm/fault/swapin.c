@@ -5,6 +5,19 @@
  *      window ---> frames ---> swap cache, read ---> entries, machine ---> reverse map, LRU, slot's count
  *      (no lock)   (reclaims)  (page locks)          (pte lock)
  *
+ *      the faulting page            result
+ *      read, entry unchanged        mapped: MAJOR
+ *      entry changed meanwhile      let go: 0, and the access is made again
+ *      slot taken by another        0, as above
+ *      damaged                      HWPOISON, the entry stays; 0 if the entry has changed
+ *      no frame                     OOM
+ *      in the swap cache, locked    a first try lets go of mmap_lock and waits: RETRY; a second waits
+ *
+ * Lock order: mmap_lock (read) > page locks, in ascending order of addresses, of frames that nobody knows yet > pte lock > swap.
+ *
+ * Considered and rejected: to free the slot of every page that comes in, as the kernels do with a page of one user on a synchronous device. The
+ * slot stays while the page is unchanged, and such a page needs no storing when it goes again.
+ *
  * Each page of a window stands or falls alone: who finds its entry changed, its slot taken by another thread or its copy damaged leaves it out;
  * only what befalls the faulting page is the fault's result.
  */

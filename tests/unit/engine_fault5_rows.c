@@ -297,6 +297,264 @@ static void test_finish_fault_lost_race(void **state)
 	}
 }
 
+/* fault_around_bytes: the window; with one page there is none. */
+static void test_fault_around_bytes(void **state)
+{
+	static const struct { unsigned long pages; unsigned faults; } rows[] = { { 1, N }, { 4, N / 4 }, { 16, N / 16 }, { 32, N / 32 } };
+
+	for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		begin(MM_REUSE_5_15);
+		mm_fault_around = rows[r].pages;
+		filemap_populate(file, 0, N);
+		map_file(mm, B, N, RO, 0);
+		for (unsigned i = 0; i < N; i++)
+			assert_int_equal(get(mm, B + i * P), byte_of(i));
+		expect_faults(MINOR(rows[r].faults));
+		finish();
+		mm_fault_around = 16;
+	}
+}
+
+/* The table is got in advance, and given back when neither the window nor the fault has a page for it. */
+static void test_table_in_advance(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		uint64_t tables;
+		uint8_t v;
+
+		begin(rules[r]);
+		vmtruncate(mapping, 4 * P);
+		map_file(mm, B, N, RO, 0);
+		map(mm, 2 * B, 1, RW);
+		put(mm, 2 * B, 1); /* the upper levels are there */
+		tables = mm_stats()->page_tables;
+		assert_int_equal(soft_load(mm, B + 32 * P, &v), VM_FAULT_SIGBUS);
+		assert_int_equal(mm_stats()->page_tables, tables);
+		assert_null(pte_table(mm, B));
+		assert_int_equal(get(mm, B), byte_of(0)); /* nothing cached: __do_fault uses the same table */
+		assert_non_null(pte_table(mm, B));
+		finish();
+	}
+}
+
+static unsigned times;
+static void count_time(void *host) { times++; }
+
+/* A store changes the file: its time is set by page_mkwrite, or else with the dirty page. */
+static void test_file_times(void **state)
+{
+	struct address_space_operations ops = disk_ops;
+
+	ops.update_time = count_time;
+	start_engine(&(struct engine){ .caps = CAPS_X86, .frames = 1024, .rules = MM_REUSE_6 }, N, MAPPING_NOTIFY, &ops);
+	filemap_populate(file, 0, N);
+	map_file(mm, B, N, SHARED, 0);
+	map_file(mm, 2 * B, N, RW, 0);
+	times = 0;
+	get(mm, B);
+	get(mm, 2 * B);
+	put(mm, 2 * B, 1); /* private */
+	assert_int_equal(times, 0);
+	put(mm, B, 1); /* wp_page_shared */
+	put(mm, B, 2);
+	assert_int_equal(times, 1);
+	put(mm, B + 20 * P, 1); /* do_shared_fault */
+	assert_int_equal(times, 2);
+	finish();
+}
+
+/* ---- what has no struct page (3.8) ----------------------------------------------------------------------------------------------------- */
+
+static unsigned long device; /* a frame out of circulation */
+static unsigned mkwrites;
+static vm_fault_t mkwrite_says;
+
+static vm_fault_t device_fault(struct vm_fault *vmf)
+{
+	return vmf_insert_pfn(vmf->vma, vmf->address, device);
+}
+
+static vm_fault_t device_mkwrite(struct vm_fault *vmf)
+{
+	mkwrites++;
+	return mkwrite_says;
+}
+
+static const struct vm_operations_struct device_ops = { .fault = device_fault },
+	asking_ops = { .fault = device_fault, .pfn_mkwrite = device_mkwrite };
+
+static void start_device(unsigned long flags, const struct vm_operations_struct *ops, unsigned caps)
+{
+	start_engine(&(struct engine){ .caps = caps, .frames = 64, .rules = MM_REUSE_5_15 }, 1, 0, &disk_ops);
+	device = reserve_frame();
+	assert_int_not_equal(device, -1UL);
+	memset(machine_frame(device), 42, P);
+	map(mm, B, 4, flags | VM_PFNMAP);
+	mmap_write_lock(mm);
+	find_vma(mm, B)->vm_ops = ops;
+	mmap_write_unlock(mm);
+	mkwrites = 0;
+	mkwrite_says = 0;
+	faults();
+}
+
+static uint8_t device_byte(unsigned i) { return ((uint8_t *)machine_frame(device))[i]; }
+
+/* Shared: writable at once if nobody wants to see the first store; else ->pfn_mkwrite, and reused. No counter of memory knows of it. */
+static void test_pfn_shared(void **state)
+{
+	struct mm_struct *child;
+	uint8_t v;
+
+	start_device(SHARED, &device_ops, CAPS_X86);
+	assert_int_equal(get(mm, B), 42);
+	put(mm, B, 7);
+	expect_faults(MINOR(1));
+	assert_int_equal(device_byte(0), 7);
+	child = fork_mm(mm); /* entries are copied, for faults could not know them */
+	mm_check_invariants();
+	assert_int_equal(get(child, B), 7);
+	expect_faults(0);
+	assert_int_equal(atomic_load(&child->rss[MM_ANONPAGES]) + atomic_load(&child->rss[MM_FILEPAGES]), 0);
+	mmput(child);
+	protect(mm, B, 4, 0, VM_WRITE);
+	assert_int_equal(soft_store(mm, B, 1), VM_FAULT_BADACCESS);
+	protect(mm, B, 4, VM_WRITE, 0);
+	put(mm, B, 8);
+	expect_faults(0);
+	assert_int_equal(try_to_free_pages(4), 0);
+	finish();
+
+	start_device(SHARED, &asking_ops, CAPS_X86);
+	assert_int_equal(get(mm, B), 42);
+	mkwrite_says = VM_FAULT_SIGBUS;
+	assert_int_equal(soft_store(mm, B, 1), VM_FAULT_SIGBUS);
+	assert_int_equal(device_byte(0), 42);
+	mkwrite_says = 0;
+	put(mm, B, 9);
+	put(mm, B, 10);
+	expect_faults(MINOR(2));
+	assert_int_equal(mkwrites, 2);
+	assert_int_equal(soft_load(mm, B, &v), 0);
+	assert_int_equal(v, 10);
+	finish();
+}
+
+static void drop_entry(void) { dontneed(mm, B, 1); }
+
+/* finish_mkwrite_fault: the entry has gone while the owner was asked. */
+static void test_pfn_shared_race(void **state)
+{
+	start_device(SHARED, &asking_ops, CAPS_X86);
+	get(mm, B);
+	race_at(TRACE_finish_mkwrite_fault, drop_entry);
+	put(mm, B, 9);
+	race_done();
+	expect_faults(MINOR(4)); /* the load, the store in vain, the page, the store */
+	assert_int_equal(mkwrites, 2);
+	finish();
+}
+
+/* Private: a copy, which is anonymous memory. */
+static void test_pfn_private(void **state)
+{
+	start_device(RW, &device_ops, CAPS_X86);
+	assert_int_equal(get(mm, B), 42);
+	assert_false(pte_write(entry(mm, B)));
+	put(mm, B + 1, 7);
+	expect_faults(MINOR(2));
+	assert_int_equal(get(mm, B), 42);
+	assert_int_equal(device_byte(1), 42);
+	assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+	assert_int_equal(mm_stats()->cow_copy, 1);
+	assert_int_equal(mm_stats()->zeroed, 0);
+	mm_check_invariants();
+	assert_int_equal(pageout(mm, B, 4), 1);
+	assert_int_equal(get(mm, B + 1), 7);
+	finish();
+}
+
+/* ARM: its first store to a clean entry is a fault, and nothing else. */
+static void test_pfn_arm(void **state)
+{
+	start_device(SHARED, &device_ops, CAPS_ARM);
+	assert_int_equal(get(mm, B), 42);
+	put(mm, B, 7);
+	put(mm, B, 8);
+	expect_faults(MINOR(2));
+	assert_int_equal(device_byte(0), 8);
+	finish();
+}
+
+/* ---- PGFAULT (3.2) ------------------------------------------------------------------------------------------------------------------------ */
+
+/* At the entry of each try; 6.x at its end, if it is one. Errors count that come from handle_mm_fault. */
+static void test_pgfault(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		uint8_t v;
+
+		begin(rules[r]);
+		map(mm, B, 2, RW);
+		map_file(mm, 2 * B, N + 1, RO | VM_RAND_READ, 0);
+		put(mm, B, 1);
+		put(mm, B + P, 1);
+		assert_int_equal(mm_pgfault(mm_stats()), 2);
+		soft_load(mm, B + 9 * P, &v);
+		soft_store(mm, 2 * B, 1);
+		assert_int_equal(mm_pgfault(mm_stats()), 2); /* no mapping, no right */
+		assert_int_equal(soft_load(mm, 2 * B + N * P, &v), VM_FAULT_SIGBUS);
+		assert_int_equal(mm_pgfault(mm_stats()), 3);
+		get(mm, 2 * B); /* cold: mmap_lock is released, and the fault repeated */
+		assert_int_equal(mm_pgfault(mm_stats()), rules[r] == MM_REUSE_6 ? 4 : 5);
+		assert_int_equal(mm_stats()->min_flt + mm_stats()->maj_flt, 3);
+		finish();
+	}
+}
+
+/* ---- the stack's limits (3.1) --------------------------------------------------------------------------------------------------------------- */
+
+static vm_fault_t store_at(unsigned long addr)
+{
+	vm_fault_t ret = soft_store(mm, addr, 1);
+
+	mm_check_invariants();
+	return ret;
+}
+
+static void test_stack_limits(void **state)
+{
+	begin(MM_REUSE_5_15);
+	map(mm, B, 4, RW | VM_GROWSDOWN);
+	map(mm, 2 * B, 6, RW);
+	mm->rlimit_as = 14 * P;
+	assert_int_equal(store_at(B - 5 * P), VM_FAULT_BADMAP); /* 15 pages */
+	assert_int_equal(store_at(B - 4 * P), 0);
+	mm->rlimit_as = ~0UL;
+	mm->rlimit_memlock = 10 * P;
+	protect(mm, B - 4 * P, 8, VM_LOCKED, 0);
+	assert_int_equal(store_at(B - 7 * P), VM_FAULT_BADMAP);
+	assert_int_equal(store_at(B - 6 * P), 0);
+	assert_int_equal(mm->locked_vm, 10);
+	protect(mm, B - 6 * P, 10, 0, VM_LOCKED);
+	assert_int_equal(store_at(B - 7 * P), 0);
+	finish();
+
+	/* vm.mmap_min_addr */
+	begin(MM_REUSE_5_15);
+	map(mm, 20 * P, 4, RW | VM_GROWSDOWN);
+	assert_int_equal(store_at(16 * P - 1), VM_FAULT_BADMAP);
+	assert_int_equal(store_at(16 * P), 0);
+	finish();
+
+	/* more than there is of memory and swap */
+	start_engine(&(struct engine){ .caps = CAPS_X86, .frames = 64, .slots = 64 }, 1, 0, &disk_ops);
+	map(mm, B, 4, RW | VM_GROWSDOWN);
+	assert_int_equal(store_at(B - 129 * P), VM_FAULT_BADMAP);
+	assert_int_equal(store_at(B - 128 * P), 0);
+	finish();
+}
+
 /* ---- do_swap_page (3.7) ------------------------------------------------------------------------------------------------------------------ */
 
 /* The cached page is locked: the first try lets go of mmap_lock. */
@@ -352,7 +610,7 @@ static void test_swap_full(void **state)
 static void test_folding(void **state)
 {
 	static const struct { const char *name; bool p4d, pud, pmd; unsigned ptes; } rows[] = {
-		{ "i386", 0, 0, 0, 1024 }, { "arm", 0, 0, 0, 512 }, { "x86_64", 0, 1, 1, 512 }, { "x86_64-5", 1, 1, 1, 512 },
+		{ "i386", 0, 0, 0, 1024 }, { "i386-pae", 0, 0, 1, 512 }, { "arm", 0, 0, 0, 512 }, { "x86_64", 0, 1, 1, 512 }, { "x86_64-5", 1, 1, 1, 512 },
 		{ "sv39", 0, 0, 1, 512 }, { "sv48", 0, 1, 1, 512 },
 	};
 
@@ -388,6 +646,8 @@ int main(void)
 		T(wp_page_locked), T(wp_page_locked_and_gone), T(wp_copy_lost_race), T(wp_zero_page_lost_race), T(anon_lost_race),
 		T(zero_page_lost_race), T(present_changed), T(new_pages_list), T(spurious_store), T(no_fault_handler_race),
 		T(finish_fault_lost_race), T(swap_page_locked), T(swap_full), T(folding),
+		T(fault_around_bytes), T(table_in_advance), T(file_times), T(pfn_shared), T(pfn_shared_race), T(pfn_private), T(pfn_arm), T(pgfault),
+		T(stack_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

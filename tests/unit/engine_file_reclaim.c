@@ -596,6 +596,71 @@ static void test_inactive_scan(void **state)
 	}
 }
 
+/* The same for anonymous pages, which have no list to wait for a writer on. */
+static void test_inactive_scan_anon(void **state)
+{
+	static const struct { int ptes; bool marked; unsigned want; } rows[] = {
+		{ 0, false, 0 }, { 0, true, 0 }, /* not used: to swap, whatever the mark says */
+		{ 1, false, PG_lru | PG_referenced }, { 1, true, PG_lru | PG_active }, { 2, false, PG_lru | PG_active },
+	};
+
+	for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		struct mm_struct *child;
+		struct page *page;
+
+		start(1, 0);
+		map(mm, B, 1, RW);
+		put(mm, B, 1);
+		child = fork_mm(mm);
+		page = pfn_to_page(pte_pfn(entry(mm, B)));
+		if (rows[r].ptes > 1)
+			get(child, B);
+		if (rows[r].ptes < 1)
+			make_old(mm, B);
+		if (rows[r].marked)
+			set_page_flags(page, PG_referenced);
+		assert_int_equal(shrink_tail(LRU_INACTIVE_ANON), !rows[r].want);
+		mm_check_invariants();
+		assert_int_equal(!!pte_present(entry(mm, B)), rows[r].want != 0);
+		if (rows[r].want)
+			assert_int_equal(page_flags(page) & (PG_lru | PG_active | PG_referenced), rows[r].want);
+		assert_int_equal(get(child, B), 1);
+		mmput(child);
+		finish();
+	}
+}
+
+/* The active list keeps program text that was used, and nothing else. */
+static void test_active_scan(void **state)
+{
+	static const struct { bool file, exec, young, stays; } rows[] = {
+		{ true, true, true, true }, { true, true, false, false }, { true, false, true, false }, { false, false, true, false },
+	};
+
+	for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		struct page *page;
+
+		start(1, 0);
+		filemap_populate(file, 0, 1);
+		if (rows[r].file)
+			map_file(mm, B, 1, (rows[r].exec ? VM_EXEC : 0) | RO, 0);
+		else
+			map(mm, B, 1, RW);
+		load(B);
+		if (!rows[r].file)
+			put(mm, B, 1);
+		page = pfn_to_page(pte_pfn(entry(mm, B)));
+		activate_page(page);
+		if (!rows[r].young)
+			make_old(mm, B);
+		shrink_active_tail(rows[r].file ? LRU_ACTIVE_FILE : LRU_ACTIVE_ANON);
+		mm_check_invariants();
+		assert_int_equal(!!(page_flags(page) & PG_active), rows[r].stays);
+		assert_false(pte_young(entry(mm, B)));
+		finish();
+	}
+}
+
 /* Nothing but dirty pages: then they are written, for the fault that waits would fail. */
 static void test_dirty_pages_only(void **state)
 {
@@ -713,7 +778,7 @@ int main(void)
 		cmocka_unit_test(test_write_error), cmocka_unit_test(test_msync_ranges), cmocka_unit_test(test_mkclean_everywhere),
 		cmocka_unit_test(test_arm), cmocka_unit_test(test_truncate), cmocka_unit_test(test_truncate_errors),
 		cmocka_unit_test(test_unmap_mapping_range), cmocka_unit_test(test_row5_shared_anon), cmocka_unit_test(test_shmem_swap),
-		cmocka_unit_test(test_shmem_truncate), cmocka_unit_test(test_inactive_scan), cmocka_unit_test(test_dirty_pages_only),
+		cmocka_unit_test(test_shmem_truncate), cmocka_unit_test(test_inactive_scan), cmocka_unit_test(test_inactive_scan_anon), cmocka_unit_test(test_active_scan), cmocka_unit_test(test_dirty_pages_only),
 		cmocka_unit_test(test_locked_pages_stay), cmocka_unit_test(test_balance), cmocka_unit_test(test_no_swap),
 		cmocka_unit_test(test_remove_mapping), cmocka_unit_test(test_mark_page_accessed),
 	};

@@ -963,6 +963,13 @@ static void test_20_stack(void **state)
 
 	begin(TWO_0);
 	map(mm, B + 100 * P, 2, RW | VM_GROWSDOWN);
+	mm->rlimit_as = 4 * P;
+	assert_int_equal(load(mm, B + 97 * P), VM_FAULT_BADMAP);
+	assert_int_equal(load(mm, B + 98 * P), 0);
+	finish();
+
+	begin(TWO_0);
+	map(mm, B + 100 * P, 2, RW | VM_GROWSDOWN);
 	mm->rlimit_stack = 8 * P;
 	assert_int_equal(load(mm, B + 93 * P), VM_FAULT_BADMAP);
 	put(mm, B + 94 * P, 1);
@@ -1499,9 +1506,9 @@ static void test_20_vma_swapin(void **state)
 /* Contents, whatever the geometry and the machine, with less memory than is in use. */
 static void test_contents(void **state)
 {
-	static const char *const geometry[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48" };
+	static const char *const geometry[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48", "i386-pae" };
 
-	for (unsigned i = 0; i < 12; i++) {
+	for (unsigned i = 0; i < 14; i++) {
 		struct mm_struct *child;
 
 		/* Dirty pages of two users can't go: some more frames than these. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The generation linux-2.6: one test for each row of the tables of fault-paths.md, section 2 (and of the column 2.6.24 of 4.3), on the three
+ * The generation linux-2.6: one test for each row of the tables of fault-paths.md, section 2 (and of the column 2.6.24 of 4.3), on the
  * geometries that it knew. Files are real ones.
  */
 #include "tests/unit/engine.h"
@@ -18,9 +18,11 @@
 static const struct world {
 	const char *geometry;
 	unsigned caps;
-} worlds[] = { { "x86_64", CAPS_X86 }, { "i386", CAPS_X86 }, { "arm", CAPS_ARM } };
+} worlds[] = { { "x86_64", CAPS_X86 }, { "i386", CAPS_X86 }, { "i386-pae", CAPS_X86 }, { "arm", CAPS_ARM } };
 #define NR_WORLDS (sizeof(worlds) / sizeof(worlds[0]))
 #define for_each_world(w) for (const struct world *w = worlds; w < worlds + NR_WORLDS; w++)
+
+#define SHARED (RW | VM_SHARED | VM_MAYSHARE)
 
 static struct mm_struct *mm;
 
@@ -203,7 +205,7 @@ static void test_signals(void **state)
 static void test_stack_slack(void **state)
 {
 	for_each_world(w) {
-		unsigned long slack = 65536 + 32 * (strcmp(w->geometry, "i386") ? 8 : 4), sp = B + 64 * P - 64;
+		unsigned long slack = 65536 + 32 * (strncmp(w->geometry, "i386", 4) ? 8 : 4), sp = B + 64 * P - 64;
 		bool x86 = strcmp(w->geometry, "arm");
 
 		start(w);
@@ -235,6 +237,23 @@ static void test_stack_no_guard_gap(void **state)
 	}
 }
 
+static void test_stack_other_limits(void **state)
+{
+	for_each_world(w) {
+		start(w);
+		map(mm, B, 4, RW | VM_GROWSDOWN);
+		mm->rlimit_as = 8 * P;
+		assert_int_equal(try_write(B - 5 * P), VM_FAULT_BADMAP);
+		assert_int_equal(try_write(B - 4 * P), 0);
+		mm->rlimit_as = ~0UL;
+		mm->rlimit_memlock = 10 * P;
+		protect(mm, B - 4 * P, 8, VM_LOCKED, 0);
+		assert_int_equal(try_write(B - 7 * P), VM_FAULT_BADMAP);
+		assert_int_equal(try_write(B - 6 * P), 0);
+		finish();
+	}
+}
+
 static void test_stack_limit(void **state)
 {
 	for_each_world(w) {
@@ -256,7 +275,7 @@ static void test_stack_limit(void **state)
 static void test_tables_first(void **state)
 {
 	for_each_world(w) {
-		unsigned tables = !strcmp(w->geometry, "x86_64") ? 3 : 1; /* pud, pmd, pte; or the folded ones */
+		unsigned tables = !strcmp(w->geometry, "x86_64") ? 3 : !strcmp(w->geometry, "i386-pae") ? 2 : 1; /* pud, pmd, pte; or the folded ones */
 
 		for (unsigned n = 1; n <= tables; n++) {
 			start(w);
@@ -272,6 +291,49 @@ static void test_tables_first(void **state)
 			assert_int_equal(try_write(B), 0);
 			finish();
 		}
+	}
+}
+
+static bool other_ran;
+
+static void *write_first(void *arg)
+{
+	put(mm, B, 7);
+	other_ran = true;
+	return NULL;
+}
+
+static void other_is_faster(void)
+{
+	pthread_t t;
+
+	pthread_create(&t, NULL, write_first, NULL);
+	pthread_join(t, NULL);
+}
+
+/* Somebody else fills the directory's entry while a table is got: ours is freed. */
+static void test_table_race(void **state)
+{
+	for_each_world(w) {
+		uint64_t tables;
+
+		start(w);
+		map(mm, B, 1, RW);
+		put(mm, B, 1);
+		tables = mm_stats()->page_tables;
+		unmap(mm, B, 1); /* the descriptors serve again: what is allocated next is a table itself */
+		map(mm, B, 1, RW);
+		faults();
+		other_ran = false;
+		soft_at_alloc(1, other_is_faster);
+		put(mm, B + 1, 2);
+		assert_true(other_ran);
+		assert_int_equal(get(mm, B), 7);
+		assert_int_equal(get(mm, B + 1), 2);
+		expect_faults(MINOR(2));
+		assert_int_equal(nr_used_frames(), 1);
+		assert_int_equal(mm_stats()->page_tables, tables); /* none is left over */
+		finish();
 	}
 }
 
@@ -397,6 +459,11 @@ static void test_anon_dontneed(void **state)
 		expect_faults(MINOR(2 * N));
 		finish();
 	}
+}
+
+static void other_writes_8(void)
+{
+	put(mm, B + P, 8);
 }
 
 static void other_writes_7(void)
@@ -900,8 +967,6 @@ static void map_file(unsigned long addr, unsigned pages, unsigned long flags, un
 	mmap_write_unlock(mm);
 }
 
-#define SHARED (RW | VM_SHARED | VM_MAYSHARE)
-
 static uint8_t on_disk(unsigned long offset)
 {
 	uint8_t v;
@@ -1023,6 +1088,208 @@ static void test_page_mkwrite(void **state)
 	}
 }
 
+static void truncate_all(void) { vmtruncate(mapping, 0); }
+static void drop_entry_0(void) { dontneed(mm, B, 1); }
+static void read_entry_0(void) { get(mm, B); }
+
+/* While the file is asked no lock is held but mmap_lock: the page leaves the file, or the entry changes. */
+static void test_page_mkwrite_races(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 4, &hooked_ops, MAPPING_NOTIFY);
+		filemap_populate(file, 0, 4);
+		map_file(B, 4, SHARED, 0);
+		race_at(TRACE_page_mkwrite, truncate_all);
+		assert_int_equal(try_write(B), VM_FAULT_SIGBUS); /* __do_fault: nothing is done; the second time there is no page */
+		race_done();
+		assert_int_equal(disk.mkwrites, 1);
+		expect_faults(MINOR(1));
+		finish_file();
+
+		with_file(w, 4, &hooked_ops, MAPPING_NOTIFY);
+		filemap_populate(file, 0, 4);
+		map_file(B, 4, SHARED, 0);
+		get(mm, B);
+		faults();
+		race_at(TRACE_page_mkwrite, drop_entry_0);
+		put(mm, B, 9); /* do_wp_page: the entry is another one; then __do_fault */
+		race_done();
+		assert_int_equal(disk.mkwrites, 2);
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), 9);
+		finish_file();
+	}
+}
+
+/* __do_fault: the entry is no longer what it was. The page, or its copy, is let go. */
+static void test_file_lost_race(void **state)
+{
+	for_each_world(w)
+		for (unsigned write = 0; write < 2; write++) {
+			with_file(w, 4, &disk_ops, MAPPING_NOTIFY);
+			filemap_populate(file, 0, 4);
+			map_file(B, 4, RW, 0);
+			race_at(TRACE_filemap_fault, write ? other_writes_7 : read_entry_0);
+			if (write)
+				put(mm, B + 1, 9);
+			else
+				assert_int_equal(get(mm, B), 1);
+			race_done();
+			expect_faults(MINOR(2));
+			assert_int_equal(get(mm, B), write ? 7 : 1);
+			assert_int_equal(nr_used_frames(), 4 + write);
+			finish_file();
+		}
+}
+
+/* handle_pte_fault: present when it was read, and gone when the lock is held. */
+static void test_present_changed(void **state)
+{
+	for_each_world(w) {
+		start(w);
+		map(mm, B, 1, RW);
+		put(mm, B, 1);
+		mmput(fork_mm(mm));
+		faults();
+		race_at(TRACE_handle_pte_fault, other_drops_page_0);
+		put(mm, B + 1, 2);
+		race_done();
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), 0);
+		assert_int_equal(mm_stats()->cow_reuse, 0);
+		finish();
+	}
+}
+
+/* ---- mappings with ->nopage and ->nopfn (2.1, 2.3) ------------------------------------------------------------------------------------------ */
+
+static struct page *nopage_says;
+static vm_fault_t nopage_type;
+
+static struct page *own_nopage(struct vm_area_struct *vma, unsigned long addr, vm_fault_t *type)
+{
+	if (nopage_says == NOPAGE_SIGBUS || nopage_says == NOPAGE_OOM)
+		return nopage_says;
+	*type = nopage_type;
+	return find_get_page(vma->vm_file->f_mapping, linear_page_index(vma, addr), NULL);
+}
+
+static const struct vm_operations_struct nopage_ops = { .nopage = own_nopage };
+
+static void test_nopage(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 4, &disk_ops, MAPPING_NOTIFY);
+		filemap_populate(file, 0, 4);
+		map_file(B, 4, RW, 0);
+		mmap_write_lock(mm);
+		find_vma(mm, B)->vm_ops = &nopage_ops;
+		mmap_write_unlock(mm);
+		nopage_says = NOPAGE_SIGBUS;
+		assert_int_equal(try_read(B), VM_FAULT_SIGBUS);
+		nopage_says = NOPAGE_OOM;
+		assert_int_equal(try_read(B), VM_FAULT_OOM);
+		expect_faults(0);
+		nopage_says = NULL + 1;
+		nopage_type = 0;
+		assert_int_equal(get(mm, B), 1);
+		expect_faults(MINOR(1));
+		nopage_type = VM_FAULT_MAJOR;
+		assert_int_equal(get(mm, B + P), 2);
+		put(mm, B + 2 * P + 1, 9); /* early COW */
+		expect_faults(MAJOR(2));
+		assert_int_equal(get(mm, B + 2 * P), 3);
+		assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 2);
+		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+		finish_file();
+	}
+}
+
+static unsigned long device, nopfn_says;
+
+static unsigned long own_nopfn(struct vm_area_struct *vma, unsigned long addr)
+{
+	unsigned long says = nopfn_says;
+
+	nopfn_says = device;
+	return says;
+}
+
+static const struct vm_operations_struct nopfn_ops = { .nopfn = own_nopfn };
+
+static void start_device(const struct world *w, unsigned long flags)
+{
+	start(w);
+	device = nopfn_says = reserve_frame();
+	memset(machine_frame(device), 42, P);
+	map(mm, B, 2, flags | VM_PFNMAP);
+	mmap_write_lock(mm);
+	find_vma(mm, B)->vm_ops = &nopfn_ops;
+	mmap_write_unlock(mm);
+}
+
+static void test_no_pfn(void **state)
+{
+	for_each_world(w) {
+		struct mm_struct *child;
+
+		start_device(w, SHARED);
+		nopfn_says = NOPFN_SIGBUS;
+		assert_int_equal(try_read(B), VM_FAULT_SIGBUS);
+		nopfn_says = NOPFN_OOM;
+		assert_int_equal(try_read(B), VM_FAULT_OOM);
+		expect_faults(0);
+		nopfn_says = NOPFN_REFAULT;
+		put(mm, B, 7);
+		expect_faults(MINOR(2));
+		assert_int_equal(*(uint8_t *)machine_frame(device), 7);
+		assert_true(pte_write(pte_of(mm, B)) && pte_dirty(pte_of(mm, B)) && pte_special(pte_of(mm, B)));
+		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]), 0);
+		child = fork_mm(mm); /* PFNMAP: entries are copied */
+		mm_check_invariants();
+		assert_true(pte_present(pte_of(child, B)));
+		assert_int_equal(get(child, B), 7);
+		mmput(child);
+		race_at(TRACE_do_no_pfn, other_writes_8);
+		assert_int_equal(get(mm, B + P), 8); /* somebody was faster */
+		race_done();
+		assert_int_equal(nr_used_frames(), 0);
+		finish();
+	}
+}
+
+/* do_wp_page without a struct page: a copy, always. */
+static void test_wp_no_struct_page(void **state)
+{
+	for_each_world(w) {
+		start_device(w, RW);
+		assert_int_equal(get(mm, B), 42);
+		put(mm, B + 1, 7);
+		expect_faults(MINOR(2));
+		assert_int_equal(get(mm, B), 42);
+		assert_int_equal(((uint8_t *)machine_frame(device))[1], 42);
+		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+		assert_int_equal(mm_stats()->cow_copy, 1);
+		finish();
+	}
+}
+
+static void test_pgfault(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 2, &disk_ops, 0);
+		map_file(B, 4, RO, 0);
+		get(mm, B);
+		assert_int_equal(mm_pgfault(mm_stats()), 1);
+		try_read(B + 2 * P); /* SIGBUS */
+		assert_int_equal(mm_pgfault(mm_stats()), 2);
+		try_write(B); /* no right: handle_mm_fault is not called */
+		assert_int_equal(mm_pgfault(mm_stats()), 2);
+		faults();
+		finish_file();
+	}
+}
+
 /* ---- 2.7 filemap_fault -------------------------------------------------------------------------------------------------------------------- */
 
 static void test_beyond_end(void **state)
@@ -1039,6 +1306,24 @@ static void test_beyond_end(void **state)
 	}
 }
 
+static void shorten(void) { atomic_store(&mapping->i_size, 2 * P); }
+
+/* The end is looked at again when the page is locked. */
+static void test_end_under_the_lock(void **state)
+{
+	for_each_world(w) {
+		with_file(w, 4, &disk_ops, MAPPING_NOTIFY);
+		filemap_populate(file, 0, 4);
+		map_file(B, 4, RO, 0);
+		race_at(TRACE_find_lock_page, shorten); /* the page is still in the cache */
+		assert_int_equal(try_read(B + 3 * P), VM_FAULT_SIGBUS);
+		race_done();
+		expect_faults(0);
+		atomic_store(&mapping->i_size, 4 * P);
+		finish_file();
+	}
+}
+
 static void test_read_around(void **state)
 {
 	for_each_world(w) {
@@ -1046,6 +1331,7 @@ static void test_read_around(void **state)
 		map_file(B, 100, RO, 0);
 		assert_int_equal(get(mm, B + 50 * P), 51);
 		expect_faults(MAJOR(1));
+		assert_true(page_flags(page_of(mm, B + 50 * P)) & PG_referenced); /* marked as used */
 		assert_int_equal(mm_stats()->file_read, 32);
 		assert_true(filemap_cached(mapping, 34) && filemap_cached(mapping, 65));
 		assert_false(filemap_cached(mapping, 33) || filemap_cached(mapping, 66));
@@ -1140,14 +1426,16 @@ static void test_pte_file_bits(void **state)
 			assert_int_equal(pte_to_pgoff(pte), some[i]);
 			if (!strcmp(w->geometry, "i386"))
 				assert_int_equal(hw, 1u << 6 | (some[i] & 31) << 1 | some[i] >> 5 << 8);
+			else if (!strcmp(w->geometry, "i386-pae"))
+				assert_int_equal(hw, 1u << 6 | some[i] << 32);
 			else if (!strcmp(w->geometry, "arm"))
 				assert_int_equal(hw, 2 | some[i] << 2);
 			else
 				assert_int_equal(hw, 1u << 6 | some[i] << 12);
 		}
-		assert_int_equal(pte_file_max_bits(), !strcmp(w->geometry, "i386") ? 29 : !strcmp(w->geometry, "arm") ? 30 : 34);
+		assert_int_equal(pte_file_max_bits(), w == worlds + 1 ? 29 : w == worlds + 2 ? 32 : w == worlds + 3 ? 30 : 34);
 		assert_int_equal(linux_2_6_hw_entry(swp_entry_to_pte((swp_entry_t){ 5 })),
-				 !strcmp(w->geometry, "i386") ? 5u << 8 : !strcmp(w->geometry, "arm") ? 5u << 9 : 5u << 12);
+				 w == worlds + 1 ? 5ul << 8 : w == worlds + 2 ? 5ul << 37 : w == worlds + 3 ? 5ul << 9 : 5ul << 12);
 		finish();
 	}
 }
@@ -1359,6 +1647,150 @@ static void test_reclaim_mapped(void **state)
 	}
 }
 
+/* The active list, row by row: what stays? */
+static void test_active_scan(void **state)
+{
+	static const struct { bool mapped, wanted, swap, young, marked, stays; } rows[] = {
+		{ true, false, true, false, false, true },  /* mapped pages are not wanted yet */
+		{ true, true, false, false, false, true },  /* anonymous, and there is no swap */
+		{ true, true, true, true, false, true },    /* used */
+		{ true, true, true, false, true, true },    /* the page's own mark counts too */
+		{ true, true, true, false, false, false },
+		{ false, false, true, false, true, false }, /* not mapped */
+	};
+
+	for_each_world(w)
+		for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+			unsigned long slots = nr_swap_slots;
+			struct page *page;
+
+			with_file(w, 1, &disk_ops, 0);
+			slots = nr_swap_slots;
+			if (rows[r].mapped) {
+				map(mm, B, 1, RW);
+				put(mm, B, 1);
+				page = page_of(mm, B);
+				if (!rows[r].young)
+					page_referenced(page);
+			} else {
+				filemap_populate(file, 0, 1);
+				page = find_get_page(mapping, 0, NULL);
+				activate_page(page);
+				put_page(page);
+			}
+			if (rows[r].marked)
+				set_page_flags(page, PG_referenced);
+			if (!rows[r].swap)
+				nr_swap_slots = 0;
+			linux_2_6_shrink_active_tail(rows[r].wanted ? 0 : 12);
+			nr_swap_slots = slots;
+			assert_int_equal(!!(page_flags(page) & PG_active), rows[r].stays);
+			faults();
+			finish_file();
+		}
+}
+
+/* The inactive list. */
+static void test_inactive_scan(void **state)
+{
+	enum { ANON, MAPPED_FILE, FILE_ALONE };
+	enum { GONE, ACTIVE, KEPT };
+	static const struct { unsigned kind; bool young, marked, dirty; unsigned end; } rows[] = {
+		{ ANON, true, false, true, ACTIVE }, { ANON, false, true, true, ACTIVE }, /* referenced and in use */
+		{ ANON, false, false, true, GONE },        /* to swap */
+		{ MAPPED_FILE, true, false, false, ACTIVE }, { MAPPED_FILE, false, true, false, ACTIVE }, { MAPPED_FILE, false, false, false, GONE },
+		{ FILE_ALONE, false, true, false, GONE },  /* referenced, but nobody uses the file */
+		{ FILE_ALONE, false, true, true, KEPT },   /* referenced and dirty: not written now */
+		{ FILE_ALONE, false, false, true, GONE },  /* dirty: written */
+	};
+
+	for_each_world(w)
+		for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+			struct page *page;
+			unsigned freed;
+
+			with_file(w, 1, &disk_ops, 0);
+			if (rows[r].kind == ANON) {
+				map(mm, B, 1, RW);
+				put(mm, B, 1);
+			} else {
+				filemap_populate(file, 0, 1);
+				if (rows[r].kind == MAPPED_FILE)
+					map_file(B, 1, RO, 0), get(mm, B);
+				if (rows[r].dirty)
+					filemap_poke(mapping, 0, 9);
+			}
+			page = rows[r].kind == FILE_ALONE ? find_get_page(mapping, 0, NULL) : page_of(mm, B);
+			if (rows[r].kind == FILE_ALONE)
+				put_page(page);
+			if (!rows[r].young)
+				page_referenced(page);
+			clear_page_flags(page, PG_referenced);
+			if (rows[r].kind == ANON) {
+				struct page *same = isolate_tail(LRU_ACTIVE_ANON);
+
+				assert_ptr_equal(same, page);
+				clear_page_flags(page, PG_active);
+				lru_putback(page);
+			}
+			if (rows[r].marked)
+				set_page_flags(page, PG_referenced);
+			freed = linux_2_6_shrink_inactive_tail();
+			assert_int_equal(freed, rows[r].end == GONE);
+			if (rows[r].end != GONE)
+				assert_int_equal(!!(page_flags(page) & PG_active), rows[r].end == ACTIVE);
+			assert_int_equal(disk.writes, rows[r].kind == FILE_ALONE && rows[r].dirty && rows[r].end == GONE);
+			faults();
+			finish_file();
+		}
+}
+
+static unsigned evict_tail(enum lru_list list)
+{
+	struct page *page = isolate_tail(list);
+
+	assert_non_null(page);
+	assert_true(trylock_page(page));
+	return evict_page(page, false);
+}
+
+/* try_to_unmap: an entry that was used since the last look keeps its page, of one table or of two, or of a file. */
+static void test_unmap_sees_use(void **state)
+{
+	for_each_world(w)
+		for (unsigned kind = 0; kind < 3; kind++) {
+			struct mm_struct *child = NULL;
+			enum lru_list list = kind == 2 ? LRU_INACTIVE_ANON : LRU_ACTIVE_ANON;
+			struct page *page;
+
+			with_file(w, 1, &disk_ops, 0);
+			if (kind == 2) {
+				filemap_populate(file, 0, 1);
+				map_file(B, 1, RO, 0);
+				get(mm, B);
+			} else {
+				map(mm, B, 1, RW);
+				put(mm, B, 1);
+			}
+			if (kind == 1)
+				child = fork_mm(mm);
+			page = page_of(mm, B);
+			assert_int_equal(evict_tail(list), 0);
+			assert_true(page_flags(page) & PG_active);
+			assert_true(pte_present(pte_of(mm, B)) && !pte_young(pte_of(mm, B)));
+			mm_check_invariants();
+			assert_int_equal(evict_tail(LRU_ACTIVE_ANON), 1);
+			mm_check_invariants();
+			assert_int_equal(get(mm, B), 1);
+			if (child) {
+				assert_int_equal(get(child, B), 1);
+				mmput(child);
+			}
+			faults();
+			finish_file();
+		}
+}
+
 /* Unmapped pages of files go before those that a program has mapped. */
 static void test_reclaim_takes_unmapped_first(void **state)
 {
@@ -1408,6 +1840,15 @@ int main(void)
 		cmocka_unit_test(test_stack_slack),
 		cmocka_unit_test(test_stack_no_guard_gap),
 		cmocka_unit_test(test_stack_limit),
+		cmocka_unit_test(test_stack_other_limits),
+		cmocka_unit_test(test_page_mkwrite_races),
+		cmocka_unit_test(test_file_lost_race),
+		cmocka_unit_test(test_present_changed),
+		cmocka_unit_test(test_nopage),
+		cmocka_unit_test(test_no_pfn),
+		cmocka_unit_test(test_wp_no_struct_page),
+		cmocka_unit_test(test_pgfault),
+		cmocka_unit_test(test_end_under_the_lock),
 		cmocka_unit_test(test_tables_first),
 		cmocka_unit_test(test_no_memory_for_tables),
 		cmocka_unit_test(test_present_young_dirty),
@@ -1453,6 +1894,10 @@ int main(void)
 		cmocka_unit_test(test_fork_rules),
 		cmocka_unit_test(test_one_pair_of_lists),
 		cmocka_unit_test(test_reclaim_mapped),
+		cmocka_unit_test(test_active_scan),
+		cmocka_unit_test(test_inactive_scan),
+		cmocka_unit_test(test_unmap_sees_use),
+		cmocka_unit_test(test_table_race),
 		cmocka_unit_test(test_reclaim_takes_unmapped_first),
 		cmocka_unit_test(test_reclaim_under_pressure),
 	};
