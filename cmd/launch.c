@@ -367,7 +367,8 @@ static void judge(struct run *run)
 	} else if (run->gate.state == GATE_REFUSED) {
 		fail(out, EXIT_MINFLT, "%s: %s", l->name, run->gate.reason);
 	} else if (state == MF_STATE_ASKED && WIFSIGNALED(ws)) {
-		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program died of signal %d (%s) before", l->name,
+		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program died of signal %d (%s) before; 'minflt doctor' tries the runtime out",
+				       l->name,
 				       WTERMSIG(ws), strsignal(WTERMSIG(ws)));
 	} else if (state == MF_STATE_ASKED) {
 		fail(out, EXIT_MINFLT, "%s: the runtime did not report for duty: the program ended with status %d before; 'minflt doctor' tries the runtime out",

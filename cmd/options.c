@@ -119,12 +119,12 @@ static int parse_auto(const char *text, struct mf_request *r)
 	double percent = AUTO_PERCENT;
 
 	if (*s == ':') {
-		char *end = NULL;
+		char *end;
+		/* Digits and a point: strtod() knows more, such as 0x10. */
+		const size_t digits = strspn(s + 1, "0123456789.");
 
-		percent = s[1] >= '0' && s[1] <= '9' ? strtod(s + 1, &end) : 0;
-		if (end && *end == '%')
-			end++;
-		if (!end || !(percent >= 0.1 && percent <= 90) || *end)
+		percent = strtod(s + 1, &end);
+		if (end != s + 1 + digits || strcmp(end + (*end == '%'), "") != 0 || !(percent >= 0.1 && percent <= 90))
 			return complain(EXIT_MINFLT, "--memory '%s': the share of time that may be lost is a percentage from 0.1 to 90, such as auto:5%%",
 					text);
 	}

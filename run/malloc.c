@@ -9,6 +9,7 @@
 #undef _FILE_OFFSET_BITS
 #include <errno.h>
 #include <malloc.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,9 +60,23 @@ EXPORT void *realloc(void *p, size_t size)
 	return or_enomem(jem_realloc(p, size < SMALLEST ? SMALLEST : size));
 }
 
+/* jemalloc wants a power of two; glibc takes the next one. */
 EXPORT void *memalign(size_t alignment, size_t size)
 {
-	return or_enomem(jem_memalign(alignment, size));
+	size_t power = sizeof(void *);
+
+	if (alignment > SIZE_MAX / 2 + 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	while (power < alignment)
+		power *= 2;
+	return or_enomem(jem_memalign(power, size));
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+	return memalign(alignment, size);
 }
 
 EXPORT void *valloc(size_t size)

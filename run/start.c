@@ -2,6 +2,7 @@
  *
  * start.c - reporting for duty. Runs before every other constructor of the program (the module is linked -z initfirst).
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -68,21 +69,28 @@ static void restore_env(char **envp)
 		drop_env(entry);
 }
 
+static size_t append(char *text, size_t n, const char *s)
+{
+	while (*s && n < 200)
+		text[n++] = *s++;
+	return n;
+}
+
 static _Noreturn void fail(const char *what, int err)
 {
 	char text[256];
-	size_t n = 0;
+	size_t n;
 
-	for (const char *s = what; *s && n < 200; s++)
-		text[n++] = *s;
-	memcpy(text + n, ": error ", 8);
-	n += 8;
 	err = err < 0 ? -err : err;
+	n = append(text, 0, what);
+	n = append(text, n, ": error ");
 	if (err >= 100)
 		text[n++] = (char)('0' + err / 100);
 	if (err >= 10)
 		text[n++] = (char)('0' + err / 10 % 10);
 	text[n++] = (char)('0' + err % 10);
+	if (err == ENOMEM)
+		n = append(text, n, ", no room to reserve it; raise the limits (ulimit -v, ulimit -d) or give a smaller budget");
 	text[n++] = '\n';
 	text[n] = 0;
 	pager_message(text);

@@ -61,7 +61,7 @@ class Auto(Case):
         self.assertLess(min(frames), max(frames) / 2, frames)
 
     def test_bad(self):
-        for value in "auto:", "auto:0", "auto:x", "auto:-1", "auto:5%%", "auto:91", "auto:1e999", "auto:nan", "auto:0.01":
+        for value in "auto:", "auto:0", "auto:x", "auto:-1", "auto:5%%", "auto:91", "auto:1e999", "auto:nan", "auto:0.01", "auto:0x10", "auto:5e0", "auto:.", "auto:1.2.3", "auto:%", "auto: 5", "auto:+5":
             p = subprocess.run([MINFLT, "run", "--memory", value, "true"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             self.refused(p, 125, f"'{value}'", "0.1 to 90")
         for value in "automatic", "aut":

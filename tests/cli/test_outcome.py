@@ -96,7 +96,7 @@ class Runtime(Case):
         self.refused(run("echo", "has run", fake="mute"), 125, "did not report for duty")
 
     def test_crash(self):
-        self.refused(run("echo", "has run", fake="crash"), 125, "did not report for duty", "signal 11")
+        self.refused(run("echo", "has run", fake="crash"), 125, "did not report for duty", "signal 11", "'minflt doctor'")
 
     def test_no_constructor(self):
         # A library that is loadable and knows nothing of the contract.

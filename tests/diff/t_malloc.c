@@ -100,6 +100,27 @@ static void large_realloc(void)
 	free(p);
 }
 
+/* No power of two: the next one is taken. */
+static void odd_alignment(void)
+{
+	volatile size_t too_much = SIZE_MAX / 2 + 2;
+	int bad = 0;
+	void *p;
+
+	for (volatile size_t align = 0, power = 1; align < 20000; align = align * 5 / 3 + 1) {
+		while (power < align)
+			power *= 2;
+		p = memalign(align, 100);
+		bad += !p || (uintptr_t)p % power;
+		memset(p, 1, 100);
+		free(p);
+	}
+	say("odd alignment: %d bad", bad);
+	errno = 0;
+	p = memalign(too_much, 100);
+	say("memalign of more than there is: %s %s", p ? "a block" : "NULL", strerrorname_np(errno));
+}
+
 static void alignment(void)
 {
 	void *p = (void *)1;
@@ -126,6 +147,7 @@ static void alignment(void)
 	bad += !p || (uintptr_t)p % PAGE || malloc_usable_size(p) < PAGE;
 	free(p);
 	say("alignment: %d bad", bad);
+	odd_alignment();
 	p = (void *)1;
 	rc = posix_memalign(&p, 3, 100);
 	say("posix_memalign 3: %s, pointer left alone %d", strerrorname_np(rc), p == (void *)1);
