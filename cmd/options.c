@@ -14,6 +14,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/size.h"
+#include "cmd/there.h"
 
 const char run_usage[] =
 	"usage: minflt run --memory SIZE [OPTIONS] [--] PROGRAM [ARGUMENT...]\n"
@@ -92,26 +93,6 @@ static int parse_number(const char *option, const char *text, uint32_t largest, 
 	return 0;
 }
 
-/* What the machine has, and what the memory cgroup leaves of it. */
-static uint64_t all_memory(void)
-{
-	static const char *const limits[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
-	uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * 4096, limit;
-	char text[32]; /* "max" where there is no limit */
-
-	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
-		FILE *f = fopen(limits[i], "re");
-
-		if (!f)
-			continue;
-		limit = fgets(text, sizeof(text), f) ? strtoull(text, NULL, 10) : 0;
-		if (limit >= SMALLEST_MEMORY && limit < most)
-			most = limit;
-		fclose(f);
-	}
-	return most & ~4095ULL;
-}
-
 /* auto, auto:2.5, auto:2.5% */
 static int parse_auto(const char *text, struct mf_request *r)
 {
@@ -129,7 +110,7 @@ static int parse_auto(const char *text, struct mf_request *r)
 					text);
 	}
 	r->auto_permille = (uint32_t)(percent * 10 + 0.5);
-	r->memory = all_memory();
+	r->memory = memory_there(SMALLEST_MEMORY);
 	return 0;
 }
 

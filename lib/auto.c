@@ -121,12 +121,29 @@ bool auto_balance(void)
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
-/* Full: every other sample goes, and from now on they come half as often. */
+/* What was lost before each of two samples, for both together. */
+static uint32_t mean_lost(const struct mf_auto_sample *s, uint64_t before_ms)
+{
+	const uint64_t first = s[0].at_ms - before_ms, second = s[1].at_ms - s[0].at_ms;
+
+	return first + second ? (uint32_t)((s[0].lost_permille * first + s[1].lost_permille * second) / (first + second)) : s[1].lost_permille;
+}
+
+/* Full: of two samples each the later one stays, and from now on they come half as often. Nothing is to be seen half thinned out, should the program be
+ * killed meanwhile: then the curve is short. */
 static void thin_out(struct mf_auto_curve *c)
 {
-	for (unsigned i = 0; i < MF_AUTO_SAMPLES / 2; i++)
+	uint32_t before_ms = 0;
+
+	__atomic_store_n(&c->nr, 0, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < MF_AUTO_SAMPLES / 2; i++) {
+		const uint32_t lost = mean_lost(&c->sample[2 * i], before_ms);
+
 		c->sample[i] = c->sample[2 * i + 1];
-	c->nr = MF_AUTO_SAMPLES / 2;
+		c->sample[i].lost_permille = lost;
+		before_ms = c->sample[i].at_ms;
+	}
+	__atomic_store_n(&c->nr, MF_AUTO_SAMPLES / 2, __ATOMIC_RELEASE);
 	a.every *= 2;
 }
 

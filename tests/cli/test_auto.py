@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from helper import BUILD_ROOT, MINFLT, Case, main
+from helper import BUILD_ROOT, MINFLT, Case, environment, main
 
 PHASES = os.path.join(BUILD_ROOT, "tests", "cli", "phases")
 MIB = 256  # pages
@@ -14,6 +14,27 @@ NEEDS, HOT, SECONDS = 96, 8, 6
 
 def kept(sample):
     return (sample["frames_pages"] + sample["pool_pages"]) / MIB
+
+
+def own_group(case):
+    """A memory cgroup and one in it, and the name of its limit."""
+    for root, file, at in ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory"), ("/sys/fs/cgroup", "memory.max", ""):
+        with open("/proc/self/cgroup") as f:
+            lines = [line.rstrip("\n").split(":", 2) for line in f]
+        for _, controllers, path in lines:
+            outer = f"{root}{path.rstrip('/')}/minflt-test.{os.getpid()}"
+            if at not in controllers.split(","):
+                continue
+            try:
+                os.mkdir(outer)
+                case.addCleanup(os.rmdir, outer)
+                os.mkdir(outer + "/inner")
+                case.addCleanup(os.rmdir, outer + "/inner")
+            except OSError:
+                continue
+            if os.path.exists(f"{outer}/{file}"):
+                return outer, outer + "/inner", file
+    case.skipTest("no memory cgroup can be made here")
 
 
 class Auto(Case):
@@ -47,6 +68,17 @@ class Auto(Case):
         self.assertLess(max(kept(s) for s in all_[len(all_) // 2:]), NEEDS * 1.3, curve)
         self.assertIn("Memory budget: as little as loses at most 5.0% of the time", p.stderr)
         self.assertIn("\tKept after ", p.stderr)
+
+    def test_group_limit(self):
+        """A limit of the memory cgroup above the program's own is what auto starts from."""
+        outer, inner, file = own_group(self)
+        limit = 300 << 20
+        with open(os.path.join(outer, file), "w") as f:
+            f.write(str(limit))
+        p = subprocess.run(["sh", "-c", f'echo $$ > {inner}/cgroup.procs && exec "$@"', "sh", MINFLT, "run", "-q", "--memory", "auto", "--", "true"],
+                           env=environment("request"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertEqual(json.loads(p.stdout)["memory"], limit)
 
     def test_idle(self):
         """A program that waits takes no faults, and gives back all the same."""
