@@ -150,6 +150,8 @@ static void write_swap(FILE *to, const struct mf_control *c)
 		fprintf(to, ",\n    \"compression_ratio\": %.4f", ratio);
 	else
 		fputs(",\n    \"compression_ratio\": null", to);
+	number(to, "packed_pages", s->packed);
+	number(to, "packed_bytes", s->packed_bytes);
 	number(to, "damaged_pages", s->damaged);
 	number(to, "compactions", s->compactions);
 	fputs("\n  },\n", to);

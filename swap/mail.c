@@ -89,6 +89,7 @@ static int entry_place(struct swap_pool *p, struct slot *s, uint32_t *state, uin
 		return -ENOSPC;
 	}
 	memcpy(zpool_data(&p->zpool, obj), bytes, len);
+	count_packed(p, len);
 	entry_release(p, s->block);
 	s->block = obj.block;
 	*state = SLOT_STATE(len == ZPAGE ? SLOT_RAW : SLOT_PACKED, obj.index, len) | (*state & SLOT_REF);

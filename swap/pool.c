@@ -131,6 +131,7 @@ static int store_packed(struct swap_pool *p, struct slot *s, uint32_t *state, un
 	}
 	if (!ret) {
 		memcpy(zpool_data(&p->zpool, slot_obj(s, *state)), bytes, len ? len : ZPAGE);
+		count_packed(p, len ? len : ZPAGE);
 		s->hash[0] = hash.lo;
 		s->hash[1] = hash.hi;
 	}
@@ -448,6 +449,8 @@ void swap_pool_stats(const struct swap_pool *p, struct swap_pool_stats *out)
 	out->store_unchanged = READ(p->store_unchanged);
 	out->loads = READ(p->loads);
 	out->frees = READ(p->frees);
+	out->packed = READ(p->packed);
+	out->packed_bytes = READ(p->packed_bytes);
 	out->damaged = READ(p->damaged);
 	out->compactions = READ(z->compactions);
 	out->moved_objects = READ(z->moved);

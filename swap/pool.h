@@ -60,6 +60,7 @@ struct swap_pool {
 	/* counted by every call; away from what every call only reads */
 	_Atomic uint64_t stores __attribute__((aligned(64)));
 	_Atomic uint64_t store_unchanged, same_filled, frees;
+	_Atomic uint64_t packed, packed_bytes; /* pages that got an object, and what these took */
 	_Atomic unsigned long highest;   /* slot ever stored to */
 	_Atomic uint64_t loads __attribute__((aligned(64)));
 	_Atomic uint64_t damaged;
@@ -118,6 +119,12 @@ uint64_t mail_touched(const struct swap_pool *p);
 static inline void count_add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void count_packed(struct swap_pool *p, uint32_t len)
+{
+	count_add(&p->packed, 1);
+	count_add(&p->packed_bytes, len);
 }
 
 #endif

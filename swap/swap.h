@@ -79,6 +79,7 @@ struct swap_pool_stats {
 	uint64_t bytes_pool;        /* memory in use for objects: whole blocks */
 	uint64_t bytes_pool_peak;
 	uint64_t bytes_meta;        /* slot table, block table, codec state: touched bytes */
+	uint64_t packed, packed_bytes; /* since the start: pages that got an object, and what these took */
 	uint64_t stores, store_unchanged, loads, frees; /* calls */
 	uint64_t damaged;           /* loads refused because the checksum did not match */
 	uint64_t compactions, moved_objects;

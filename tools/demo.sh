@@ -90,9 +90,10 @@ demo() {
 	row "" "minflt $((budget / 1024))M ($share %) $codec" "$seconds" "$((kib / 1024))" "$minor" "$major" "$(ratio)" "$same"
 }
 
-# Of the pages that were stored at the end: their bytes, to what the pool took for them.
+# Of all pages that were compressed: their bytes, to what became of them.
 ratio() {
-	awk -v r="$(value compression_ratio)" 'BEGIN { if (r > 0) printf "%.2f", r; else print "-" }'
+	awk -v pages="$(value packed_pages)" -v bytes="$(value packed_bytes)" \
+		'BEGIN { if (bytes > 0) printf "%.2f", pages * 4096 / bytes; else print "-" }'
 }
 
 row program run seconds "peak MiB" minflt majflt ratio output

@@ -58,6 +58,8 @@ class Real(Case):
                 self.assertGreater(s["swap"]["swapped_out_pages"], (pages * 4096 - memory) // 4096)
                 self.assertGreater(s["faults"]["major"], 0)
                 self.assertEqual(s["swap"]["damaged_pages"], 0)
+                self.assertGreater(s["swap"]["packed_pages"], s["swap"]["stored_pages"] - s["swap"]["same_filled_pages"] - 64)
+                self.assertGreater(s["swap"]["packed_pages"] * 4096, s["swap"]["packed_bytes"] * 1.2)
                 self.assertEqual(s["runtime"]["mode"], "copy" if "--no-move" in options else s["runtime"]["mode"])
                 # The kernel's own account: the budget, and the code, libraries and stacks that are not managed.
                 self.assertLess(s["process"]["max_resident_bytes"], memory + 24 * M)

@@ -19,7 +19,7 @@ KEYS = {
                "moved_in_pages", "moved_out_pages", "copied_in_pages", "copied_out_pages"},
     "swap": {"swapped_out_pages", "swapped_in_pages", "swapped_in_around_pages", "evicted_pages", "clean_evictions_pages",
              "pinned_refusals", "stored_pages", "same_filled_pages", "incompressible_pages", "stored_bytes", "compression_ratio",
-             "damaged_pages", "compactions"},
+             "packed_pages", "packed_bytes", "damaged_pages", "compactions"},
     "swap_file": {"size_bytes", "encrypted", "io_uring", "stored_in_file_pages", "used_bytes", "used_peak_bytes", "to_file_pages",
                   "from_file_pages", "written_bytes", "read_bytes", "write_errors", "read_errors", "cleaned_segments", "waits"},
     "runtime": {"mode", "start_ns", "memory_calls", "forks", "invariant_checks"},
