@@ -195,6 +195,18 @@ static void write_file(FILE *to, const struct mf_control *c)
 	fputs("\n  },\n", to);
 }
 
+static void write_tree(FILE *to, const struct mf_tree *t)
+{
+	fprintf(to, "  \"tree\": {\n    \"processes\": %" PRIu64, t->started);
+	number(to, "processes_peak", t->alive_peak);
+	number(to, "forks", t->forks);
+	number(to, "execs", t->execs);
+	number(to, "unfollowed", t->alone);
+	number(to, "unmanaged_peak_bytes", t->unmanaged_peak);
+	number(to, "pressed", t->pressed);
+	fputs("\n  },\n", to);
+}
+
 void json_write(FILE *to, const struct run_options *o, const struct outcome *out, const struct mf_control *c)
 {
 	const struct mf_counters *n = &c->counters;
@@ -206,6 +218,7 @@ void json_write(FILE *to, const struct run_options *o, const struct outcome *out
 	write_faults(to, n);
 	write_swap(to, c);
 	write_file(to, c);
+	write_tree(to, control_tree((struct mf_control *)(uintptr_t)c));
 	fprintf(to, "  \"runtime\": {\n    \"mode\": \"%s\"", n->uses_move ? "move" : "copy");
 	number(to, "start_ns", n->started_ns);
 	number(to, "memory_calls", n->calls);

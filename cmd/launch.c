@@ -3,7 +3,7 @@
  * launch.c - start the program with the runtime preloaded, wait for it, and tell how it went.
  *
  * Signals: those that the terminal sends reach the program by itself, as it is in the same process group. What is sent to minflt alone (TERM,
- * HUP, USR1, USR2, and TSTP by kill(1)) is passed on. When the terminal stops the program, minflt stops too, so that the shell sees it;
+ * HUP, USR1, USR2, and INT, QUIT and TSTP by kill(2)) is passed on. When the terminal stops the program, minflt stops too, so that the shell sees it;
  * when minflt is continued, so is the program. All of them are blocked and taken one by one: no handler, no race.
  */
 #include "cmd/launch.h"
@@ -18,18 +18,20 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/compressor.h"
 #include "cmd/gate.h"
+#include "cmd/guard.h"
+#include "cmd/progress.h"
+#include "cmd/tree_watch.h"
 
 extern char **environ;
 
 #define LOOK_FIRST_MS  10
-#define LOOK_LAST_MS   5000
+#define LOOK_LAST_MS   1000
 #define LOOK_WAITS_MS  200
 #define INHERITED_FROM 200 /* programs that count on low numbers find them free */
 
@@ -50,8 +52,7 @@ struct run {
 	struct timespec start;
 	sigset_t set, old_set;
 	struct sigaction old_chld;
-	struct stat image;  /* what the program is, st_ino 0: not known yet */
-	long look_ms;       /* time to the next look whether it still is */
+	long look_ms;       /* time to the next look at the tree */
 	bool told_waiting;  /* that the program waits for room */
 	bool owes_continue; /* minflt had stopped along with the program */
 	bool over;
@@ -165,6 +166,7 @@ static void stop_along(struct run *run, int sig)
 {
 	if (sig == SIGSTOP)
 		return;
+	progress_erase();
 	raise(SIGSTOP);
 	run->owes_continue = true;
 }
@@ -208,12 +210,12 @@ static void pass_on(const struct run *run, const siginfo_t *info)
 {
 	switch (info->si_signo) {
 	case SIGCHLD:
+		return;
 	case SIGINT:
 	case SIGQUIT:
-		return; /* the terminal has sent it to the program as well */
 	case SIGTSTP:
 		if (info->si_code > 0)
-			return; /* the same */
+			return; /* the terminal has sent it to the program as well */
 		break;
 	default:
 		break;
@@ -221,23 +223,11 @@ static void pass_on(const struct run *run, const siginfo_t *info)
 	kill(run->gate.pid, info->si_signo);
 }
 
-/* A program that executes another one runs on without the runtime, under the same process id (a wrapper script). Nobody tells, so a look now and
- * then has to do, soon after the start and then ever more seldom: what lives shorter than that matters less. */
-static void look_at_image(struct run *run)
+/* Soon after the start, then ever more seldom. */
+static void look(struct run *run)
 {
-	char name[64];
-	struct stat now;
-
-	snprintf(name, sizeof(name), "/proc/%d/exe", (int)run->gate.pid);
-	run->look_ms = run->look_ms ? run->look_ms * 2 : LOOK_FIRST_MS;
-	if (run->look_ms > LOOK_LAST_MS)
-		run->look_ms = LOOK_LAST_MS;
-	if (stat(name, &now))
-		return; /* it has ended, or hides */
-	if (run->image.st_ino == 0)
-		run->image = now;
-	else if (now.st_ino != run->image.st_ino || now.st_dev != run->image.st_dev)
-		run->out->replaced = true;
+	tree_watch(run->l->control);
+	run->look_ms = run->look_ms * 2 < LOOK_LAST_MS ? run->look_ms * 2 : LOOK_LAST_MS;
 }
 
 /* Once: nobody would know why the program stands still. */
@@ -262,6 +252,8 @@ static struct timespec next_look(const struct run *run)
 		ms = run->look_ms;
 	if (run->l->control->request.full_waits && !run->told_waiting && ms > LOOK_WAITS_MS)
 		ms = LOOK_WAITS_MS;
+	if (run->l->progress && ms > PROGRESS_MS)
+		ms = PROGRESS_MS;
 	return (struct timespec){ ms / 1000, ms % 1000 * 1000000L };
 }
 
@@ -274,16 +266,13 @@ static void supervise(struct run *run)
 		struct timespec tick;
 		int sig;
 
-		if (g->state == GATE_OPEN && run->look_ms == 0)
-			look_at_image(run); /* at the gate it still is what was started */
 		tick = next_look(run);
 		look_at_waits(run);
-		if (g->state == GATE_OPEN && run->out->replaced && !run->l->control->request.full_waits)
-			sig = sigwaitinfo(&run->set, &info);
-		else
-			sig = sigtimedwait(&run->set, &info, &tick);
+		sig = sigtimedwait(&run->set, &info, &tick);
 		if (sig < 0 && g->state == GATE_OPEN)
-			look_at_image(run);
+			look(run);
+		if (run->l->progress && g->state == GATE_OPEN)
+			progress_show(run->l->control);
 		if (sig > 0)
 			pass_on(run, &info);
 		if (g->state == GATE_HANDSHAKE && run->report->polling)
@@ -385,7 +374,8 @@ static void judge(struct run *run)
 
 void launch(const struct launch *l, struct outcome *out)
 {
-	struct run run = { .l = l, .out = out, .gate = { .state = GATE_HANDSHAKE, .control = l->control } };
+	struct run run = { .l = l, .out = out, .look_ms = LOOK_FIRST_MS,
+			   .gate = { .state = GATE_HANDSHAKE, .control = l->control } };
 	const pid_t parent = getpid();
 	pid_t pid;
 
@@ -406,9 +396,13 @@ void launch(const struct launch *l, struct outcome *out)
 	} else {
 		run.gate.pid = pid;
 		compressor_start(l->control);
+		guard_start(l->control);
 		supervise(&run);
+		progress_erase();
+		guard_stop();
 		compressor_stop();
 		judge(&run);
+		tree_end(l->control, pid);
 	}
 	unblock_signals(&run);
 	munmap(run.report, sizeof(*run.report));

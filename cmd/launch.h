@@ -19,6 +19,7 @@ struct launch {
 	int control_fd;        /* close-on-exec */
 	int swap_fd;           /* close-on-exec; -1: no swap file */
 	struct mf_control *control;
+	bool progress;         /* a status line on standard error */
 	bool silent;           /* the program's standard output and error go to /dev/null (doctor) */
 };
 
@@ -26,7 +27,6 @@ struct outcome {
 	int status;            /* what minflt exits with */
 	int wait_status;       /* of the program, when it ran */
 	bool ran;              /* the runtime reported for duty and the program's own code ran */
-	bool replaced;         /* it was seen to execute another program, which ran without the runtime */
 	double seconds;        /* wall clock */
 	struct rusage usage;
 	char why[4096 + 512];  /* it did not run: one line, the thing and the remedy */

@@ -33,14 +33,17 @@ const char run_usage[] =
 	"  --swap-plain       ... not encrypted\n"
 	"  --on-full=wait     when all of it is full, wait for room instead of ending the program\n"
 	"  --stats[=FILE]     the figures as JSON at the end, on standard error or in FILE\n"
+	"  --no-follow        programs that PROGRAM executes run without minflt\n"
 	"  --no-move          copy pages even where the kernel can move them\n"
+	"  --progress         a status line on standard error while it runs\n"
 	"  -q, --quiet        no summary\n"
 	"\n"
 	"SIZE: a number with K, M, G or T (powers of 1024). For example:\n"
 	"  minflt run --memory 256M -- sort -S 1G big.txt\n";
 
 enum {
-	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_MOVE, OPT_NO_PIN_CHECK, OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
+	OPT_MEMORY = 256, OPT_RESIDENT, OPT_POOL, OPT_COMPRESS, OPT_STATS, OPT_NO_FOLLOW, OPT_NO_MOVE, OPT_NO_PIN_CHECK, OPT_PROGRESS,
+	OPT_CHECK_EVERY, OPT_AROUND, OPT_HELP,
 	OPT_SWAP, OPT_SWAP_PLAIN, OPT_SWAP_TROUBLE, OPT_ON_FULL,
 };
 
@@ -54,8 +57,10 @@ static const struct option long_options[] = {
 	{ "swap-trouble", required_argument, NULL, OPT_SWAP_TROUBLE },
 	{ "on-full", required_argument, NULL, OPT_ON_FULL },
 	{ "stats", optional_argument, NULL, OPT_STATS },
+	{ "no-follow", no_argument, NULL, OPT_NO_FOLLOW },
 	{ "no-move", no_argument, NULL, OPT_NO_MOVE },
 	{ "no-pin-check", no_argument, NULL, OPT_NO_PIN_CHECK },
+	{ "progress", no_argument, NULL, OPT_PROGRESS },
 	{ "check-every", required_argument, NULL, OPT_CHECK_EVERY },
 	{ "around", required_argument, NULL, OPT_AROUND },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -225,11 +230,17 @@ static int one_option(struct run_options *o, int opt, char **argv)
 		if (optarg && !*optarg)
 			return complain(EXIT_MINFLT, "--stats= needs the name of a file; --stats alone writes to standard error");
 		return 0;
+	case OPT_NO_FOLLOW:
+		r->no_follow = 1;
+		return 0;
 	case OPT_NO_MOVE:
 		r->no_move = r->no_move ? r->no_move : 1;
 		return 0;
 	case OPT_NO_PIN_CHECK:
 		r->no_move = 2;
+		return 0;
+	case OPT_PROGRESS:
+		o->progress = true;
 		return 0;
 	case OPT_CHECK_EVERY:
 		return parse_number("--check-every", optarg, UINT32_MAX, &r->check_every);

@@ -19,6 +19,7 @@ struct run_options {
 	struct mf_request request;
 	bool help;
 	bool quiet;
+	bool progress;
 	bool stats;
 	const char *stats_file; /* NULL: standard error */
 	const char *swap;       /* FILE[:SIZE]; NULL: none */

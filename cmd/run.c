@@ -19,6 +19,7 @@
 #include "cmd/stats_file.h"
 #include "cmd/summary.h"
 #include "cmd/swap_file.h"
+#include "cmd/tree_watch.h"
 
 struct prepared {
 	struct run_options o;
@@ -80,6 +81,7 @@ static int prepare(struct prepared *p, int argc, char **argv)
 	p->l.path = p->program.path;
 	p->l.argv = p->o.program;
 	p->l.name = p->o.program[0];
+	p->l.progress = p->o.progress;
 	return prepare_machine(p);
 }
 
@@ -142,8 +144,7 @@ int cmd_run(int argc, char **argv)
 		return complain(out.status, "%s", out.why);
 	assert(p.l.control);
 	tell_messages(p.l.control);
-	if (out.replaced)
-		complain(0, "%s: has executed another program, which ran without minflt; name that program itself", p.l.name);
+	tree_tell(p.l.control);
 	if (!p.o.quiet) {
 		setvbuf(stderr, NULL, _IOFBF, 8192); /* one write, not mixed with what others say */
 		summary_write(stderr, &p.o, &out, p.l.control);

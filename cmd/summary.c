@@ -112,6 +112,16 @@ static void write_budget(FILE *to, const struct mf_request *r)
 		line_size(to, "Limit of the compressed pool", r->pool);
 }
 
+static void write_tree(FILE *to, const struct mf_tree *t)
+{
+	line_count(to, "Processes, in all", t->started);
+	line_count(to, "Processes, at once at most", t->alive_peak);
+	line_count(to, "Programs executed (followed)", t->execs);
+	if (t->alone)
+		line_count(to, "Programs executed that ran without minflt", t->alone);
+	line_size(to, "Anonymous memory outside of minflt, peak", t->unmanaged_peak);
+}
+
 static void write_swap(FILE *to, const struct mf_control *c)
 {
 	const struct mm_stats *mm = &c->counters.mm;
@@ -192,5 +202,6 @@ void summary_write(FILE *to, const struct run_options *o, const struct outcome *
 	line_count(to, "Minor page faults of the program", n->mm.min_flt);
 	write_swap(to, c);
 	write_file(to, c);
+	write_tree(to, control_tree((struct mf_control *)(uintptr_t)c));
 	fprintf(to, "\tPages come and go by: %s\n", n->uses_move ? "UFFDIO_MOVE" : "UFFDIO_COPY");
 }

@@ -12,9 +12,11 @@
  * With a swap file the pool isn't to grow so far. What it may hold before its oldest objects go to the file depends on what it gains: an eighth of the
  * budget where pages hardly shrink (they are better off as frames), up to three quarters where they shrink to half. A margin above that is
  * for what comes while the file is being written. When the file takes no more, the pool grows as without one.
+ * With --memory, the budget is the whole tree's (lib/account.h): `memory` here is what this process may keep of it now, which grows while there is room.
  */
 #include "lib/budget.h"
 
+#include "lib/account.h"
 #include "lib/auto.h"
 #include "lib/pager.h"
 #include "machine/uffd/uffd.h"
@@ -24,11 +26,13 @@
 #define PAGE          MACHINE_PAGE_SIZE
 #define RECLAIM_BATCH 64UL
 #define SPILLS        8  /* segments in one go */
+#define PIECE         (1ULL << 20)
 #define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata; more often at first */
 
 static struct {
-	uint64_t memory;            /* 0: not given */
-	bool fixed_frames, fixed_pool;
+	uint64_t budget;            /* --memory, the tree's; 0: not given */
+	uint64_t memory;            /* of that, what this process may keep now */
+	bool fixed_frames, fixed_pool, is_auto;
 	unsigned long max_frames, floor;
 	unsigned long limit;        /* of frames, now */
 	unsigned long allowed;      /* what the limit would be without lib/auto.c */
@@ -45,11 +49,12 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 {
 	unsigned long frames;
 
-	b.memory = request->memory;
+	b.budget = b.memory = request->memory;
 	b.fixed_frames = request->resident != 0;
 	b.fixed_pool = request->pool != 0;
 	b.has_file = b.spills = request->swap_bytes != 0;
 	b.pool_limit = request->pool;
+	b.is_auto = request->auto_permille != 0;
 	frames = (request->resident ? request->resident : request->memory) / PAGE;
 	if (frames < PAGER_MIN_FRAMES)
 		return -EINVAL;
@@ -101,6 +106,16 @@ static bool exact_due(unsigned calls)
 	return calls % EXACT_EVERY == 0 || (calls >= 16 && calls < EXACT_EVERY && !(calls & (calls - 1)));
 }
 
+/* A program with fewer frames would do nothing but fault. Parts that were given by hand need the whole budget. */
+static unsigned long floor_frames(void)
+{
+	unsigned long frames = (unsigned long)(b.memory / PAGE);
+
+	if (b.fixed_frames && b.memory >= b.budget)
+		return b.max_frames;
+	return frames / 16 > PAGER_MIN_FRAMES && !b.is_auto ? frames / 16 : PAGER_MIN_FRAMES;
+}
+
 /* Of so many bytes for frames and pool, how many for the pool before objects go to the file? */
 static uint64_t pool_share(const struct swap_pool_stats *s, uint64_t bytes)
 {
@@ -125,6 +140,12 @@ static uint64_t pool_most(const struct swap_pool_stats *s, uint64_t other)
 	return b.spills && b.spill_above + margin < most ? b.spill_above + margin : most;
 }
 
+/* Where another limit is the narrower one (lib/auto.c, --resident), there is nothing to grow. */
+static bool may_grow(void)
+{
+	return b.limit >= b.allowed;
+}
+
 /* The pool is above what it should hold: the oldest to the file. Half way to its limit, wait for the file. */
 static void spill(void)
 {
@@ -138,6 +159,8 @@ static void spill(void)
 		swap_pool_stats(b.pool, &s);
 		if (s.bytes_pool <= b.spill_above)
 			return;
+		if (may_grow() && budget_grow())
+			continue;
 		ret = swap_pool_spill(b.pool, s.bytes_pool > b.spill_above + 2 * SWAP_FILE_SEGMENT);
 		b.spills = ret >= 0 || ret == -EAGAIN;
 		if (ret <= 0)
@@ -152,19 +175,42 @@ void budget_fit(void)
 	struct swap_pool_stats s;
 	uint64_t other, most;
 
-	if (!b.memory)
+	if (!b.budget)
 		return;
+	b.memory = account_allowance();
+	b.floor = floor_frames();
 	swap_pool_stats(b.pool, &s);
 	/* One batch on its way out may grow the pool before its frames are counted as free. */
 	other = s.bytes_meta + uffd_meta_bytes(exact_due(b.calls++)) + RECLAIM_BATCH * PAGE;
 	most = pool_most(&s, other);
 	if (!b.fixed_pool)
 		swap_pool_set_limit(b.pool, most);
-	if (b.fixed_frames)
+	if (b.fixed_frames && b.memory >= b.budget) {
+		set_limit(b.max_frames);
 		return;
-	other += b.fixed_pool ? b.pool_limit : s.bytes_pool;
+	}
+	other += b.fixed_pool && b.memory >= b.budget ? b.pool_limit : s.bytes_pool;
 	b.allowed = b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0;
 	set_limit(auto_limit(b.allowed));
+}
+
+bool budget_grow(void)
+{
+	if (!account_grow())
+		return false;
+	budget_fit();
+	return true;
+}
+
+/* More frames free: from the account while it has room, else by eviction. => false: there is no more */
+static bool free_some(void)
+{
+	if (may_grow() && budget_grow())
+		return true;
+	if (!try_to_free_pages(RECLAIM_BATCH))
+		return false;
+	budget_fit();
+	return true;
 }
 
 void budget_balance(void)
@@ -175,13 +221,13 @@ void budget_balance(void)
 		b.calls++;
 		return;
 	}
+	budget_answer();
 	budget_fit();
 	if (b.has_file)
 		spill();
 	while (nr_free_frames() < b.low) {
-		if (!try_to_free_pages(RECLAIM_BATCH))
+		if (!free_some())
 			return;
-		budget_fit();
 		if (b.has_file)
 			spill();
 	}
@@ -202,7 +248,7 @@ static bool make_room(void)
 
 bool budget_rescue(void)
 {
-	if (try_to_free_pages(RECLAIM_BATCH))
+	if (free_some())
 		return true;
 	for (int i = 0; b.has_file && i < SPILLS; i++) {
 		if (make_room())
@@ -212,7 +258,74 @@ bool budget_rescue(void)
 	}
 	if (swap_pool_compact(b.pool) || swap_cache_shrink(4 * RECLAIM_BATCH)) {
 		budget_fit();
-		return try_to_free_pages(RECLAIM_BATCH) > 0;
+		if (try_to_free_pages(RECLAIM_BATCH) > 0)
+			return true;
 	}
-	return false;
+	if (!account_wait())
+		return false;
+	budget_fit();
+	return true;
+}
+
+/* ---- the others ---------------------------------------------------------------------------------------------------------- */
+
+uint64_t budget_kept(void)
+{
+	struct swap_pool_stats s;
+
+	swap_pool_stats(b.pool, &s);
+	return nr_used_frames() * PAGE + s.bytes_pool + s.bytes_meta + uffd_meta_bytes(false);
+}
+
+/* Frames go until what is kept fits into `memory`. The pool takes whole blocks, and pages may wait for the compressor, so one batch alone may not show;
+ * several do, or the pages don't compress. */
+static void shrink_to(uint64_t memory)
+{
+	uint64_t best = budget_kept();
+
+	for (int idle = 0; best > memory && idle < 8; idle++) {
+		uint64_t now;
+
+		if (!try_to_free_pages(RECLAIM_BATCH))
+			return;
+		now = budget_kept();
+		if (now < best) {
+			best = now;
+			idle = 0;
+		}
+	}
+}
+
+/* What is given back must not be needed again by the next fault: some frames stay free. In pieces, as somebody waits for it. */
+void budget_answer(void)
+{
+	const uint64_t slack = (b.low + 2 * RECLAIM_BATCH) * PAGE;
+	uint64_t memory, now, give;
+
+	if (!b.budget)
+		return;
+	account_tick();
+	/* What was shared with the parent counts from now on, perhaps. */
+	while (budget_kept() > account_allowance() && account_grow())
+		;
+	memory = account_allowance();
+	if (budget_kept() > memory)
+		shrink_to(memory);
+	now = budget_kept() + slack;
+	give = account_asked(memory > now ? memory - now : 0, mm_stats()->maj_flt + mm_stats()->min_flt);
+	while (give) {
+		uint64_t piece = give < PIECE ? give : PIECE;
+
+		if (now + piece > memory)
+			shrink_to(memory > piece + slack ? memory - piece - slack : 0);
+		now = budget_kept() + slack;
+		if (now + piece > memory) {
+			piece = memory > now ? memory - now : 0;
+			give = piece;
+		}
+		account_give(piece);
+		give -= piece;
+		memory = account_allowance();
+	}
+	budget_fit();
 }

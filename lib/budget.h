@@ -12,6 +12,10 @@ struct swap_pool;
 /* How many frames exist, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
 int budget_init(const struct mf_request *request, unsigned long *nr_frames);
 void budget_attach(struct swap_pool *pool);
+/* Pages, pool and tables of this process, bytes. */
+uint64_t budget_kept(void);
+/* More frames, if the tree's account has room. Caller: mmap_lock held. */
+bool budget_grow(void);
 /* After faults: fit the limits to what the pool takes now, and keep some frames free. Caller: mmap_lock held for reading. */
 void budget_balance(void);
 /* Fit the limits to what the pool takes now. */
@@ -19,6 +23,8 @@ void budget_fit(void);
 uint64_t budget_pool_bytes(void);
 /* Frames that may be in use now. */
 unsigned long budget_frame_limit(void);
+/* Another process of the tree has asked for memory, perhaps: give some back. Caller: mmap_lock held for reading. */
+void budget_answer(void);
 /* A fault found no frame: try everything that could make one free. Caller: mmap_lock held for reading. => false: full. */
 bool budget_rescue(void);
 

@@ -18,14 +18,18 @@
 #include <time.h>
 
 #include "lib/abandon.h"
+#include "lib/account.h"
 #include "lib/auto.h"
 #include "lib/budget.h"
 #include "lib/pin.h"
+#include "lib/lend.h"
 #include "lib/thread.h"
+#include "lib/tree.h"
 #include "machine/sys.h"
 #include "machine/uffd/uffd.h"
 #include "machine/uffd/uffd_abi.h"
 #include "mm/errno.h"
+#include "swap/robust.h"
 #include "swap/swap.h"
 
 #define PAGE          MACHINE_PAGE_SIZE
@@ -38,26 +42,30 @@
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
 #define BELLS         32u /* knocks of one slot between two resets */
-#define BELL_END      (PAGER_NR_SLOTS * BELLS)     /* the page that ends a fork */
-#define BELL_DRAIN    (PAGER_NR_SLOTS * BELLS + 1) /* the one that has the pool drained before it */
-#define BELL_PAGES    (PAGER_NR_SLOTS * BELLS + 2)
+#define WARDEN_SLOT   PAGER_NR_SLOTS               /* a slot for the account's warden */
+#define NR_SLOTS      (PAGER_NR_SLOTS + 1)
+#define BELL_END      (NR_SLOTS * BELLS)           /* the page that ends a fork */
+#define BELL_DRAIN    (NR_SLOTS * BELLS + 1)       /* the one that has the pool drained before it */
+#define BELL_PAGES    (NR_SLOTS * BELLS + 2)
 
 struct mm_struct *pager_mm;
 
 static struct {
 	struct mf_control *control;
-	struct mf_counters *counters;     /* the control page's, or `own` in a forked child */
-	struct mf_counters own;
+	struct mf_counters *counters;     /* shared: the control page's, or the slot's */
+	struct mf_counters base;          /* a forked child: what its parent had counted before */
+	unsigned slot;
+	long pid;
 	struct mf_request request;
 	struct swap_pool *pool;
-	int uffd, dev;                    /* numbers in the handler's table; dev: /dev/userfaultfd, or -1 */
-	int swap_fd;                      /* the swap file, or -1; in the handler's table too */
-	int borrowed, borrowed_swap;      /* copies of both in the program's table, from fork's prepare to its end */
+	int uffd;                         /* a number in the handler's table */
+	struct lend fds;                  /* the same; while the handler starts: in the caller's */
+	const struct lend *borrowed;      /* copies of them in the program's table, from fork's prepare to its end */
 	long handler_tid;
 	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and two more for
 	 * fork. */
 	unsigned long bell;
-	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[PAGER_NR_SLOTS];
+	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[NR_SLOTS];
 	unsigned long stack, tls;
 	atomic_uint ready;
 	int start_error;
@@ -89,7 +97,7 @@ _Noreturn void pager_die(enum mf_state state, const char *text)
 {
 	pager_message(text);
 	pager_publish();
-	if (pg.control && pg.counters == &pg.control->counters)
+	if (pg.control && pg.slot == TREE_MAIN)
 		atomic_store(&pg.control->state, state);
 	sys_call2(SYS_kill, sys_getpid(), 9);
 	sys_exit_group(137);
@@ -114,30 +122,57 @@ void pager_count_managed(uint64_t bytes)
 	pg.counters->calls++;
 }
 
+/* What this process keeps, to the tree. */
+static void tell_tree(const struct mf_counters *c, uint64_t touched)
+{
+	struct tree_process *p = &control_tree(pg.control)->process[pg.slot];
+	const uint64_t gauges[TREE_NR_GAUGES] = {
+		[TREE_KEPT] = c->total_bytes, [TREE_FRAMES] = c->mm.frames_used * PAGE, [TREE_POOL] = c->swap.bytes_pool,
+		[TREE_TOUCHED] = touched, [TREE_MANAGED] = c->managed_bytes,
+	};
+
+	tree_gauges(control_tree(pg.control), pg.slot, gauges);
+	atomic_store_explicit(&p->real_pages, uffd_stats.real_pages, memory_order_relaxed);
+	atomic_store_explicit(&p->other_bytes, c->swap.bytes_pool + c->metadata_bytes, memory_order_relaxed);
+}
+
+/* Counted by engine, pool and machine since the process began; in a forked child they go on where the parent was. */
+static void collect(struct mf_counters *n)
+{
+	*n = (struct mf_counters){ .mm = *mm_stats(), .move_in = uffd_stats.move_in, .move_out = uffd_stats.move_out,
+				   .copy_in = uffd_stats.copy_in, .copy_out = uffd_stats.copy_out, .stuck_pinned = uffd_stats.pinned };
+	swap_pool_stats(pg.pool, &n->swap);
+}
+
 void pager_publish(void)
 {
-	struct mf_counters *c = pg.counters;
+	struct mf_counters *c = pg.counters, n;
 	uint64_t total, touched;
 
 	if (!c)
 		return;
-	c->mm = *mm_stats();
-	swap_pool_stats(pg.pool, &c->swap);
+	collect(&n);
+	tree_since(&n, &pg.base);
+	c->mm = n.mm;
+	c->swap = n.swap;
 	/* Exact at the start and the end, which are not the handler's, and now and then between. */
 	c->metadata_bytes = uffd_meta_bytes(sys_gettid() != pg.handler_tid || c->faults_read % EXACT_EVERY == 0) + c->swap.bytes_meta;
 	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
+	total -= account_credit() < total ? account_credit() : total; /* counted by the parent */
 	c->total_bytes = total;
 	touched = (c->mm.frames_used + c->mm.swap_slots_used - c->mm.swap_cached) * PAGE;
-	if (touched > c->touched_peak && (int64_t)touched > 0)
+	touched = (int64_t)touched > 0 ? touched : 0;
+	if (touched > c->touched_peak)
 		c->touched_peak = touched;
 	c->frame_limit = budget_frame_limit();
 	if (total > c->total_peak)
 		c->total_peak = total;
-	c->move_in = uffd_stats.move_in;
-	c->move_out = uffd_stats.move_out;
-	c->copy_in = uffd_stats.copy_in;
-	c->copy_out = uffd_stats.copy_out;
-	c->stuck_pinned = uffd_stats.pinned;
+	c->move_in = n.move_in;
+	c->move_out = n.move_out;
+	c->copy_in = n.copy_in;
+	c->copy_out = n.copy_out;
+	c->stuck_pinned = n.stuck_pinned;
+	tell_tree(c, touched);
 }
 
 /* ---- one fault --------------------------------------------------------------------------------------------------- */
@@ -195,6 +230,33 @@ static void damaged(unsigned long addr)
 		pager_die(MF_STATE_BROKEN, text);
 	}
 	pager_message(text);
+}
+
+/* Anonymous memory of this process, from /proc/self/statm: resident - shared. 0: not to be had */
+static uint64_t anonymous_bytes(void)
+{
+	char text[128] = { 0 }, *c = text;
+	long fd = sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	uint64_t field[3] = { 0 };
+
+	if (fd < 0)
+		return 0;
+	sys_read((int)fd, text, sizeof(text) - 1);
+	sys_close((int)fd);
+	for (int i = 0; i < 3; i++, c += *c == ' ')
+		for (; *c >= '0' && *c <= '9'; c++)
+			field[i] = field[i] * 10 + (uint64_t)(*c - '0');
+	return field[1] > field[2] ? (field[1] - field[2]) * PAGE : 0;
+}
+
+void pager_started(void)
+{
+	struct tree_process *p = &control_tree(pg.control)->process[pg.slot];
+	uint64_t anonymous = anonymous_bytes(), ours;
+
+	pager_publish();
+	ours = atomic_load(&p->real_pages) * PAGE + atomic_load(&p->other_bytes);
+	atomic_store(&p->start_bytes, anonymous > ours ? anonymous - ours : 1);
 }
 
 static _Noreturn void full(void)
@@ -299,6 +361,7 @@ static void balance(void)
 	mmap_read_lock(pager_mm);
 	budget_balance();
 	mmap_read_unlock(pager_mm);
+	atomic_store_explicit(&control_tree(pg.control)->process[pg.slot].real_pages, uffd_stats.real_pages, memory_order_relaxed);
 	if (pg.request.check_every && ++faults % pg.request.check_every == 0)
 		mm_check_invariants();
 }
@@ -323,7 +386,7 @@ static void knocked(unsigned long addr)
 	unsigned slot = (unsigned)((addr - pg.bell) / PAGE / BELLS);
 	void (*fn)(void *);
 
-	if (slot < PAGER_NR_SLOTS) {
+	if (slot < NR_SLOTS) {
 		/* A thread that was kicked out of its wait knocks twice; it is served once. */
 		fn = atomic_exchange(&pg.call[slot].fn, NULL);
 		if (fn)
@@ -361,6 +424,20 @@ void pager_bell_range(unsigned long *addr, size_t *len)
 	*len = BELL_PAGES * PAGE;
 }
 
+static void answer(void *arg)
+{
+	mmap_read_lock(pager_mm);
+	budget_answer();
+	mmap_read_unlock(pager_mm);
+	pager_publish();
+}
+
+/* The warden's thread. */
+static void knock(void)
+{
+	pager_call(WARDEN_SLOT, answer, NULL);
+}
+
 static void handle(const struct uffd_msg *msg)
 {
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
@@ -373,7 +450,8 @@ static void handle(const struct uffd_msg *msg)
 			knocked((unsigned long)msg->address);
 		else
 			serve(msg);
-		if (!atomic_load(&pg.fork_tid))
+		/* The warden knocks when others need memory: not the moment to take some. */
+		if (!atomic_load(&pg.fork_tid) && (unsigned long)msg->address - (pg.bell + WARDEN_SLOT * BELLS * PAGE) >= BELLS * PAGE)
 			balance();
 	}
 	atomic_store(&pg.busy, 0);
@@ -381,16 +459,22 @@ static void handle(const struct uffd_msg *msg)
 		sys_futex_wake(&pg.busy, 1);
 }
 
-/* All descriptors of this thread but two (-1: none). */
-static void close_others(int a, int b)
+/* All descriptors of this thread but these. */
+static void close_others(const struct lend *keep)
 {
-	const int first = a < b ? a : b, last = a < b ? b : a;
+	int from = 0, next;
 
-	if (first > 0)
-		sys_call3(SYS_close_range, 0, first - 1, 0);
-	if (last > first + 1)
-		sys_call3(SYS_close_range, first + 1, last - 1, 0);
-	sys_call3(SYS_close_range, last + 1, 0xffffffffL, 0);
+	do {
+		next = -1;
+		for (int i = 0; i < LEND_NR; i++)
+			if (keep->fd[i] >= from && (next < 0 || keep->fd[i] < next))
+				next = keep->fd[i];
+		if (next < 0)
+			sys_call3(SYS_close_range, from, 0xffffffffL, 0);
+		else if (next > from)
+			sys_call3(SYS_close_range, from, next - 1, 0);
+		from = next + 1;
+	} while (next >= 0);
 }
 
 /* Memory with a protection key is no secret to whom the kernel lets pass: pages are moved, or read in place before they go. */
@@ -405,15 +489,23 @@ static void open_protection_keys(void)
 #endif
 }
 
-/* Filters know the descriptor by its number (run/filter.c), and are inherited: it is the same in every descendant. */
-static void keep_number(void)
+/* Filters know the descriptors that forked children need by their numbers (run/filter.c), and are inherited: they are the same in every descendant. */
+static void keep_numbers(void)
 {
-	static int number = -1;
+	static struct lend number = { .fd = { -1, -1, -1, -1 } };
+	int *fd = pg.fds.fd;
 
-	if (pg.dev >= 0 && number >= 0 && pg.dev != number && sys_call3(SYS_dup3, pg.dev, number, O_CLOEXEC) == number)
-		pg.dev = number;
-	else if (number < 0)
-		number = pg.dev;
+	for (int what = LEND_DEV; what <= LEND_SWAP; what++) {
+		if (number.fd[what] < 0)
+			number.fd[what] = fd[what];
+		if (fd[what] < 0 || fd[what] == number.fd[what])
+			continue;
+		for (int i = 0; i < LEND_NR; i++)
+			if (fd[i] == number.fd[what])
+				fd[i] = (int)sys_call1(SYS_dup, fd[i]);
+		if (sys_call3(SYS_dup3, fd[what], number.fd[what], O_CLOEXEC) == number.fd[what])
+			fd[what] = number.fd[what];
+	}
 }
 
 static int arm_all(void)
@@ -433,12 +525,12 @@ static int open_uffd(void)
 	bool move = false, ask;
 	int err;
 
-	if (pg.dev < 0)
-		pg.dev = (int)sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
-	keep_number();
+	if (pg.fds.fd[LEND_DEV] < 0)
+		pg.fds.fd[LEND_DEV] = (int)sys_open("/dev/userfaultfd", O_RDONLY | O_CLOEXEC);
+	keep_numbers();
 	pg.uffd = uffd_open((int)pg.request.uffd_source, -1, &move);
-	if (pg.uffd < 0 && pg.dev >= 0)
-		pg.uffd = uffd_open(MF_UFFD_DEV, pg.dev, &move);
+	if (pg.uffd < 0 && pg.fds.fd[LEND_DEV] >= 0)
+		pg.uffd = uffd_open(MF_UFFD_DEV, pg.fds.fd[LEND_DEV], &move);
 	if (pg.uffd < 0)
 		return pg.uffd;
 	ask = move && pg.request.no_move == 1;
@@ -475,17 +567,26 @@ static void wait_a_while(void)
 		sys_futex_wake(&pg.busy, 1);
 }
 
+/* This thread's death is the process's: the kernel then marks the slot. */
+static void own_slot(void)
+{
+	robust_hold(&control_tree(pg.control)->process[pg.slot].link);
+	tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid());
+}
+
 static void handler(void)
 {
 	struct uffd_msg msgs[MAX_READ] = { { 0 } };
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();
-	keep_number();
-	close_others(pg.dev, pg.swap_fd);
+	keep_numbers();
+	close_others(&pg.fds);
 	pg.start_error = open_uffd();
-	if (!pg.start_error)
-		swap_pool_open_file(pg.pool, pg.swap_fd);
+	if (!pg.start_error) {
+		swap_pool_open_file(pg.pool, pg.fds.fd[LEND_SWAP]);
+		own_slot();
+	}
 	atomic_store(&pg.ready, 1);
 	sys_futex_wake(&pg.ready, 1);
 	if (pg.start_error)
@@ -565,7 +666,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 	pg.pool = swap_pool_create(&sp, &err);
 	if (!pg.pool)
 		return err;
-	if (q->mailbox_entries && swap_pool_attach_mailbox(pg.pool, control_mailbox(pg.control), q->mailbox_entries))
+	if (!tree_take_mailbox(pg.control, pg.slot) || swap_pool_attach_mailbox(pg.pool, control_mailbox(pg.control), q->mailbox_entries))
 		pg.request.mailbox_entries = 0;
 	budget_attach(pg.pool);
 	*what = "engine";
@@ -578,19 +679,23 @@ static int start_engine(unsigned long nr_frames, const char **what)
 	return pager_mm ? 0 : -ENOMEM;
 }
 
-int pager_start(struct mf_control *control, int swap_fd, const char **what)
+int pager_start(struct mf_control *control, const struct pager_place *place, const char **what)
 {
 	unsigned long nr_frames;
 	int err;
 
 	pg.control = control;
-	pg.counters = &control->counters;
+	pg.slot = place->slot;
+	pg.pid = sys_getpid();
+	pg.fds = place->fds;
+	pg.counters = tree_counters(control, pg.slot);
 	pg.request = control->request;
 	*what = "budget too small";
 	err = budget_init(&pg.request, &nr_frames);
 	if (err)
 		return err;
-	auto_init(pg.request.auto_permille, nr_frames, &control->curve);
+	auto_init(pg.request.auto_permille, nr_frames, pg.slot == TREE_MAIN ? &control->curve : NULL);
+	account_start(control, pg.slot, pg.request.memory, pg.request.resident || pg.request.pool);
 	*what = "address space";
 	err = uffd_machine_init(nr_frames);
 	if (err)
@@ -603,11 +708,12 @@ int pager_start(struct mf_control *control, int swap_fd, const char **what)
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;
-	pg.dev = pg.borrowed = pg.borrowed_swap = -1;
-	pg.swap_fd = swap_fd;
+	budget_fit();
 	*what = "userfaultfd and its handler";
 	err = start_handler();
 	pin_start(sys_gettid(), own_cpu());
+	if (!err && (pg.slot != TREE_MAIN || atomic_load(&control_tree(control)->alive) > 1))
+		account_company(knock);
 	if (!err)
 		pager_publish();
 	return err;
@@ -615,47 +721,46 @@ int pager_start(struct mf_control *control, int swap_fd, const char **what)
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
-/* Where threads have no pidfds: the same file opened again, if the program still may. */
-static int reopen(int fd)
+static void send_post(void *arg)
 {
-	char path[64], *at = str(path, "/proc/self/task/");
-
-	at = decimal(at, (unsigned)pg.handler_tid);
-	at = str(at, "/fd/");
-	decimal(at, (unsigned)fd);
-	fd = (int)sys_open(path, O_RDWR | O_CLOEXEC | O_DIRECT);
-	return fd == -EINVAL ? (int)sys_open(path, O_RDWR | O_CLOEXEC) : fd;
+	account_company(knock);
+	lend_send(arg, &pg.fds);
 }
 
-/* The child needs a userfaultfd of its own, and may have no right to open one any more: the handler's /dev/userfaultfd is fetched for it (pidfd_getfd
- * of a thread of one's own process is always allowed; pidfds of threads: Linux 6.9). And it needs the swap file. */
-static void borrow(void)
+bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg))
 {
-	long pidfd;
+	struct lend_post post;
+	struct lend from = device_only ? LEND_NOTHING : pg.fds;
 
-	pg.borrowed = pg.borrowed_swap = -1;
-	if (pg.dev < 0 && pg.swap_fd < 0)
-		return;
-	pidfd = sys_call2(SYS_pidfd_open, pg.handler_tid, O_EXCL /* PIDFD_THREAD */);
-	if (pidfd >= 0 && pg.dev >= 0)
-		pg.borrowed = (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.dev, 0);
-	if (pg.swap_fd >= 0)
-		pg.borrowed_swap = pidfd >= 0 ? (int)sys_call3(SYS_pidfd_getfd, pidfd, pg.swap_fd, 0) : reopen(pg.swap_fd);
-	if (pidfd >= 0)
-		sys_close((int)pidfd);
+	from.fd[LEND_DEV] = pg.fds.fd[LEND_DEV];
+	from.fd[LEND_SWAP] = pg.fds.fd[LEND_SWAP];
+	if (sys_getpid() == pg.pid && lend_fetch(to, &from, pg.handler_tid))
+		return true;
+	*to = LEND_NOTHING;
+	if (device_only || !lend_open_post(&post))
+		return false;
+	here(send_post, &post);
+	return lend_receive(to, &post, &pg.fds);
 }
 
-static void give_back(void)
+struct mf_control *pager_control(void)
 {
-	if (pg.borrowed >= 0)
-		sys_close(pg.borrowed);
-	if (pg.borrowed_swap >= 0)
-		sys_close(pg.borrowed_swap);
+	return pg.control;
 }
 
-int pager_kept_descriptor(void)
+unsigned pager_slot(void)
 {
-	return pg.dev;
+	return pg.slot;
+}
+
+long pager_pid(void)
+{
+	return pg.pid;
+}
+
+int pager_kept_descriptor(enum lend_what what)
+{
+	return pg.fds.fd[what];
 }
 
 /* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does
@@ -668,9 +773,9 @@ static void drain(void)
 	sys_madvise(bell, PAGE, 4 /* MADV_DONTNEED */);
 }
 
-void pager_fork_prepare(void)
+void pager_fork_prepare(const struct lend *lent)
 {
-	borrow();
+	pg.borrowed = lent;
 	mm_quiet(true);
 	atomic_store(&pg.fork_tid, sys_gettid());
 	while (atomic_load(&pg.busy))
@@ -683,8 +788,9 @@ void pager_fork_parent(void)
 {
 	unsigned long last = pg.bell + BELL_END * PAGE;
 
-	give_back();
+	lend_close(pg.borrowed);
 	mm_quiet(false);
+	account_company(knock);
 	atomic_store(&pg.fork_tid, 0);
 	if (!atomic_exchange(&pg.deferred, 0))
 		return;
@@ -698,7 +804,7 @@ static int unserved(int why)
 	const char *said = pg.control->message;
 
 	pin_forget();
-	swap_pool_read_file(pg.pool, pg.swap_fd);
+	swap_pool_read_file(pg.pool, pg.fds.fd[LEND_SWAP]);
 	if (abandon_all(pager_mm))
 		return why;
 	swap_pool_leave_file(pg.pool);
@@ -709,31 +815,72 @@ static int unserved(int why)
 	return 1;
 }
 
+/* A slot and counters of its own. */
+static int join_tree(void)
+{
+	struct mf_tree *t = control_tree(pg.control);
+	uint64_t before;
+	int slot;
+
+	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
+	pg.pid = sys_getpid();
+	before = atomic_load(&t->process[pg.slot].start_bytes);
+	slot = tree_claim(t, (uint32_t)pg.pid);
+	if (slot == -ENOSPC && tree_reap(pg.control))
+		slot = tree_claim(t, (uint32_t)pg.pid);
+	if (slot < 0)
+		return slot;
+	atomic_fetch_add(&t->started, 1);
+	atomic_fetch_add(&t->forks, 1);
+	pg.slot = (unsigned)slot;
+	atomic_store(&t->process[slot].start_bytes, before);
+	pg.counters = tree_counters(pg.control, pg.slot);
+	collect(&pg.base);
+	return 0;
+}
+
+/* The parent's warden may have been knocking. */
+static void reset_warden(void)
+{
+	pg.call[WARDEN_SLOT].next = 0;
+	atomic_store(&pg.call[WARDEN_SLOT].fn, NULL);
+	sys_madvise(pg.bell + WARDEN_SLOT * BELLS * PAGE, BELLS * PAGE, 4 /* MADV_DONTNEED */);
+}
+
 int pager_fork_child(void)
 {
-	int err;
+	unsigned parent = pg.slot;
+	int err, bare;
 
 	pin_forget();
-	pg.own = *pg.counters;
-	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
-	pg.counters = &pg.own;
+	err = join_tree();
 	swap_pool_attach_mailbox(pg.pool, NULL, 0);
 	swap_pool_in_child(pg.pool);
 	pg.request.mailbox_entries = 0;
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);
-	err = uffd_machine_after_fork();
+	bare = uffd_machine_after_fork();
+	err = err ? err : bare;
 	mm_after_host_fork(pager_mm);
 	mm_quiet(false);
 	auto_after_fork();
+	if (!err) {
+		account_fork(pg.control, pg.slot, parent, budget_kept());
+		budget_fit();
+		pager_publish();
+	}
+	reset_warden();
 	pin_start(sys_gettid(), own_cpu());
-	pg.dev = pg.borrowed;
-	pg.swap_fd = pg.borrowed_swap;
+	pg.fds = *pg.borrowed;
 	if (!err)
 		err = start_handler();
+	if (err && pg.slot != parent)
+		tree_leave(pg.control, pg.slot);
 	if (err)
 		err = unserved(err);
-	give_back();
+	else
+		account_company(knock);
+	lend_close(pg.borrowed);
 	return err;
 }

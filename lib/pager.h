@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/lend.h"
 #include "mm/mm.h"
 #include "run/control.h"
 
@@ -22,15 +23,20 @@
 
 extern struct mm_struct *pager_mm;
 
-/* Start everything. `control` stays mapped for the life of the process. swap_fd: the swap file or -1; stays the caller's.
- * => 0 or -errno; *what then names the step. */
-int pager_start(struct mf_control *control, int swap_fd, const char **what);
+/* Where a process stands in its tree, and the descriptors that later processes need. */
+struct pager_place {
+	unsigned slot;     /* BUSY */
+	struct lend fds;   /* open in the caller's table; the handler keeps copies in its own */
+};
+
+/* Start everything. `control` stays mapped for the life of the process. => 0 or -errno; *what then names the step. */
+int pager_start(struct mf_control *control, const struct pager_place *place, const char **what);
 
 /* fork: prepare waits until no fault but this thread's own is being served, and nothing is evicted from then on; then either `parent`
  * or, in the child, `child` (which takes the copied engine over: a userfaultfd and a handler of its own). Between prepare and the others the
- * caller's own faults are served. => child: 0; 1: it can't be served, and all of its memory has been brought back: the engine is not to be used
- * any more; -errno: not even that. */
-void pager_fork_prepare(void);
+ * caller's own faults are served. `lent`: what pager_lend() gave; the parent closes it. => child: 0; 1: it can't be served, and all of its memory
+ * has been brought back: the engine is not to be used any more; -errno: not even that. */
+void pager_fork_prepare(const struct lend *lent);
 void pager_fork_parent(void);
 int pager_fork_child(void);
 
@@ -41,8 +47,16 @@ void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
 /* The memory by which that works. */
 void pager_bell_range(unsigned long *addr, size_t *len);
 
-/* The handler's descriptor of /dev/userfaultfd, a number in its own table; -1: none. */
-int pager_kept_descriptor(void);
+/* The handler's descriptor, a number in its own table; -1: none. */
+int pager_kept_descriptor(enum lend_what what);
+/* The descriptors that a new process needs, in the table of the calling thread, close-on-exec; the thread may belong to this process or share its
+ * memory (vfork). device_only: a filter allows no more. `here` runs a function on the handler's thread, for where the kernel gives no direct way. => false: can't be had */
+bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg));
+/* The program's own code may run from now on: what the process has in memory without us is known. */
+void pager_started(void);
+struct mf_control *pager_control(void);
+unsigned pager_slot(void);
+long pager_pid(void);
 
 /* End the program: `text` goes to the user by the control page. Callable from any thread. */
 _Noreturn void pager_die(enum mf_state state, const char *text);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "lib/account.h"
 #include "lib/thread.h"
 #include "machine/machine.h"
 #include "machine/sys.h"
@@ -233,5 +234,5 @@ void pin_forget(void)
 
 unsigned pin_own_threads(void)
 {
-	return 1 + atomic_load(&pin.watched);
+	return 1 + atomic_load(&pin.watched) + account_threads();
 }

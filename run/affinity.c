@@ -5,6 +5,7 @@
  * pthread_create in threads.c.)
  */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "lib/pin.h"
+#include "run/exec.h"
 #include "run/runtime.h"
 
 #define NEXT(name) ((__typeof__(&name))next(#name))
@@ -67,10 +69,12 @@ EXPORT FILE *popen(const char *command, const char *mode)
 	return NEXT(popen)(command, mode);
 }
 
-/* ---- exec: the mask is inherited ------------------------------------------------------------------------------------ */
+/* ---- exec: the mask is inherited; those of libc end in its execve, and that in rt_exec() (exec.c) ------------------------------------------------------------------------------------ */
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
+	if (!rt_exec_diverted)
+		return (int)rt_errno(rt_exec(AT_FDCWD, path, argv, envp, 0));
 	return NEXT(execve)(path, argv, envp);
 }
 
@@ -91,7 +95,12 @@ EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 
 EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	return NEXT(fexecve)(fd, argv, envp);
+	return (int)rt_errno(rt_exec(fd, "", argv, envp, AT_EMPTY_PATH));
+}
+
+EXPORT int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	return (int)rt_errno(rt_exec(fd, path, argv, envp, flags));
 }
 
 /* Collects `first` (which ends nothing: it is never NULL) and the arguments after it into an array on the caller's stack. */

@@ -35,6 +35,8 @@
 #ifndef SECCOMP_RET_KILL_PROCESS
 #define SECCOMP_RET_KILL_PROCESS 0x80000000U
 #endif
+bool rt_filtered;
+
 #define MOST_PREFACE 128
 #define ALLOW 254 /* jump targets; resolved by preface_end() */
 #define PASS  255 /* the program's own filter */
@@ -51,7 +53,7 @@ static const int harmless[] = {
 	SYS_read, SYS_close, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_munlock, SYS_process_madvise,
 	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
 	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list, SYS_ppoll,
-	SYS_exit, SYS_exit_group,
+	SYS_exit, SYS_exit_group, SYS_set_robust_list,
 };
 
 struct preface {
@@ -144,17 +146,22 @@ static void by_argument(struct preface *p)
 	for_call(p, SYS_pidfd_open, 2); /* of the handler, for a child's userfaultfd */
 	load(p, ARG(1));
 	equal(p, O_EXCL, ALLOW, PASS);
-	for_call(p, SYS_pidfd_getfd, 2);
+	for_call(p, SYS_pidfd_getfd, 3);
 	load(p, ARG(1));
-	equal(p, (uint32_t)pager_kept_descriptor(), ALLOW, PASS);
+	equal(p, (uint32_t)pager_kept_descriptor(LEND_DEV), ALLOW, 0);
+	equal(p, (uint32_t)pager_kept_descriptor(LEND_SWAP), ALLOW, PASS);
 	for_call(p, SYS_fcntl, 4); /* --memory auto */
 	load(p, ARG(1));
 	equal(p, F_SETFL, 0, PASS);
 	load(p, ARG(2));
 	equal(p, O_RDWR | O_NONBLOCK, ALLOW, PASS);
-	for_call(p, SYS_dup3, 2);
+	for_call(p, SYS_kill, 2); /* does it live? */
 	load(p, ARG(1));
-	equal(p, (uint32_t)pager_kept_descriptor(), ALLOW, PASS);
+	equal(p, 0, ALLOW, PASS);
+	for_call(p, SYS_dup3, 3);
+	load(p, ARG(1));
+	equal(p, (uint32_t)pager_kept_descriptor(LEND_DEV), ALLOW, 0);
+	equal(p, (uint32_t)pager_kept_descriptor(LEND_SWAP), ALLOW, PASS);
 	for_call(p, SYS_openat, 7);
 	load(p, ARG(2));
 	any_bit(p, ~(uint32_t)(O_CLOEXEC | O_PATH), PASS, 0);
@@ -260,6 +267,8 @@ static long install(long nr, unsigned long flags, const struct sock_fprog *prog)
 	if (p->nr + prog->len > BPF_MAXINSNS)
 		pager_message("a seccomp filter of the program is too long for what minflt would add to it; the program may be killed by it\n");
 	r = install_as_it_is(nr, flags, p->nr + prog->len > BPF_MAXINSNS ? prog : &both);
+	if (!r)
+		rt_filtered = true;
 	sys_munmap((unsigned long)p, size);
 	return r;
 }

@@ -22,6 +22,7 @@
 #include "lib/pager.h"
 #include "lib/pin.h"
 #include "machine/sys.h"
+#include "run/exec.h"
 #include "run/runtime.h"
 
 typedef void (*hook)(void);
@@ -48,11 +49,25 @@ static void touch_files(void)
 			(void)*(volatile char *)f->_lock;
 }
 
+static long send_lent(struct rt_call *c)
+{
+	((void (*)(void *))c->a[0])((void *)c->a[1]);
+	return 0;
+}
+
+static void on_handler(void (*fn)(void *), void *arg)
+{
+	rt_run(send_lent, RT_REMOTE, RT_ARGS((long)fn, (long)arg), NULL);
+}
+
+static struct lend lent; /* for the child: guarded by the gate */
+
 static void quiet(void)
 {
 	pin_lift();
 	rt_gate_close();
-	pager_fork_prepare();
+	pager_lend(&lent, rt_filtered, on_handler);
+	pager_fork_prepare(&lent);
 }
 
 static void go_on(void)
@@ -73,6 +88,7 @@ static void take_over(void)
 	long r;
 
 	rt_gate_reset();
+	rt_exec_forked();
 	r = rt_run(child_side, RT_HERE, RT_ARGS(0), NULL);
 	if (r == 1)
 		atomic_store(&rt_active, false);

@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "lib/budget.h"
 #include "lib/pager.h"
 #include "machine/sys.h"
 #include "machine/uffd/uffd.h"
@@ -104,7 +105,7 @@ static int adopt_pages(unsigned long addr, size_t len)
 		for (size_t i = 0; i < n / PAGE; i++) {
 			int err = vec[i] & 1 ? adopt_page(pager_mm, at + i * PAGE) : 0;
 
-			if (err == -ENOMEM && try_to_free_pages(64))
+			if (err == -ENOMEM && budget_rescue())
 				err = adopt_page(pager_mm, at + i * PAGE);
 			if (err)
 				return err;
@@ -174,10 +175,17 @@ static void modify(unsigned long addr, size_t len, unsigned long set, unsigned l
  * for the others. What is locked counts whether it has been touched or not; what the range has locked already does not count twice. */
 static bool may_lock(unsigned long addr, size_t len, size_t bytes)
 {
-	unsigned long frames = nr_free_frames() + nr_used_frames();
 	size_t others = flagged_in(0, EVERYTHING, VM_LOCKED) - flagged_in(addr, len, VM_LOCKED);
+	unsigned long frames;
 
-	return others + bytes >= bytes && (others + bytes) / PAGE <= frames - frames / 4;
+	if (others + bytes < bytes)
+		return false;
+	do {
+		frames = nr_free_frames() + nr_used_frames();
+		if ((others + bytes) / PAGE <= frames - frames / 4)
+			return true;
+	} while (budget_grow());
+	return false;
 }
 
 /* => MCL_FUTURE, with MCL_ONFAULT perhaps, or 0 */

@@ -68,6 +68,10 @@ HIDDEN void rt_forget_early(unsigned long addr, size_t len);
 HIDDEN void rt_adopt_early(void);
 HIDDEN void rt_note_bss(void); /* large bss segments, as early mappings; takes the loader's lock */
 
+/* The program has installed a filter: what the runtime may do from now on is in its preface, and a program that is executed inherits the filter
+ * and not the preface. */
+extern HIDDEN bool rt_filtered;
+
 /* fork.c */
 HIDDEN void rt_fork_init(void);
 HIDDEN long rt_fork_call(long nr, const long a[5]);

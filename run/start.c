@@ -6,21 +6,14 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "lib/pager.h"
+#include "lib/tree.h"
 #include "machine/sys.h"
+#include "run/exec.h"
 #include "run/runtime.h"
 
 static struct mf_control *control;
-
-static uint64_t now_ns(void)
-{
-	struct timespec t = { 0, 0 };
-
-	sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static char **find_env(char **envp, const char *name)
 {
@@ -39,34 +32,99 @@ static void drop_env(char **entry)
 	while (*entry++);
 }
 
-static int parse_fd(const char **s)
+/* The last one: the one that the dynamic linker heeds. */
+static char **find_last_env(char **envp, const char *name)
 {
-	int fd = 0;
+	char **last = NULL;
 
-	if (**s < '0' || **s > '9')
-		return -1;
-	while (**s >= '0' && **s <= '9' && fd < 1 << 24)
-		fd = fd * 10 + (*(*s)++ - '0');
-	return fd;
+	while ((envp = find_env(envp, name)))
+		last = envp++;
+	return last;
 }
 
-/* The environment as the program would have had it without us. */
-static void restore_env(char **envp)
+/* "12" or "-1", and what stands behind it. */
+static int parse_number(const char **s)
 {
-	char **entry = find_env(envp, "LD_PRELOAD");
-	static const char name[] = "LD_PRELOAD=";
-	static char text[sizeof(name) + sizeof(control->ld_preload)];
+	int n = 0, sign = 1;
 
-	if (entry && control->had_ld_preload) {
-		memcpy(text, name, sizeof(name) - 1);
-		memcpy(text + sizeof(name) - 1, control->ld_preload, sizeof(control->ld_preload) - 1);
-		*entry = text;
+	if (**s == '-') {
+		sign = -1;
+		++*s;
+	}
+	while (**s >= '0' && **s <= '9' && n < 1 << 24)
+		n = n * 10 + (*(*s)++ - '0');
+	return sign * n;
+}
+
+/* What MINFLT_CONTROL says. */
+struct told {
+	struct lend fds;
+	int slot;          /* -1: the program that the command started */
+	bool had_preload;  /* slot >= 0 */
+	const char *name;  /* the program's */
+};
+
+static bool parse(const char *s, struct told *told)
+{
+	*told = (struct told){ .fds = LEND_NOTHING, .slot = -1, .name = told->name };
+	told->fds.fd[LEND_CONTROL] = parse_number(&s);
+	if (*s++ != ':')
+		return false;
+	told->fds.fd[LEND_RUNTIME] = parse_number(&s);
+	if (!*s)
+		return true;
+	if (*s++ != ':')
+		return false;
+	told->fds.fd[LEND_SWAP] = parse_number(&s);
+	if (!*s)
+		return true;
+	if (*s++ != ':')
+		return false;
+	told->fds.fd[LEND_DEV] = parse_number(&s);
+	if (*s++ != ':')
+		return false;
+	told->slot = parse_number(&s);
+	told->had_preload = s[0] == ':' && s[1] == '1';
+	return told->slot >= 0;
+}
+
+/* LD_PRELOAD=/proc/self/fd/R:REST -> LD_PRELOAD=REST, where it stands. */
+static void cut_own_preload(char *text)
+{
+	char *to = text + strlen("LD_PRELOAD="), *from = to;
+
+	while (*from && *from != ':')
+		from++;
+	if (*from)
+		from++;
+	while (*from)
+		*to++ = *from++;
+	while (to < from)
+		*to++ = 0;
+}
+
+static void wipe(char *text)
+{
+	while (*text)
+		*text++ = 0;
+}
+
+/* The environment as the program would have had it without us, also for those who look at it from outside. */
+static void restore_env(char **envp, bool followed, bool had_preload)
+{
+	char **entry = followed ? find_last_env(envp, "LD_PRELOAD") : find_env(envp, "LD_PRELOAD");
+
+	if (entry && had_preload) {
+		cut_own_preload(*entry);
 	} else if (entry) {
+		wipe(*entry);
 		drop_env(entry);
 	}
-	entry = find_env(envp, "MINFLT_CONTROL");
-	if (entry)
-		drop_env(entry);
+	entry = find_last_env(envp, "MINFLT_CONTROL");
+	if (!entry)
+		return;
+	wipe(*entry);
+	drop_env(entry);
 }
 
 static size_t append(char *text, size_t n, const char *s)
@@ -106,74 +164,108 @@ static long adopt(struct rt_call *c)
 	return 0;
 }
 
-/* The whole anew, with what lies behind the control page. Without the mailbox the program compresses for itself; without the table of the swap file
- * it can't start. */
-static void map_rest(int fd)
+/* => false: this is no control memory of ours */
+static bool map_control(int fd)
 {
-	const struct mf_request *q = &control->request;
-	long p;
+	struct mf_control *c;
+	size_t len;
+	long p = sys_mmap(0, page_up(sizeof(*control)), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (!q->mailbox_entries && !q->swap_bytes)
-		return;
-	p = sys_mmap(0, control_bytes(q), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (sys_is_err(p)) {
-		if (q->swap_bytes)
-			fail("the table of the swap file", (int)p);
-		control->request.mailbox_entries = 0;
-		return;
-	}
-	sys_munmap((unsigned long)control, page_up(sizeof(*control)));
-	control = (struct mf_control *)p;
+	if (sys_is_err(p))
+		return false;
+	c = (struct mf_control *)p;
+	len = c->magic == MF_CONTROL_MAGIC && c->version == MF_CONTROL_VERSION ? control_bytes(&c->request) : 0;
+	sys_munmap((unsigned long)p, page_up(sizeof(*control)));
+	p = len ? sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : -1;
+	control = sys_is_err(p) ? NULL : (struct mf_control *)p;
+	return control != NULL;
 }
 
-__attribute__((constructor(101))) static void start(int argc, char **argv, char **envp)
+/* => the slot of this process, BUSY; or -errno */
+static int take_slot(const struct told *told)
 {
-	char **entry = find_env(envp, "MINFLT_CONTROL");
-	uint64_t begin = now_ns();
-	const char *s, *what = "";
-	int fd, runtime_fd, swap_fd = -1;
-	long p;
-	int err;
+	uint32_t pid = (uint32_t)sys_getpid();
+	int slot;
 
-	rt_fork_init();
-	rt_brk_init();
-	if (!entry)
-		return;
-	s = *entry + strlen("MINFLT_CONTROL=");
-	fd = parse_fd(&s);
-	if (fd < 0 || *s++ != ':')
-		return;
-	runtime_fd = parse_fd(&s);
-	if (*s++ == ':')
-		swap_fd = parse_fd(&s);
-	p = sys_mmap(0, page_up(sizeof(*control)), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (sys_is_err(p))
-		return;
-	control = (struct mf_control *)p;
-	if (control->magic != MF_CONTROL_MAGIC || control->version != MF_CONTROL_VERSION ||
-	    atomic_load(&control->state) != MF_STATE_ASKED)
-		return;
-	map_rest(fd);
-	sys_close(fd);
-	if (runtime_fd >= 0)
-		sys_close(runtime_fd);
-	restore_env(envp);
-	err = pager_start(control, swap_fd, &what);
-	if (swap_fd >= 0)
-		sys_close(swap_fd);
+	if (told->slot < 0) {
+		atomic_store(&control_tree(control)->process[TREE_MAIN].pid, pid);
+		return TREE_MAIN;
+	}
+	slot = tree_take_over(control, (unsigned)told->slot, pid);
+	if (slot < 0)
+		slot = tree_claim(control_tree(control), pid);
+	if (slot >= 0)
+		tree_set_name(&control_tree(control)->process[slot], told->name);
+	return slot;
+}
+
+/* The runtime is there and can't serve. The first program is not run then; a later one runs without, and that is noted. */
+static void not_started(const struct told *told, int slot, const char *what, int err)
+{
+	if (told->slot < 0)
+		fail(what, err);
+	if (slot >= 0)
+		tree_leave(control, (unsigned)slot);
+	tree_note(control_tree(control), told->name, TREE_WHY_START);
+}
+
+/* => true: the engine serves this process */
+static bool start_engine(const struct told *told)
+{
+	struct pager_place place = { .fds = told->fds };
+	const char *what = "";
+	int slot = take_slot(told), err;
+
+	if (slot < 0) {
+		not_started(told, slot, "a slot", slot);
+		return false;
+	}
+	place.slot = (unsigned)slot;
+	err = pager_start(control, &place, &what);
 	if (!err) {
 		what = "stacks of the runtime";
 		err = rt_calls_init();
 	}
-	if (err)
-		fail(what, err);
+	if (err) {
+		not_started(told, slot, what, err);
+		return false;
+	}
 	rt_threads_init();
 	rt_filter_init();
+	atomic_fetch_add(&control_tree(control)->started, 1);
+	if (told->slot >= 0)
+		atomic_fetch_add(&control_tree(control)->execs, 1);
+	return true;
+}
+
+__attribute__((constructor(101))) static void start(int argc, char **argv, char **envp)
+{
+	char **entry = find_last_env(envp, "MINFLT_CONTROL");
+	uint64_t begin = tree_now_ns();
+	struct told told;
+	bool serves;
+
+	told.name = argc > 0 ? argv[0] : "?";
+	rt_fork_init();
+	rt_brk_init();
+	if (!entry || !parse(*entry + strlen("MINFLT_CONTROL="), &told) || !map_control(told.fds.fd[LEND_CONTROL]))
+		return;
+	if (told.slot < 0 && atomic_load(&control->state) != MF_STATE_ASKED)
+		return;
+	restore_env(envp, told.slot >= 0, told.slot < 0 ? control->had_ld_preload : told.had_preload);
+	serves = start_engine(&told);
+	lend_close(&told.fds);
+	if (!serves)
+		return;
 	rt_note_bss();
 	rt_run(adopt, RT_REMOTE, RT_ARGS(0), NULL);
+	if (!control->request.no_follow)
+		rt_exec_init();
 	atomic_store(&rt_active, true);
-	control->counters.started_ns = now_ns() - begin;
-	atomic_store(&control->state, MF_STATE_RUNNING);
+	pager_started();
+	tree_counters(control, pager_slot())->started_ns = tree_now_ns() - begin;
+	if (told.slot < 0)
+		atomic_store(&control->state, MF_STATE_RUNNING);
 }
 
 /* The last counters, when the program ends by itself. */

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "lib/pager.h"
 #include "lib/pin.h"
@@ -67,6 +68,10 @@ static long by_name(long nr, const long a[6], bool *known)
 		return vmsplice((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (unsigned)a[3]);
 	case SYS_seccomp:
 		return rt_errno(rt_seccomp((unsigned long)a[0], (unsigned long)a[1], (const void *)a[2]));
+	case SYS_execve:
+		return execve(at, (char *const *)a[1], (char *const *)a[2]);
+	case SYS_execveat:
+		return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]);
 	case SYS_brk:
 		return rt_brk_call((unsigned long)a[0]);
 	case SYS_prctl:
@@ -124,11 +129,11 @@ HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word
 }
 
 #if defined(__x86_64__)
-/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, exit 60;
- * above: mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, mlock2 325, pkey_mprotect 329, clone3 435,
- * process_madvise 440. */
-_Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
-	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 &&
+/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, execve 59, exit 60;
+ * above: mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, execveat 322, mlock2 325,
+ * pkey_mprotect 329, clone3 435, process_madvise 440. */
+_Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_execve == 59 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
+	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 && SYS_execveat == 322 &&
 	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
@@ -137,7 +142,7 @@ __asm__(".text\n"
 	"	.cfi_startproc\n"
 	"	cmp $63, %rdi\n"
 	"	ja 1f\n"
-	"	movabs $0x130000001a001e00, %rax\n"
+	"	movabs $0x1b0000001a001e00, %rax\n"
 	"	bt %rdi, %rax\n"
 	"	jc 3f\n"
 	"	jmp 2f\n"
@@ -151,6 +156,8 @@ __asm__(".text\n"
 	"	cmp $278, %rdi\n"
 	"	je 3f\n"
 	"	cmp $317, %rdi\n"
+	"	je 3f\n"
+	"	cmp $322, %rdi\n"
 	"	je 3f\n"
 	"	cmp $325, %rdi\n"
 	"	je 3f\n"

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "swap/share.h"
+#include "swap/robust.h"
 #include "swap/sys.h"
 
 #define INVITATION_NS 60000000000ULL
@@ -91,9 +92,9 @@ static void bury(const struct share_view *v, uint32_t member)
 {
 	struct share_member *m = &v->share->member[member];
 	_Atomic uint64_t *names = share_names(v, member);
-	uint32_t word = atomic_load(&m->word);
+	uint32_t word = atomic_load(&m->link.word);
 
-	if (!is_over(m, word) || !atomic_compare_exchange_strong(&m->word, &word, MEMBER_BURIED))
+	if (!is_over(m, word) || !atomic_compare_exchange_strong(&m->link.word, &word, MEMBER_BURIED))
 		return;
 	for (size_t i = 0; i < share_words(v->nr_segments); i++) {
 		uint64_t bits = atomic_load_explicit(&names[i], memory_order_relaxed) ? atomic_exchange(&names[i], 0) : 0;
@@ -101,7 +102,7 @@ static void bury(const struct share_view *v, uint32_t member)
 		for (; bits; bits &= bits - 1)
 			unref(v, (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(bits));
 	}
-	atomic_store(&m->word, MEMBER_FREE);
+	atomic_store(&m->link.word, MEMBER_FREE);
 }
 
 static void bury_all(const struct share_view *v)
@@ -128,7 +129,7 @@ static uint32_t free_member(const struct share_view *v)
 	for (uint32_t i = 0; i < SHARE_MEMBERS; i++) {
 		uint32_t word = MEMBER_FREE;
 
-		if (!atomic_compare_exchange_strong(&s->member[i].word, &word, MEMBER_BURIED))
+		if (!atomic_compare_exchange_strong(&s->member[i].link.word, &word, MEMBER_BURIED))
 			continue;
 		for (uint32_t n = atomic_load(&s->members); n < i + 1 && !atomic_compare_exchange_weak(&s->members, &n, i + 1);)
 			;
@@ -156,7 +157,7 @@ uint32_t share_invite(const struct share_view *v)
 			atomic_store(share_names(v, member) + i, names);
 	}
 	atomic_store(&v->share->member[member].since, now_ns());
-	atomic_store(&v->share->member[member].word, MEMBER_INVITED);
+	atomic_store(&v->share->member[member].link.word, MEMBER_INVITED);
 	return member;
 }
 
@@ -165,14 +166,8 @@ void share_decline(const struct share_view *v, uint32_t member)
 	uint32_t word = MEMBER_INVITED;
 
 	if (member != SHARE_NOBODY)
-		atomic_compare_exchange_strong(&v->share->member[member].word, &word, MEMBER_DIED);
+		atomic_compare_exchange_strong(&v->share->member[member].link.word, &word, MEMBER_DIED);
 }
-
-/* The list that the kernel walks when the thread ends: the one word, in memory that is this thread's for good. */
-static struct {
-	struct robust_list_head head;
-	struct robust_list entry;
-} robust;
 
 bool share_enter(struct share_view *v, uint32_t member)
 {
@@ -180,13 +175,9 @@ bool share_enter(struct share_view *v, uint32_t member)
 	uint32_t word = MEMBER_INVITED;
 
 	v->me = SHARE_NOBODY;
-	robust.head.list.next = &robust.entry;
-	robust.head.futex_offset = (char *)&m->word - (char *)&robust.entry;
-	robust.head.list_op_pending = NULL;
-	robust.entry.next = &robust.head.list;
-	if (!atomic_compare_exchange_strong(&m->word, &word, (uint32_t)sys_gettid()))
+	if (!atomic_compare_exchange_strong(&m->link.word, &word, (uint32_t)sys_gettid()))
 		return false;
 	v->me = member;
-	sys_call2(SYS_set_robust_list, (long)&robust.head, sizeof(robust.head));
+	robust_hold(&m->link);
 	return true;
 }

@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "swap/robust.h"
+
 #define SHARE_MEMBERS 1024u
 #define SHARE_NOBODY  UINT32_MAX
 
@@ -32,7 +34,7 @@
 #define MEMBER_BURIED  0x3ffffffeu /* somebody is at work on it */
 
 struct share_member {
-	_Atomic uint32_t word;
+	struct robust_word link;
 	_Atomic uint64_t since;      /* of the invitation, ns */
 } __attribute__((aligned(64)));
 

@@ -22,6 +22,7 @@ KEYS = {
              "packed_pages", "packed_bytes", "damaged_pages", "compactions"},
     "swap_file": {"size_bytes", "encrypted", "io_uring", "stored_in_file_pages", "used_bytes", "used_peak_bytes", "to_file_pages",
                   "from_file_pages", "written_bytes", "read_bytes", "write_errors", "read_errors", "cleaned_segments", "waits"},
+    "tree": {"processes", "processes_peak", "forks", "execs", "unfollowed", "unmanaged_peak_bytes", "pressed"},
     "runtime": {"mode", "start_ns", "memory_calls", "forks", "invariant_checks"},
 }
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ * guard.c - when minflt is killed by SIGKILL, the processes of its tree go too. See guard.h. */
+#include "cmd/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/tree.h"
+
+#define ROUNDS 200 /* of 5 ms: a process that forks at the moment it is killed leaves a child */
+
+static struct {
+	pid_t pid;
+	int pipe; /* its end is the end of minflt */
+} guard = { -1, -1 };
+
+/* => somebody was still there */
+static bool kill_session(struct mf_control *c, pid_t session)
+{
+	struct mf_tree *t = control_tree(c);
+	unsigned top = atomic_load(&t->top);
+	bool some = false;
+
+	for (unsigned i = 0; i < top && i < TREE_SLOTS; i++) {
+		struct tree_process *p = &t->process[i];
+		uint32_t state = atomic_load(&p->state);
+		pid_t pid = (pid_t)atomic_load(&p->pid);
+
+		if (state == TREE_FREE || state == TREE_DEAD || (state == TREE_RUNNING && !tree_is_alive(p)) || pid <= 1)
+			continue;
+		if (getsid(pid) != session)
+			continue;
+		some |= kill(pid, SIGKILL) == 0;
+	}
+	return some;
+}
+
+_Noreturn static void stand_guard(struct mf_control *c, int end, pid_t session)
+{
+	const struct timespec tick = { 0, 5000000 };
+	char byte;
+	ssize_t n;
+
+	setsid();
+	prctl(PR_SET_NAME, "minflt-guard");
+	if (end > 0)
+		syscall(SYS_close_range, 0, end - 1, 0);
+	syscall(SYS_close_range, end + 1, ~0U, 0);
+	do
+		n = read(end, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	for (int i = 0, quiet = 0; n == 0 && i < ROUNDS && quiet < 3; i++) {
+		quiet = kill_session(c, session) ? 0 : quiet + 1;
+		nanosleep(&tick, NULL);
+	}
+	_exit(0);
+}
+
+void guard_start(struct mf_control *control)
+{
+	int ends[2];
+	pid_t session = getsid(0);
+
+	if (pipe2(ends, O_CLOEXEC))
+		return;
+	guard.pid = fork();
+	if (guard.pid == 0) {
+		close(ends[1]);
+		stand_guard(control, ends[0], session);
+	}
+	close(ends[0]);
+	guard.pipe = ends[1];
+	if (guard.pid < 0) {
+		close(guard.pipe);
+		guard.pipe = -1;
+	}
+}
+
+void guard_stop(void)
+{
+	if (guard.pid < 0)
+		return;
+	if (write(guard.pipe, "", 1) == 1 || errno == EPIPE)
+		while (waitpid(guard.pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	close(guard.pipe);
+	guard.pid = guard.pipe = -1;
+}

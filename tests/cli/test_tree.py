@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Trees of processes under the real runtime: what is executed is followed, what can't be followed is said, and all of it is counted."""
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+from helper import MINFLT, NOBODY, STATIC_PROGRAM, Case, main
+
+OUTSIDER = os.environ["OUTSIDER"]
+M = 1 << 20
+MANAGED = "grep -c libminflt /proc/self/maps"  # 0 when the runtime isn't there
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if k not in ("MINFLT_RUNTIME", "MINFLT_FAKE", "LD_PRELOAD")}
+    return dict(env, LC_ALL="C", **more)
+
+
+class Tree(Case):
+    def run_tree(self, *command, memory="64M", options=(), status=0, setup=None, **more):
+        """(standard output, standard error, figures)"""
+        path = self.path("s.json")
+        before = ["sh", "-c", setup + '\nexec "$@"', "sh"] if setup else []
+        p = subprocess.run([*before, MINFLT, "run", "-q", f"--memory={memory}", f"--stats={path}", *options, "--", *command],
+                           env=environment(**more), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
+        self.assertEqual(p.returncode, status, p.stderr)
+        with open(path) as f:
+            return p.stdout, p.stderr, json.load(f)
+
+
+class Followed(Tree):
+    def test_everything_executed(self):
+        out, err, s = self.run_tree("sh", "-c", f"{MANAGED}; env -i /bin/{MANAGED}; sh -c 'exec {MANAGED}'; (exec {MANAGED})")
+        counts = [int(n) for n in out.split()]
+        self.assertEqual((len(counts), err), (4, ""))
+        self.assertTrue(all(counts), out)
+        self.assertGreaterEqual(s["tree"]["execs"], 4)
+        self.assertGreaterEqual(s["tree"]["processes"], 5)
+        self.assertEqual(s["tree"]["unfollowed"], 0)
+
+    def test_not_wanted(self):
+        out, err, s = self.run_tree("sh", "-c", f"{MANAGED}; exec {MANAGED}", options=["--no-follow"], status=1)
+        self.assertEqual((out, err), ("0\n0\n", ""))
+        self.assertEqual((s["tree"]["execs"], s["tree"]["unfollowed"]), (0, 0))
+
+    def test_nothing_of_ours_to_see(self):
+        out, _, _ = self.run_tree("sh", "-c", "env; ls -l /proc/self/fd; tr '\\0' '\\n' < /proc/self/environ", LD_PRELOAD="libm.so.6")
+        self.assertNotIn("MINFLT_", out)
+        self.assertNotIn("/fd/2", out)
+        self.assertNotIn("memfd", out)
+        self.assertNotIn("libminflt-run", out)
+        self.assertEqual(out.count("LD_PRELOAD=libm.so.6\n"), 2, out)
+
+    def test_counted_together(self):
+        eat = "b = [bytes([i % 250 + 1]) * 4096 for i in range(6000)]; assert all(x[0] == i % 250 + 1 for i, x in enumerate(b))"
+        _, _, one = self.run_tree(sys.executable, "-c", eat)
+        _, _, two = self.run_tree("sh", "-c", '"$0" -c "$1"; "$0" -c "$1"', sys.executable, eat)
+        self.assertGreater(two["faults"]["minor"], 1.8 * one["faults"]["minor"])
+        self.assertEqual(two["tree"]["processes_peak"], 2)
+        self.assertGreater(two["kept"]["touched_peak_bytes"], 24 * M)
+
+    def test_main_program_is_replaced(self):
+        out, err, s = self.run_tree("sh", "-c", f"exec sh -c 'exec {MANAGED}'")
+        self.assertGreater(int(out), 0)
+        self.assertEqual((err, s["tree"]["processes"], s["tree"]["execs"]), ("", 3, 2))
+
+    def test_after_rights_are_dropped(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root, to become an unprivileged user")
+        drop = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups"
+        out, err, _ = self.run_tree("sh", "-c", f"{drop} {MANAGED}; {drop} sh -c '{MANAGED}; exec {MANAGED}'")
+        self.assertEqual((len(out.split()), err), (3, ""))
+        self.assertNotIn("0", out.split())
+
+
+class NotFollowed(Tree):
+    def test_static(self):
+        _, err, s = self.run_tree("sh", "-c", f"{STATIC_PROGRAM}; {STATIC_PROGRAM}; true")
+        self.assertEqual(err, "minflt: ran without minflt: static-program (statically linked, 2 times)\n")
+        self.assertEqual(s["tree"]["unfollowed"], 2)
+
+    def test_script_by_its_interpreter(self):
+        script = self.path("script", f"#!{STATIC_PROGRAM}\n")
+        _, err, _ = self.run_tree("sh", "-c", f"{script}; true")
+        self.assertEqual(err, "minflt: ran without minflt: script (statically linked)\n")
+        script = self.path("followed", f"#!/bin/sh\n{MANAGED}\n")
+        out, err, _ = self.run_tree("sh", "-c", f"{script}; true")
+        self.assertEqual((out == "0\n", err), (False, ""))
+
+    def test_privileged(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root, to make a setuid program")
+        program = shutil.copy("/bin/grep", self.path("suid"))
+        os.chown(program, NOBODY, NOBODY)
+        os.chmod(program, 0o4755)
+        out, err, _ = self.run_tree("sh", "-c", f"{program} -c libminflt /proc/self/maps; ls -l /proc/self/fd >/dev/null")
+        self.assertEqual((out, err), ("0\n", "minflt: ran without minflt: suid (runs with other privileges)\n"))
+
+    def test_32_bits(self):
+        code = bytes.fromhex("b801000000bb2a000000cd80")  # exit(42)
+        header = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        segment = struct.pack("<IIIIIIII", 1, 0, 0x8048000, 0x8048000, 84 + len(code), 84 + len(code), 5, 4096)
+        program = self.path("thirtytwo", header + segment + code)
+        if subprocess.run([program], check=False, stderr=subprocess.DEVNULL).returncode != 42:
+            self.skipTest("this kernel runs no 32-bit programs")
+        _, err, _ = self.run_tree("sh", "-c", f"{program}; test $? = 42")
+        self.assertEqual(err, "minflt: ran without minflt: thirtytwo (a 32-bit program)\n")
+
+    def test_executed_outside_of_libc(self):
+        out, err, _ = self.run_tree(OUTSIDER, "exec", "/bin/sh", "-c", "sleep 2; echo ends")
+        self.assertEqual((out, err), ("ends\n", "minflt: ran without minflt: sh (executed by a system call outside of libc)\n"))
+
+    def test_runtime_cannot_start(self):
+        out, err, _ = self.run_tree("sh", "-c", "ulimit -v 60000; exec echo runs")
+        self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (its runtime could not start)\n"))
+
+    def test_failed_to_execute(self):
+        self.path("nothing", "\x7fELF\2\1\1 broken")
+        _, err, s = self.run_tree(sys.executable, "-c", f"import os\ntry:\n os.execv({self.path('nothing')!r}, ['x'])\nexcept OSError: pass")
+        self.assertEqual((err, s["tree"]["unfollowed"]), ("", 0))
+
+    def test_no_proc(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root, for chroot")
+        root = self.path("root")
+        libs = [w for w in subprocess.run(["ldd", "/bin/echo"], capture_output=True, text=True).stdout.split() if w.startswith("/")]
+        for file in ["/bin/echo", *libs]:
+            os.makedirs(root + os.path.dirname(file), exist_ok=True)
+            shutil.copy(file, root + file)
+        out, err, _ = self.run_tree(sys.executable, "-c", f"import os; os.chroot({root!r}); os.execv('/bin/echo', ['echo', 'runs'])")
+        self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (no /proc where it was executed)\n"))
+
+
+EAT = """
+import sys, time
+pages = [(b"%08d" % i) * 512 for i in range(int(sys.argv[1]) * 256)]
+for _ in range(2):
+    assert all(p[:8] == b"%08d" % i for i, p in enumerate(pages))
+print("right", flush=True)
+time.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0)
+"""
+
+
+class Account(Tree):
+    """One budget for all of them."""
+
+    def eat(self):
+        return f"{sys.executable} {self.path('eat.py', EAT)}"
+
+    def bounded(self, s):
+        # What a process can't exist without may come on top.
+        self.assertLessEqual(s["kept"]["total_peak_bytes"], s["budget"]["memory_bytes"] + s["tree"]["processes_peak"] * M)
+
+    def test_side_by_side(self):
+        eat = self.eat()
+        out, err, s = self.run_tree("sh", "-c", f"{eat} 40 & {eat} 40 & {eat} 40 & wait", memory="48M")
+        self.assertEqual((out, err), ("right\n" * 3, ""))
+        self.bounded(s)
+        self.assertGreater(s["kept"]["touched_peak_bytes"], 60 * M)
+        self.assertGreater(s["swap"]["swapped_out_pages"], 10000)
+
+    def driver(self, body):
+        """A Python program with eat(MIB), which starts one that eats, and waits until it has."""
+        return self.path("driver.py", f"""
+import subprocess, sys
+def eat(mib):
+    p = subprocess.Popen([sys.executable, {self.path('eat.py', EAT)!r}, str(mib), "60"], stdout=subprocess.PIPE, text=True)
+    print(p.stdout.readline().strip(), flush=True)
+    return p
+{body}""")
+
+    def test_the_idle_give_back(self):
+        """The first one holds everything and sleeps; without a fault of its own it has to make room for the second."""
+        out, err, s = self.run_tree(sys.executable, self.driver("a = eat(50)\nb = eat(50)\na.kill()\nb.kill()\n"), memory="64M")
+        self.assertEqual((out, err), ("right\n" * 2, ""))
+        self.bounded(s)
+        self.assertGreater(s["tree"]["pressed"], 0)
+        self.assertLess(s["faults"]["major"], 20000)
+
+    def test_the_share_of_the_killed_returns(self):
+        for how in "kill", "terminate":
+            out, err, s = self.run_tree(sys.executable, self.driver(f"for i in range(3):\n    a = eat(36)\n    a.{how}()\n    a.wait()\n"), memory="64M")
+            self.assertEqual((out, err), ("right\n" * 3, ""))
+            self.bounded(s)
+            self.assertEqual(s["faults"]["major"], 0)  # each had all of it to itself
+
+    def test_a_child_shares_with_its_parent(self):
+        """A fork doubles nothing, as long as nobody writes."""
+        script = self.path("fork.py", """
+import mmap, os
+memory = mmap.mmap(-1, 40 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for i in range(0, len(memory), 4096):
+    memory[i:i + 4096] = b"%08d" % i * 512
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        assert all(memory[i:i + 8] == b"%08d" % i for i in range(0, len(memory), 4096))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+print("right")
+""")
+        out, err, s = self.run_tree(sys.executable, script, memory="64M")
+        self.assertEqual((out, err, s["tree"]["forks"]), ("right\n", "", 3))
+        self.bounded(s)
+        self.assertLess(s["swap"]["swapped_out_pages"], 4000)
+
+    def test_a_child_that_writes(self):
+        script = self.path("fork.py", """
+import os, time
+pages = [bytearray((b"%08d" % i) * 512) for i in range(40 * 256)]
+pid = os.fork()
+for i, p in enumerate(pages):
+    p[100] = 7 if pid else 8
+assert all(p[100] == (7 if pid else 8) and p[:8] == b"%08d" % i for i, p in enumerate(pages))
+time.sleep(1)
+assert all(p[100] == (7 if pid else 8) and p[:8] == b"%08d" % i for i, p in enumerate(pages))
+if pid == 0:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+print("right")
+""")
+        out, err, s = self.run_tree(sys.executable, script, memory="64M")
+        self.assertEqual((out, err), ("right\n", ""))
+        self.assertGreater(s["swap"]["swapped_out_pages"], 1000)
+
+    def test_nothing_to_be_had(self):
+        """Nobody can give: the one that needs is ended, the others go on."""
+        fill = self.path("fill.py", "import os, sys, time\nb = [os.urandom(4096) for i in range(24 * 256)]\nprint('filled', flush=True)\n"
+                                    "time.sleep(float(sys.argv[1]))\n")
+        script = self.path("both.py", f"""
+import subprocess, sys
+a = subprocess.Popen([sys.executable, {fill!r}, "90"], stdout=subprocess.PIPE, text=True)
+print(a.stdout.readline().strip(), subprocess.run([sys.executable, {fill!r}, "0"]).returncode)
+a.kill()
+""")
+        out, err, s = self.run_tree(sys.executable, script, memory="40M")
+        self.assertEqual(out, "filled -9\n")
+        self.assertIn("minflt: out of memory", err)
+
+
+class Unmanaged(Tree):
+    def test_warned(self):
+        _, err, s = self.run_tree(OUTSIDER, "map", "20", "0.6")
+        self.assertIn("of anonymous memory was outside of minflt", err)
+        self.assertTrue(20 * M <= s["tree"]["unmanaged_peak_bytes"] < 22 * M, s["tree"])
+
+    def test_little_is_only_counted(self):
+        _, err, s = self.run_tree(OUTSIDER, "map", "4", "0.6")
+        self.assertEqual(err, "")
+        self.assertTrue(4 * M <= s["tree"]["unmanaged_peak_bytes"] < 6 * M, s["tree"])
+
+    def test_managed_memory_is_none(self):
+        _, err, s = self.run_tree(sys.executable, "-c", "import time; b = [bytes([i % 250]) * 4096 for i in range(30000)]; time.sleep(0.5)")
+        self.assertEqual(err, "")
+        self.assertLess(s["tree"]["unmanaged_peak_bytes"], 4 * M)
+
+
+if __name__ == "__main__":
+    main()
