@@ -42,11 +42,11 @@ class Signals(Case):
     def setUpClass(cls):
         super().setUpClass()
         # What is ignored here (under nohup, say) a shell could not trap.
-        for name in "TERM", "HUP", "USR1", "USR2":
+        for name in "TERM", "HUP", "USR1", "USR2", "INT", "QUIT":
             signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_DFL)
 
     def test_passed_on(self):
-        for name in "TERM", "HUP", "USR1", "USR2":
+        for name in "TERM", "HUP", "USR1", "USR2", "INT", "QUIT":
             with self.subTest(name):
                 p, _ = self.start(f"trap 'echo got {name}; exit 7' {name}; while :; do sleep 0.05; done")
                 time.sleep(0.1)
@@ -61,13 +61,28 @@ class Signals(Case):
         p.communicate(timeout=10)
         self.assertEqual(p.returncode, 128 + 15)
 
-    def test_interrupt_is_left_to_the_program(self):
-        for s in signal.SIGINT, signal.SIGQUIT:
-            p, _ = self.start("sleep 0.5; exit 9")
-            p.send_signal(s)
-            p.communicate(timeout=10)
-            self.assertEqual(p.returncode, 9)
-            os.unlink(self.path("pid"))
+    def test_from_the_keyboard_once(self):
+        """The terminal sends to the whole group: what it sends, minflt doesn't pass on as well."""
+        for key, name in (b"\x03", "INT"), (b"\x1c", "QUIT"):
+            pid, terminal = pty.fork()
+            if pid == 0:
+                script = f"n=0; trap 'n=$((n+1))' {name}; echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; echo got $n"
+                os.execve(MINFLT, [MINFLT, "run", "-q", "--memory=8M", "sh", "-c", script], environment())
+            seen = b""
+
+            def until(word):
+                nonlocal seen
+                while word not in seen:
+                    seen += os.read(terminal, 65536)
+            until(b"ready")
+            time.sleep(0.2)
+            os.write(terminal, key)
+            until(b"got ")
+            while not seen.endswith(b"\n"):
+                seen += os.read(terminal, 65536)
+            os.waitpid(pid, 0)
+            os.close(terminal)
+            self.assertIn(b"got 1\r\n", seen)
 
     def test_interrupt_of_the_group(self):
         p, _ = self.start("exec sleep 60", start_new_session=True)

@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import time
-import unittest
 
 from helper import MINFLT, NOBODY, STATIC_PROGRAM, Case, main
 
@@ -242,6 +240,120 @@ a.kill()
         out, err, s = self.run_tree(sys.executable, script, memory="40M")
         self.assertEqual(out, "filled -9\n")
         self.assertIn("minflt: out of memory", err)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(what, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+class Ends(Tree):
+    """Who goes with whom."""
+
+    def start(self, body, lines):
+        """A Python program under minflt, up to the given number of lines of its output."""
+        p = subprocess.Popen([MINFLT, "run", "-q", "--memory=64M", sys.executable, self.path("p.py", body)], env=environment(),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (p.poll() is None and p.kill(), p.communicate()))
+        return p, [int(p.stdout.readline()) for _ in range(lines)]
+
+    BODY = """
+import os, subprocess, sys, time
+memory = bytearray(os.urandom(4096) * 500)
+ready, tell = os.pipe()
+if os.fork() == 0:
+    if MODE == "daemon":
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+    p = subprocess.Popen(["sleep", "60"])
+    os.write(tell, b"%d\\n%d\\n" % (os.getpid(), p.pid))
+    if MODE == "daemon":
+        wanted = bytes(memory)
+        while not os.path.exists(SIGN):
+            time.sleep(0.05)
+        more = [bytes([i % 251]) * 4096 for i in range(20 * 256)]
+        memory[5] ^= 1
+        good = memory[:5] == wanted[:5] and memory[6:] == wanted[6:] and all(m[0] == i % 251 for i, m in enumerate(more))
+        out = subprocess.run(["grep", "-c", "libminflt", "/proc/self/maps"], capture_output=True, text=True).stdout
+        p.kill()
+        with open(SIGN + ".answer", "w") as f:
+            f.write(f"{good} {int(out) > 0}")
+        os._exit(0)
+    time.sleep(60)
+sys.stdout.write(os.read(ready, 100).decode())
+sys.stdout.flush()
+time.sleep(60)
+"""
+
+    def test_the_tree_goes_with_minflt(self):
+        p, pids = self.start(self.BODY.replace("MODE", "'child'"), 2)
+        p.kill()
+        p.wait()
+        for pid in pids:
+            self.assertTrue(wait_for(lambda: not alive(pid)), pid)
+
+    def test_daemons_go_on(self):
+        sign = self.path("sign")
+        p, pids = self.start(self.BODY.replace("MODE", "'daemon'").replace("SIGN", repr(sign)), 2)
+        p.kill()
+        p.wait()
+        time.sleep(0.3)
+        self.assertEqual([alive(pid) for pid in pids], [True, True])
+        self.path("sign", "go")
+        self.assertTrue(wait_for(lambda: os.path.exists(sign + ".answer") and os.path.getsize(sign + ".answer"), 30))
+        with open(sign + ".answer") as f:
+            self.assertEqual(f.read(), "True True")  # its memory is right, and what it executes is followed still
+        self.assertTrue(wait_for(lambda: not alive(pids[0])))
+
+    def test_a_child_outlives_the_program(self):
+        sign = self.path("sign")
+        out, err, _ = self.run_tree("sh", "-c", f"(sleep 0.7; {MANAGED} > {sign}.new; mv {sign}.new {sign}) >/dev/null 2>&1 & echo ends")
+        self.assertEqual((out, err), ("ends\n", ""))
+        self.assertTrue(wait_for(lambda: os.path.exists(sign)))
+        with open(sign) as f:
+            self.assertGreater(int(f.read()), 0)
+
+
+class Progress(Tree):
+    def test_one_line_erased_at_the_end(self):
+        p = subprocess.run([MINFLT, "run", "-q", "--progress", "--memory=32M", sys.executable, "-c",
+                            "import time; b = [bytes([i % 250]) * 4096 for i in range(15000)]; time.sleep(1)"], env=environment(), capture_output=True)
+        shown = p.stderr.decode()
+        self.assertEqual(p.returncode, 0, shown)
+        self.assertNotIn("\n", shown)
+        self.assertRegex(shown, r"\rminflt: resident [\d.]+ MiB, pool [\d.]+ [KM]iB, ratio [\d.]+, \d+ faults/s")
+        parts = shown.split("\r")
+        self.assertTrue(3 <= len([x for x in parts if x.startswith("minflt:")]) <= 10, parts)
+        self.assertEqual((parts[-1], parts[-2].strip()), ("", ""))
+
+    def test_nobody_reads(self):
+        """A pipe that is full doesn't hold the program up."""
+        r, w = os.pipe()
+        os.set_blocking(w, False)
+        try:
+            while True:
+                os.write(w, bytes(4096))
+        except BlockingIOError:
+            os.set_blocking(w, True)
+        start = time.monotonic()
+        p = subprocess.run([MINFLT, "run", "-q", "--progress", "--memory=32M", "sleep", "1"], env=environment(), stderr=w)
+        self.assertEqual(p.returncode, 0)
+        self.assertLess(time.monotonic() - start, 8)
+        os.close(r)
+        os.close(w)
 
 
 class Unmanaged(Tree):
