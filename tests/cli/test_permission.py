@@ -34,7 +34,7 @@ class Permission(Case):
         if self.device_is_open():
             self.skipTest("/dev/userfaultfd is open to everybody here")
         p = self.as_nobody("run", "--memory=8M", "echo", "has run")
-        self.refused(p, 125, "no permission for userfaultfd", "sysctl vm.unprivileged_userfaultfd=1", "minflt doctor")
+        self.refused(p, 125, "no permission for userfaultfd (user mode only is not enough: system calls on managed memory would fail)", "sysctl vm.unprivileged_userfaultfd=1", "minflt doctor")
 
     def test_doctor(self):
         if self.device_is_open():
