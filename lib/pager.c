@@ -224,12 +224,12 @@ static void damaged(unsigned long addr)
 	} else {
 		at = str(at, " is damaged (checksum mismatch)");
 	}
-	at = str(at, "; its bytes are lost, and the program gets a SIGBUS when it reads them\n");
-	if (uffd_poison(addr)) {
-		str(at, "this kernel has no UFFDIO_POISON (Linux 6.6): the program was ended instead\n");
-		pager_die(MF_STATE_BROKEN, text);
-	}
+	str(at, "; its bytes are lost, and the program gets a SIGBUS when it reads them\n");
+	/* Before the poison, which lets the program go on: it may be at its end before this thread runs again. */
 	pager_message(text);
+	pager_publish();
+	if (uffd_poison(addr))
+		pager_die(MF_STATE_BROKEN, "this kernel has no UFFDIO_POISON (Linux 6.6): the program was ended instead\n");
 }
 
 /* Anonymous memory of this process, from /proc/self/statm: resident - shared. 0: not to be had */

@@ -8,6 +8,7 @@ import sys
 from helper import BUILD_ROOT, MINFLT, Case, main
 
 M = 1 << 20
+DAMAGE = os.path.join(BUILD_ROOT, "tests", "cli", "damage")
 RUNTIME = os.path.join(BUILD_ROOT, "libminflt-run.so")
 
 # Touches and keeps 4096-byte pages that compress well and differ, then reads them all back.
@@ -77,6 +78,21 @@ class Real(Case):
         p = minflt("run", "-q", "--memory=16M", "--compress=none", *self.python(30000))
         self.assertEqual(p.returncode, 137, p.stderr)
         self.assertTrue(p.stderr.startswith("minflt: "), p.stderr)
+
+    def test_damaged_page(self):
+        """Stored bytes that are wrong are a SIGBUS where they are read, and a message; never the program's bytes."""
+        for options in ((), ("--no-move",)):
+            with self.subTest(options):
+                path = self.path("s.json")
+                p = minflt("run", "-q", "--resident=8M", "--pool=64M", f"--stats={path}", *options, DAMAGE)
+                with open(path) as f:
+                    s = json.load(f)
+                self.assertGreater(s["swap"]["damaged_pages"], 0)
+                self.assertRegex(p.stderr, r"^minflt: the stored copy of the page at 0x[0-9a-f]+ is damaged \(checksum mismatch\); its bytes are lost")
+                if "no UFFDIO_POISON" in p.stderr:  # Linux before 6.6: ended instead
+                    self.assertEqual((p.returncode, p.stdout), (137, ""))
+                else:
+                    self.assertEqual((p.returncode, p.stdout), (0, "SIGBUS in my memory\n"), p.stderr)
 
     def test_smallest_budget(self):
         p = minflt("run", "-q", "--memory=4M", "true")
