@@ -4,7 +4,8 @@
  *
  * The way of one fault: the program's thread stops in the kernel; a message; read() returns in the handler; the engine finds the mapping,
  * walks the tables, takes a frame, fills it, tells the machine; the machine's ioctl makes it true; the wake; the program goes on. Then, out of the
- * fault's way but on the same processor: counters, reclaim. One fault at a time: one handler.
+ * fault's way but on the same processor: counters, reclaim. One handler, one fault at a time; while several
+ * threads of the program fault, helpers do the same beside it (crowd.h).
  *
  * Locks: the handler takes mmap_lock for reading around each fault and around reclaim. Calls of the program that change mappings take it for
  * writing, on a stack of the runtime, with signals blocked, so the owner never faults on managed memory itself.
@@ -21,6 +22,7 @@
 #include "lib/account.h"
 #include "lib/auto.h"
 #include "lib/budget.h"
+#include "lib/crowd.h"
 #include "lib/pin.h"
 #include "lib/lend.h"
 #include "lib/thread.h"
@@ -62,6 +64,7 @@ static struct {
 	struct lend fds;                  /* the same; while the handler starts: in the caller's */
 	const struct lend *borrowed;      /* copies of them in the program's table, from fork's prepare to its end */
 	long handler_tid;
+	uint64_t exact_at;                /* faults / EXACT_EVERY at the last exact look at the metadata */
 	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and two more for
 	 * fork. */
 	unsigned long bell;
@@ -72,8 +75,10 @@ static struct {
 	bool waiting;                     /* for room (full_waits) */
 	/* fork: see pager_fork_prepare() */
 	atomic_long fork_tid;             /* the only thread that is served; 0: all */
-	atomic_uint busy;                 /* the handler is at work on the engine */
+	atomic_uint busy;                 /* handlers at work on the engine */
 	atomic_uint deferred;             /* somebody's message was dropped meanwhile */
+	/* One handler at a time divides the budget anew and counts; outer to all locks but mmap_lock. */
+	atomic_uint balancing;
 } pg;
 
 /* ---- messages and death ------------------------------------------------------------------------------------------ */
@@ -148,6 +153,7 @@ void pager_publish(void)
 {
 	struct mf_counters *c = pg.counters, n;
 	uint64_t total, touched;
+	bool exact;
 
 	if (!c)
 		return;
@@ -156,7 +162,9 @@ void pager_publish(void)
 	c->mm = n.mm;
 	c->swap = n.swap;
 	/* Exact at the start and the end, which are not the handler's, and now and then between. */
-	c->metadata_bytes = uffd_meta_bytes(sys_gettid() != pg.handler_tid || c->faults_read % EXACT_EVERY == 0) + c->swap.bytes_meta;
+	exact = sys_gettid() != pg.handler_tid || c->faults_read / EXACT_EVERY != pg.exact_at;
+	pg.exact_at = c->faults_read / EXACT_EVERY;
+	c->metadata_bytes = uffd_meta_bytes(exact) + c->swap.bytes_meta;
 	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
 	total -= account_credit() < total ? account_credit() : total; /* counted by the parent */
 	c->total_bytes = total;
@@ -292,10 +300,8 @@ static bool still_there(unsigned long addr, uint64_t flags)
 {
 	unsigned char vec = 0;
 
-	if (flags & UFFD_PAGEFAULT_WP) {
-		uffd_unprotect(addr);
-		return true;
-	}
+	if (flags & UFFD_PAGEFAULT_WP)
+		return page_stored(pager_mm, addr);
 	if (sys_mincore(addr, PAGE, &vec) == 0 && (vec & 1))
 		return true;
 	forget_page(pager_mm, addr);
@@ -306,18 +312,40 @@ static bool still_there(unsigned long addr, uint64_t flags)
  * the mapping by a system call that we did not see. */
 static void refused(unsigned long addr)
 {
-	static unsigned long last;
-	static unsigned times;
+	static atomic_ulong last;
+	static atomic_uint times;
 	char text[256], *at = text;
 
-	times = addr == last ? times + 1 : 0;
-	last = addr;
-	if (times < 1000)
+	if (atomic_exchange(&last, addr) != addr)
+		atomic_store(&times, 0);
+	if (atomic_fetch_add(&times, 1) < 1000)
 		return;
 	at = str(at, "the program uses memory at ");
 	at = hex(at, addr);
 	str(at, " that it has mapped or protected by a system call of its own, outside of libc; it was ended\n");
 	pager_die(MF_STATE_BROKEN, text);
+}
+
+static void lock_balance(void)
+{
+	while (atomic_exchange(&pg.balancing, 1))
+		sys_futex_wait(&pg.balancing, 1);
+}
+
+static void unlock_balance(void)
+{
+	atomic_store(&pg.balancing, 0);
+	sys_futex_wake(&pg.balancing, 1);
+}
+
+static bool rescue(void)
+{
+	bool found;
+
+	lock_balance();
+	found = budget_rescue();
+	unlock_balance();
+	return found;
 }
 
 static void serve(const struct uffd_msg *msg)
@@ -332,7 +360,7 @@ static void serve(const struct uffd_msg *msg)
 	if ((there != MM_PRESENT && there != MM_AROUND) || !still_there(addr, msg->flags)) {
 		do {
 			fault = do_page_fault_locked(pager_mm, addr, flags);
-		} while ((fault & VM_FAULT_OOM) && budget_rescue());
+		} while ((fault & VM_FAULT_OOM) && rescue());
 	}
 	if (fault & VM_FAULT_OOM) {
 		pager_publish();
@@ -354,15 +382,19 @@ static void serve(const struct uffd_msg *msg)
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
+/* Another handler may be at it, which will do. */
 static void balance(void)
 {
-	static uint32_t faults;
+	static atomic_uint faults;
 
 	mmap_read_lock(pager_mm);
-	budget_balance();
+	if (!atomic_exchange(&pg.balancing, 1)) {
+		budget_balance();
+		unlock_balance();
+	}
 	mmap_read_unlock(pager_mm);
 	atomic_store_explicit(&control_tree(pg.control)->process[pg.slot].real_pages, uffd_stats.real_pages, memory_order_relaxed);
-	if (pg.request.check_every && ++faults % pg.request.check_every == 0)
+	if (pg.request.check_every && (atomic_fetch_add(&faults, 1) + 1) % pg.request.check_every == 0)
 		mm_check_invariants();
 }
 
@@ -427,7 +459,9 @@ void pager_bell_range(unsigned long *addr, size_t *len)
 static void answer(void *arg)
 {
 	mmap_read_lock(pager_mm);
+	lock_balance();
 	budget_answer();
+	unlock_balance();
 	mmap_read_unlock(pager_mm);
 	pager_publish();
 }
@@ -438,14 +472,17 @@ static void knock(void)
 	pager_call(WARDEN_SLOT, answer, NULL);
 }
 
-static void handle(const struct uffd_msg *msg)
+static void handle(const struct uffd_msg *msg, bool first)
 {
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
-	atomic_store(&pg.busy, 1);
+	atomic_fetch_add(&pg.busy, 1);
 	if (!defer(msg)) {
-		if (!atomic_load(&pg.fork_tid))
-			pin_fault((long)msg->tid);
+		if (!atomic_load(&pg.fork_tid)) {
+			if (first)
+				pin_fault((long)msg->tid);
+			crowd_fault((long)msg->tid);
+		}
 		if (is_bell((unsigned long)msg->address))
 			knocked((unsigned long)msg->address);
 		else
@@ -454,7 +491,7 @@ static void handle(const struct uffd_msg *msg)
 		if (!atomic_load(&pg.fork_tid) && (unsigned long)msg->address - (pg.bell + WARDEN_SLOT * BELLS * PAGE) >= BELLS * PAGE)
 			balance();
 	}
-	atomic_store(&pg.busy, 0);
+	atomic_fetch_sub(&pg.busy, 1);
 	if (atomic_load(&pg.fork_tid))
 		sys_futex_wake(&pg.busy, 1);
 }
@@ -555,14 +592,14 @@ static void wait_a_while(void)
 
 	if (sys_call5(SYS_ppoll, (long)&p, 1, (long)&t, 0, 0))
 		return;
-	atomic_store(&pg.busy, 1);
+	atomic_fetch_add(&pg.busy, 1);
 	if (!atomic_load(&pg.fork_tid)) {
 		mmap_read_lock(pager_mm);
 		auto_idle();
 		mmap_read_unlock(pager_mm);
 		pager_publish();
 	}
-	atomic_store(&pg.busy, 0);
+	atomic_fetch_sub(&pg.busy, 1);
 	if (atomic_load(&pg.fork_tid))
 		sys_futex_wake(&pg.busy, 1);
 }
@@ -574,10 +611,42 @@ static void own_slot(void)
 	tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid());
 }
 
+static void read_and_handle(bool first)
+{
+	static unsigned since; /* the first handler's */
+	struct uffd_msg msgs[MAX_READ];
+	uint64_t begin;
+	long n;
+
+	if (auto_on())
+		wait_a_while();
+	n = sys_read(pg.uffd, msgs, sizeof(msgs));
+	if (n < 0 && n != -EINTR && n != -EAGAIN)
+		machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
+	begin = auto_begin();
+	for (long i = 0; i < n / (long)sizeof(msgs[0]); i++) {
+		handle(&msgs[i], first);
+		__atomic_fetch_add(&pg.counters->faults_read, 1, __ATOMIC_RELAXED);
+		if (first && ++since % PUBLISH_EVERY == 0)
+			pager_publish();
+	}
+	auto_end(begin);
+}
+
+static void helper(void)
+{
+	unsigned number = crowd_join();
+
+	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-helper", 0, 0, 0);
+	open_protection_keys();
+	for (;;) {
+		crowd_wait(number);
+		read_and_handle(false);
+	}
+}
+
 static void handler(void)
 {
-	struct uffd_msg msgs[MAX_READ] = { { 0 } };
-
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
 	open_protection_keys();
 	keep_numbers();
@@ -592,23 +661,10 @@ static void handler(void)
 	if (pg.start_error)
 		for (;;)
 			sys_call1(SYS_exit, 0);
-	for (;;) {
-		uint64_t begin;
-		long n;
-
-		if (auto_on())
-			wait_a_while();
-		n = sys_read(pg.uffd, msgs, sizeof(msgs));
-		if (n < 0 && n != -EINTR && n != -EAGAIN)
-			machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
-		begin = auto_begin();
-		for (long i = 0; i < n / (long)sizeof(msgs[0]); i++) {
-			handle(&msgs[i]);
-			if (++pg.counters->faults_read % PUBLISH_EVERY == 0)
-				pager_publish();
-		}
-		auto_end(begin);
-	}
+	if (!auto_on()) /* which measures one handler's time */
+		crowd_start(helper);
+	for (;;)
+		read_and_handle(true);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
@@ -778,8 +834,8 @@ void pager_fork_prepare(const struct lend *lent)
 	pg.borrowed = lent;
 	mm_quiet(true);
 	atomic_store(&pg.fork_tid, sys_gettid());
-	while (atomic_load(&pg.busy))
-		sys_futex_wait(&pg.busy, 1);
+	for (unsigned n; (n = atomic_load(&pg.busy));)
+		sys_futex_wait(&pg.busy, n);
 	if (pg.request.mailbox_entries || pg.request.swap_bytes)
 		drain();
 }
@@ -853,6 +909,7 @@ int pager_fork_child(void)
 	int err, bare;
 
 	pin_forget();
+	crowd_forget();
 	err = join_tree();
 	swap_pool_attach_mailbox(pg.pool, NULL, 0);
 	swap_pool_in_child(pg.pool);
@@ -860,6 +917,7 @@ int pager_fork_child(void)
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);
+	atomic_store(&pg.balancing, 0);
 	bare = uffd_machine_after_fork();
 	err = err ? err : bare;
 	mm_after_host_fork(pager_mm);

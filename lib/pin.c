@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "lib/account.h"
+#include "lib/crowd.h"
 #include "lib/thread.h"
 #include "machine/machine.h"
 #include "machine/sys.h"
@@ -234,5 +235,5 @@ void pin_forget(void)
 
 unsigned pin_own_threads(void)
 {
-	return 1 + atomic_load(&pin.watched) + account_threads();
+	return 1 + atomic_load(&pin.watched) + account_threads() + crowd_threads();
 }

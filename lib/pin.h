@@ -27,7 +27,7 @@ void pin_lift(void);
 bool pin_holds(void);
 /* Threads of this process, ours included. 0: unknown */
 unsigned pin_nr_threads(void);
-/* Threads of ours: the handler, and the watch and the account's warden when they have been started. */
+/* Threads of ours: the handler, its helpers, and the watch and the account's warden when they have been started. */
 unsigned pin_own_threads(void);
 /* A forked child: nothing is pinned, and there is no watch. */
 void pin_forget(void);

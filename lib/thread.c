@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * thread.c - a thread that libc knows nothing of: clone without CLONE_FILES and CLONE_FS, so that its descriptors (and root) are its own. */
+ * thread.c - a thread that libc knows nothing of: clone without CLONE_FILES and CLONE_FS, so that its descriptors (and root) are not the
+ * program's. */
 #include "lib/thread.h"
 
 #include <linux/sched.h>
@@ -32,10 +33,10 @@ __asm__(".text\n"
 	".size thread_clone,.-thread_clone\n");
 #endif
 
-/* CLONE_UNTRACED: a tracer that follows threads would stop this one with the others, and then wait for a page itself. */
-long thread_start(void *stack_top, void *tls, void (*fn)(void))
+static long start(unsigned long more, void *stack_top, void *tls, void (*fn)(void))
 {
-	const unsigned long flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_UNTRACED;
+	/* CLONE_UNTRACED: a tracer that follows threads would stop this one with the others, and then wait for a page itself. */
+	const unsigned long flags = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_UNTRACED | more;
 	uint64_t all = ~0ULL, old;
 	long tid;
 
@@ -43,4 +44,14 @@ long thread_start(void *stack_top, void *tls, void (*fn)(void))
 	tid = thread_clone(flags, (void *)((uintptr_t)stack_top & ~15UL), tls, fn);
 	sys_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&old, 0, 8);
 	return tid;
+}
+
+long thread_start(void *stack_top, void *tls, void (*fn)(void))
+{
+	return start(0, stack_top, tls, fn);
+}
+
+long thread_start_sharing(void *stack_top, void *tls, void (*fn)(void))
+{
+	return start(CLONE_FILES | CLONE_FS, stack_top, tls, fn);
 }

@@ -77,6 +77,8 @@ enum machine_how {
 	                               or when the mapping itself is not writable) */
 	MACHINE_MAP_ZERO  = 1 << 1, /* the frames must read as zero; the engine has not touched their bytes */
 	MACHINE_MAP_SHARED_ZERO = 1 << 2, /* map the shared zero page at all `nr` addresses; pfn is ignored (MACHINE_ZERO_PAGE) */
+	MACHINE_MAP_SAME  = 1 << 3, /* the backend has the same bytes, and nobody stores now: the machine may watch for a store, and
+	                               say at the end that there was none (machine_unwritten()) */
 };
 
 /* Make [addr, addr + nr pages) stand on frames pfn, pfn+1, ..., pfn+nr-1. The engine's entries are already written.
@@ -93,9 +95,19 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
  * => *gone gets bit i for a page that the host has lost (a raw system call dropped it): its bytes are no more. */
 void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone);
 
-/* After machine_unmap(), when the bytes have been saved elsewhere: they will not be asked for again and the page will not be
- * mapped back. Must precede the moment from which another fault may fill the same address. */
-void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn);
+/* After machine_unmap(): which of these pages (bit i) were mapped with MACHINE_MAP_SAME and have certainly not been stored to since. */
+uint64_t machine_unwritten(unsigned long pfn, unsigned nr);
+
+/* A store to the page at addr, mapped on frame `pfn`, was stopped because the machine watched for one: it may go on. */
+void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
+
+/* After machine_unmap(), when the bytes have been saved elsewhere: they will not be asked for again and the pages will not be
+ * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 64. */
+struct machine_range {
+	unsigned long addr, pfn;
+	unsigned nr; /* pages */
+};
+void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr);
 
 /* The pages at [addr, addr + nr) are no longer wanted, bytes included (munmap, MADV_DONTNEED, exit). On the host the caller of
  * the engine has already made the system call that drops them. The engine frees the frames afterwards. */

@@ -660,6 +660,24 @@ void forget_page(struct mm_struct *mm, unsigned long addr)
 	spin_unlock(&table->ptl);
 }
 
+bool page_stored(struct mm_struct *mm, unsigned long addr)
+{
+	struct ptdesc *table = pte_table(mm, addr);
+	bool there;
+	pte_t pte;
+
+	mmap_assert_locked(mm);
+	if (!table)
+		return false;
+	spin_lock(&table->ptl);
+	pte = ptep_get(pte_offset(table, addr));
+	there = pte_normal(pte) && pte_mapped(pte);
+	if (there)
+		machine_stored(mm, addr & PAGE_MASK, pte_pfn(pte));
+	spin_unlock(&table->ptl);
+	return there;
+}
+
 void mark_range_used(struct mm_struct *mm, unsigned long addr, size_t len)
 {
 	unsigned long at = addr & PAGE_MASK, end = min_ul(PAGE_ALIGN(addr + len), TASK_SIZE);

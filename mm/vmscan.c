@@ -396,8 +396,6 @@ static void unmap_entry(struct cluster *c, struct victim *v)
 		swp = pte_set(swp, _PAGE_EXCLUSIVE);
 	set_page_flags(v->page, PG_writeback);
 	v->old = (pte_t){ __atomic_exchange_n(&ptep->val, swp.val, __ATOMIC_ACQ_REL) };
-	if (pte_dirty(v->old))
-		set_page_flags(v->page, PG_dirty);
 	page_remove_rmap(v->page);
 	atomic_fetch_sub(&v->page->_refcount, 1);
 	v->state = V_UNMAPPED;
@@ -455,6 +453,14 @@ static void take_verdict(struct cluster *c, unsigned i, unsigned n, uint64_t stu
 	}
 }
 
+/* The entries of v[i .. i+n) were dirty, but the machine may know better. */
+static void take_dirty(struct cluster *c, unsigned i, unsigned n, uint64_t unwritten)
+{
+	for (unsigned k = 0; k < n; k++)
+		if (pte_dirty(c->v[i + k].old) && !(unwritten >> k & 1))
+			set_page_flags(c->v[i + k].page, PG_dirty);
+}
+
 /* => pte lock held */
 static void unmap_cluster(struct cluster *c)
 {
@@ -467,10 +473,13 @@ static void unmap_cluster(struct cluster *c)
 		uint64_t stuck = 0, gone = 0;
 
 		n = piece(c, i, V_UNMAPPED);
-		if (!pte_mapped(c->v[i].old))
-			continue; /* old, and at home already */
+		if (!pte_mapped(c->v[i].old)) { /* old, and at home already */
+			take_dirty(c, i, n, 0);
+			continue;
+		}
 		trace(machine_unmap, c->v[i].addr, n, pfn);
 		machine_unmap(c->mm, c->v[i].addr, n, pfn, &stuck, &gone);
+		take_dirty(c, i, n, machine_unwritten(pfn, n));
 		if (unlikely(stuck | gone))
 			take_verdict(c, i, n, stuck, gone);
 	}
@@ -532,9 +541,10 @@ static void cluster_back(struct cluster *c)
 /* => no lock held but the pages'. Frames freed */
 static unsigned store_cluster(struct cluster *c, struct scan *scan)
 {
+	struct machine_range ranges[MAX_AROUND];
 	struct page *pages[MAX_AROUND];
 	struct page_batch batch;
-	unsigned freed = 0;
+	unsigned freed = 0, nr_ranges = 0;
 
 	batch.nr = 0;
 	for (unsigned i = 0; i < c->nr; i++) {
@@ -545,8 +555,10 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 	for (unsigned i = 0, n; i < c->nr; i += n) {
 		n = piece(c, i, c->v[i].state);
 		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old))
-			machine_release(c->mm, c->v[i].addr, n, page_to_pfn(c->v[i].page));
+			ranges[nr_ranges++] = (struct machine_range){ c->v[i].addr, page_to_pfn(c->v[i].page), n };
 	}
+	if (nr_ranges)
+		machine_release(c->mm, ranges, nr_ranges);
 	cluster_back(c);
 	for (unsigned i = 0; i < c->nr; i++)
 		if (c->v[i].state == V_STORED)
@@ -596,6 +608,13 @@ static void forget_young(struct vm_area_struct *vma, unsigned long addr, pte_t *
 	machine_unmap(vma->vm_mm, addr, 1, pte_pfn(pte), &stuck, &gone);
 	if (stuck || gone)
 		__atomic_fetch_or(&ptep->val, _PAGE_ACCESSED, __ATOMIC_ACQ_REL);
+}
+
+static void release_page(struct mm_struct *mm, unsigned long addr, const struct page *page)
+{
+	const struct machine_range range = { addr, page_to_pfn(page), 1 };
+
+	machine_release(mm, &range, 1);
 }
 
 /* ---- a page with several mappings ----------------------------------------------------------------------------------------- */
@@ -648,7 +667,7 @@ static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, uns
 		return false;
 	}
 	if (pte_mapped(old))
-		machine_release(vma->vm_mm, addr, 1, page_to_pfn(page));
+		release_page(vma->vm_mm, addr, page);
 	page_remove_rmap(page);
 	atomic_fetch_sub(&page->_refcount, 1);
 	add_mm_counter(vma->vm_mm, MM_ANONPAGES, -1);
@@ -784,7 +803,7 @@ static bool unmap_file_one(struct page *page, struct vm_area_struct *vma, unsign
 		return false;
 	}
 	if (pte_mapped(old))
-		machine_release(vma->vm_mm, addr, 1, page_to_pfn(page));
+		release_page(vma->vm_mm, addr, page);
 	if (pte_dirty(old))
 		set_page_dirty(page);
 	page_remove_rmap(page);

@@ -295,9 +295,21 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		}
 }
 
-void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr)
 {
-	tlb_flush(mm, addr, nr);
+	for (unsigned i = 0; i < nr; i++)
+		tlb_flush(mm, ranges[i].addr, ranges[i].nr);
+}
+
+/* Dirty bits tell that, or the hash of the backend. */
+uint64_t machine_unwritten(unsigned long pfn, unsigned nr)
+{
+	return 0;
+}
+
+void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
+{
+	machine_bug(__FILE__, __LINE__, "this machine watches for no stores");
 }
 
 void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)

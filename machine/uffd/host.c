@@ -64,16 +64,21 @@ int uffd_machine_attach(int fd, bool move)
 {
 	uffd.fd = fd;
 	uffd.move = move;
+	uffd.pidfd = (int)sys_call2(SYS_pidfd_open, sys_getpid(), O_EXCL /* PIDFD_THREAD, as elsewhere: what filters of the program let pass */);
+	atomic_store(&uffd.watching, 0);
 	return move ? uffd_arm(uffd.arena, uffd.nr_frames * PAGE) : 0;
 }
 
 int uffd_arm(unsigned long addr, size_t len)
 {
-	struct uffd_register r = { .range = { addr, len }, .mode = UFFD_REGISTER_MISSING };
+	struct uffd_register r = { .range = { addr, len }, .mode = UFFD_REGISTER_MISSING | UFFD_REGISTER_WP };
 
-	if (!uffd.move)
-		r.mode |= UFFD_REGISTER_WP;
 	return (int)sys_ioctl(uffd.fd, UFFD_REGISTER, &r);
+}
+
+void uffd_set_crowded(bool crowded)
+{
+	atomic_store_explicit(&uffd.crowded, crowded, memory_order_relaxed);
 }
 
 int uffd_disarm(unsigned long addr, size_t len)

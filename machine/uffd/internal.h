@@ -12,16 +12,19 @@
 
 #define PAGE MACHINE_PAGE_SIZE
 
-/* Equation: every frame is in one state; uffd_stats.real_pages = frames in FREE_HOME, HOME, MAPPED or FROZEN. */
-enum frame_state { HOLE, STAGED, FREE_HOME, HOME, MAPPED, FROZEN };
+/* Equation: every frame is in one state; uffd_stats.real_pages = frames in FREE_HOME, HOME, MAPPED, WATCHED, FROZEN or UNWRITTEN. */
+enum frame_state { HOLE, STAGED, FREE_HOME, HOME, MAPPED, WATCHED, FROZEN, UNWRITTEN };
 
-#define NR_STAGES 256 /* staging slots: more than the pages that can be on their way at one time */
+#define NR_STAGES 512 /* staging slots: more than the pages that can be on their way at one time */
 #define NR_ZEROS  64  /* pages of zeros, the source of a zero-filling UFFDIO_COPY */
 
 struct uffd_machine {
 	int fd;
 	bool move;
 	bool plain;                  /* see uffd_machine_plain() */
+	atomic_bool crowded;         /* other processors run the program: a MOVE interrupts them */
+	int pidfd;                   /* this process, for process_madvise(); -1: none */
+	atomic_int watching;         /* has watching for stores been of use lately? see watch() */
 	unsigned long nr_frames;
 	unsigned long arena;         /* nr_frames places, place i for frame i */
 	unsigned long staging;       /* NR_STAGES pages */

@@ -5,6 +5,7 @@
  *   writable      HOME  MOVE            0.8 us, 0.17 in 16s    MOVE            0.8 us, 0.17 in 16s
  *                 HOLE  COPY of zeros   1.1 us, 0.78
  *                 STAGED COPY           1.1 us, 0.78
+ *   several run   STAGED COPY, write-protected   1.2 us        DONTNEED of all at once, if never stored to
  *   no MOVE       STAGED COPY                                  WRITEPROTECT, read in place, DONTNEED
  *   MOVE to ask   STAGED COPY                                  MOVE aside, copied to staging, DONTNEED  (EBUSY: pinned)
  *   not writable  COPY, from home or staging                   read in place, DONTNEED
@@ -14,12 +15,14 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "machine/sys.h"
 #include "machine/uffd/internal.h"
 #include "mm/errno.h"
 #include "mm/mm.h"
 
+#define MAX_RANGES 64 /* of one process_madvise() */
 #define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
 
 /* COPY and MOVE want a range inside one mapping of the host (ENOENT, EINVAL), and the host merges its mappings by rules of its own: what is one mapping
@@ -29,8 +32,8 @@ static bool across_mappings(long r, unsigned nr)
 	return (r == -ENOENT || r == -EINVAL) && nr > 1;
 }
 
-/* => pages copied, at least 1, or -errno when none was. */
-static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
+/* mode: 0 or UFFD_COPY_WP. => pages copied, at least 1, or -errno when none was. */
+static int copy_in(unsigned long dst, unsigned long src, unsigned nr, unsigned mode)
 {
 	unsigned done = 0, ask = nr;
 
@@ -41,7 +44,7 @@ static int copy_in(unsigned long dst, unsigned long src, unsigned nr)
 	for (int tries = 0; done < nr && tries < RETRIES; tries++) {
 		unsigned now = ask < nr - done ? ask : nr - done;
 		struct uffd_copy c = { .dst = dst + done * PAGE, .src = src + done * PAGE, .len = now * PAGE,
-				       .mode = UFFD_DONTWAKE };
+				       .mode = UFFD_DONTWAKE | mode };
 		long r = sys_ioctl(uffd.fd, UFFD_COPY, &c);
 
 		if (r == 0) {
@@ -101,9 +104,46 @@ static int write_protect(unsigned long addr, unsigned nr, bool on)
 	return (int)r;
 }
 
-void uffd_unprotect(unsigned long addr)
+/* ---- watching for stores ----------------------------------------------------------------------------------------- */
+
+/* A page that is stored to after all costs a second fault, as much as its leaving without a MOVE saves; so the score of the pages of late decides,
+ * and while it is bad one call of 16 finds out whether that has changed. */
+#define WATCH_SCORE 64
+
+static void watch_score(int delta)
+{
+	int old = atomic_load_explicit(&uffd.watching, memory_order_relaxed), new = old + delta;
+
+	if (new <= WATCH_SCORE && new >= -WATCH_SCORE)
+		atomic_store_explicit(&uffd.watching, new, memory_order_relaxed);
+}
+
+static bool watch(unsigned how)
+{
+	static atomic_uint turn;
+
+	if (!(how & MACHINE_MAP_SAME) || !(how & MACHINE_MAP_WRITE) || !atomic_load_explicit(&uffd.crowded, memory_order_relaxed))
+		return false;
+	return atomic_load_explicit(&uffd.watching, memory_order_relaxed) >= 0 ||
+	       atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % 16 == 0;
+}
+
+void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
 {
 	write_protect(addr, 1, false);
+	if (uffd.state[pfn] != WATCHED)
+		return;
+	uffd.state[pfn] = MAPPED;
+	watch_score(-2);
+}
+
+uint64_t machine_unwritten(unsigned long pfn, unsigned nr)
+{
+	uint64_t same = 0;
+
+	for (unsigned i = 0; i < nr; i++)
+		same |= (uint64_t)(uffd.state[pfn + i] == UNWRITTEN) << i;
+	return same;
 }
 
 /* ---- in ---------------------------------------------------------------------------------------------------------- */
@@ -137,7 +177,7 @@ static int map_home(unsigned long addr, unsigned nr, unsigned long pfn, unsigned
 		if (r != -EINVAL)
 			return r;
 	}
-	r = copy_in(addr, home_of(pfn), nr);
+	r = copy_in(addr, home_of(pfn), nr, 0);
 	if (r > 0) {
 		home_drop(pfn, (unsigned)r);
 		set_states(pfn, (unsigned)r, MAPPED);
@@ -152,7 +192,7 @@ static int map_zeros(unsigned long addr, unsigned nr, unsigned long pfn)
 
 	if (nr > NR_ZEROS)
 		nr = NR_ZEROS;
-	r = copy_in(addr, uffd.zeros, nr);
+	r = copy_in(addr, uffd.zeros, nr, 0);
 	for (int i = 0; i < r; i++) {
 		if (uffd.state[pfn + (unsigned)i] == STAGED)
 			stage_put(pfn + (unsigned)i);
@@ -163,17 +203,18 @@ static int map_zeros(unsigned long addr, unsigned nr, unsigned long pfn)
 	return r;
 }
 
-static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn)
+static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
+	const bool watched = watch(how);
 	unsigned run = 1;
 	int r;
 
 	while (run < nr && uffd.at[pfn + run] == uffd.at[pfn] + run * PAGE)
 		run++;
-	r = copy_in(addr, uffd.at[pfn], run);
+	r = copy_in(addr, uffd.at[pfn], run, watched ? UFFD_COPY_WP : 0);
 	for (int i = 0; i < r; i++) {
 		stage_put(pfn + (unsigned)i);
-		uffd.state[pfn + (unsigned)i] = MAPPED;
+		uffd.state[pfn + (unsigned)i] = watched ? WATCHED : MAPPED;
 	}
 	if (r > 0)
 		count_real(r);
@@ -183,11 +224,19 @@ static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn)
 /* Put back what machine_unmap() froze. */
 static int map_frozen(unsigned long addr, unsigned nr, unsigned long pfn)
 {
-	write_protect(addr, nr, false);
+	const bool watched = uffd.state[pfn] == UNWRITTEN;
+
+	if (!watched)
+		write_protect(addr, nr, false);
 	for (unsigned i = 0; i < nr; i++)
 		stage_put(pfn + i);
-	set_states(pfn, nr, MAPPED);
+	set_states(pfn, nr, watched ? WATCHED : MAPPED);
 	return (int)nr;
+}
+
+static bool is_frozen(unsigned long pfn)
+{
+	return uffd.state[pfn] == FROZEN || uffd.state[pfn] == UNWRITTEN;
 }
 
 static bool same_way(unsigned long a, unsigned long b)
@@ -210,12 +259,12 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
 			run++;
 		if (at_home(first))
 			r = map_home(addr + done * PAGE, run, first, how);
-		else if (uffd.state[first] == FROZEN)
+		else if (is_frozen(first))
 			r = map_frozen(addr + done * PAGE, run, first);
 		else if (how & MACHINE_MAP_ZERO)
 			r = map_zeros(addr + done * PAGE, run, first);
 		else if (uffd.state[first] == STAGED)
-			r = map_staged(addr + done * PAGE, run, first);
+			r = map_staged(addr + done * PAGE, run, first, how);
 		else
 			machine_bug(__FILE__, __LINE__, "a frame without bytes was mapped");
 		if (r <= 0)
@@ -247,9 +296,11 @@ static unsigned still_here(unsigned long addr, unsigned nr)
 	return n;
 }
 
-/* Freeze [addr, addr+nr): nobody can change the bytes, and they can be read. => pages frozen from the start, or -errno. */
+/* Freeze [addr, addr+nr), all of them WATCHED or none: nobody can change the bytes, and they can be read. => pages frozen from the start, or
+ * -errno. */
 static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
 {
+	const bool watched = uffd.state[pfn] == WATCHED;
 	struct vm_area_struct *vma = find_vma(mm, addr);
 	unsigned long flags = vma && vma_start(vma) <= addr ? vma_flags(vma) : 0;
 
@@ -257,7 +308,7 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 		return -ENOENT;
 	if (flags & VM_LOCKED)
 		return -EPERM;
-	if (flags & VM_WRITE) {
+	if (flags & VM_WRITE && !watched) {
 		int r;
 
 		if (uffd.move) /* MOVE has refused it, and it can be written: of a kind we can't take */
@@ -276,9 +327,13 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 			stage_put(pfn + i);
 			return i ? (int)i : -EPERM;
 		}
-		uffd.state[pfn + i] = FROZEN;
+		uffd.state[pfn + i] = watched ? UNWRITTEN : FROZEN;
 	}
 	count(&uffd_stats.copy_out, nr);
+	if (watched) {
+		count(&uffd_stats.unwritten, nr);
+		watch_score((int)nr);
+	}
 	return (int)nr;
 }
 
@@ -303,16 +358,27 @@ static int move_aside(unsigned long addr, unsigned nr, unsigned long pfn)
 	return (int)nr;
 }
 
+/* How many frames from pfn on are as the first one is: watched, or not. */
+static unsigned watched_run(unsigned long pfn, unsigned nr)
+{
+	unsigned n = 1;
+
+	while (n < nr && (uffd.state[pfn + n] == WATCHED) == (uffd.state[pfn] == WATCHED))
+		n++;
+	return n;
+}
+
 static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	int r;
 
-	if (uffd.aside) {
+	nr = watched_run(pfn, nr);
+	if (uffd.aside && uffd.state[pfn] != WATCHED) {
 		r = move_aside(addr, nr, pfn);
 		if (r != -EINVAL)
 			return r;
 	}
-	if (uffd.move) {
+	if (uffd.move && !(uffd.state[pfn] == WATCHED && atomic_load_explicit(&uffd.crowded, memory_order_relaxed))) {
 		r = move_pages(home_of(pfn), addr, nr);
 		if (r > 0) {
 			set_states(pfn, (unsigned)r, HOME);
@@ -354,22 +420,40 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 	}
 }
 
-void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+/* One call for all: the processors that run the program are interrupted once. Kernels before 6.13 refuse this advice to process_madvise(). */
+static void drop_all(const struct iovec *v, unsigned nr, size_t bytes)
 {
-	for (unsigned i = 0; i < nr;) {
-		unsigned run = 0;
+	if (nr > 1 && sys_call5(SYS_process_madvise, uffd.pidfd, (long)v, nr, MADV_DONTNEED, 0) == (long)bytes)
+		return;
+	for (unsigned i = 0; i < nr; i++)
+		sys_madvise((unsigned long)v[i].iov_base, v[i].iov_len, MADV_DONTNEED);
+}
 
-		while (i + run < nr && uffd.state[pfn + i + run] == FROZEN) {
-			stage_put(pfn + i + run);
-			uffd.state[pfn + i + run] = HOLE;
-			run++;
-		}
-		if (run) {
-			sys_madvise(addr + i * PAGE, run * PAGE, MADV_DONTNEED);
+void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr)
+{
+	struct iovec v[MAX_RANGES];
+	unsigned n = 0;
+	size_t bytes = 0;
+
+	for (const struct machine_range *r = ranges; r < ranges + nr; r++) {
+		for (unsigned i = 0, run; i < r->nr; i += run ? run : 1) {
+			for (run = 0; i + run < r->nr && is_frozen(r->pfn + i + run); run++) {
+				stage_put(r->pfn + i + run);
+				uffd.state[r->pfn + i + run] = HOLE;
+			}
+			if (!run)
+				continue;
+			if (n == MAX_RANGES) {
+				drop_all(v, n, bytes);
+				n = 0;
+				bytes = 0;
+			}
+			v[n++] = (struct iovec){ (void *)(r->addr + i * PAGE), run * PAGE };
+			bytes += run * PAGE;
 			count_real(-(long)run);
 		}
-		i += run ? run : 1;
 	}
+	drop_all(v, n, bytes);
 }
 
 void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
@@ -377,8 +461,8 @@ void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsi
 	for (unsigned i = 0; i < nr; i++) {
 		unsigned long p = pfn + i;
 
-		if (uffd.state[p] == MAPPED || uffd.state[p] == FROZEN) {
-			if (uffd.state[p] == FROZEN)
+		if (uffd.state[p] == MAPPED || uffd.state[p] == WATCHED || is_frozen(p)) {
+			if (is_frozen(p))
 				stage_put(p);
 			uffd.state[p] = HOLE;
 			count_real(-1);
@@ -386,9 +470,12 @@ void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsi
 	}
 }
 
-/* The host has moved what was mapped, and frames are not bound to addresses. */
+/* The host has moved what was mapped, and frames are not bound to addresses. Newer kernels lift the write protection then. */
 void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn)
 {
+	for (unsigned i = 0; i < nr; i++)
+		if (uffd.state[pfn + i] == WATCHED)
+			uffd.state[pfn + i] = MAPPED;
 }
 
 /* The host's mapping carries the rights. */

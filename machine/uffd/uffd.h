@@ -10,8 +10,11 @@
  *   FREE_HOME    its place in the arena; free   HOME by machine_frame(), MAPPED by machine_map()
  *   HOME         its place in the arena         MAPPED by UFFDIO_MOVE (nothing allocated, copied or zeroed)
  *   MAPPED       at the program's address       HOME by UFFDIO_MOVE, FROZEN by write-protecting, HOLE by machine_discard()
+ *   WATCHED      the same, write-protected      MAPPED by a store (its fault comes to us), UNWRITTEN or HOME when it leaves
+ *                since UFFDIO_COPY
  *   FROZEN       at the program's address,      MAPPED (put back), HOLE by machine_release() (MADV_DONTNEED)
  *                write-protected
+ *   UNWRITTEN    the same, and never stored to  WATCHED (put back), HOLE by machine_release()
  *
  * Two ways in and out. MOVE (Linux 6.8): frames travel between arena and program. COPY: the kernel allocates on the way in, the page
  * is write-protected, read in place and dropped on the way out. COPY is also what serves mappings that MOVE refuses: those that are not
@@ -19,6 +22,11 @@
  *
  * Without MOVE it can't be known whether a page is pinned for a device that stores into it (O_DIRECT reads, registered buffers): such a store after the
  * page was copied is lost. So where the kernel has MOVE and pages are copied all the same (--no-move), a MOVE asks.
+ *
+ * A MOVE has to interrupt every other processor that runs the program (10 us against 1). While several do (uffd_set_crowded()), pages from the backend
+ * enter by COPY, write-protected if the fault is no store: WATCHED. One that still is when it leaves can't have been stored to or pinned for I/O that
+ * writes to it, for both would have been faults. It needs no MOVE and no hash, and all of a cluster go by one process_madvise(MADV_DONTNEED). What was
+ * stored to leaves by MOVE as before: only MOVE tells what is pinned. Every frame finds its way by its state, so the two modes may change at any time.
  *
  * EBUSY from MOVE means shared since a fork, or pinned for I/O. The page is made exclusive by an atomic OR with 0 and tried again; still
  * EBUSY means pinned: `stuck`.
@@ -37,6 +45,7 @@
 
 struct uffd_stats {
 	uint64_t move_in, move_out, copy_in, copy_out; /* pages */
+	uint64_t unwritten;                            /* pages that left without a look at their bytes */
 	uint64_t pinned;                               /* pages that stayed because they were pinned */
 	uint64_t real_pages;                           /* gauge: frames that hold memory */
 };
@@ -67,10 +76,10 @@ int uffd_disarm(unsigned long addr, size_t len);
 /* Let the threads that wait for addr try again. */
 void uffd_wake(unsigned long addr);
 void uffd_wake_all(void);
+/* Several threads of the program run at one time, or no longer. Any time. */
+void uffd_set_crowded(bool crowded);
 /* From now on an access to addr is a SIGBUS. => 0 or -errno (a kernel before 6.6). */
 int uffd_poison(unsigned long addr);
-/* Lift a write protection that eviction by copy left. */
-void uffd_unprotect(unsigned long addr);
 
 /* What the machine has mapped for itself: arena, staging, zeros, metadata. => how many, at most 6 */
 struct uffd_own { unsigned long addr; size_t len; };

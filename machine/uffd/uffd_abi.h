@@ -43,6 +43,7 @@ struct uffd_move { uint64_t dst, src, len, mode; int64_t moved; };
 #define UFFD_REGISTER_WP      (1ULL << 1)
 
 #define UFFD_DONTWAKE    (1ULL << 0) /* mode of COPY, ZEROPAGE, MOVE */
+#define UFFD_COPY_WP     (1ULL << 1) /* mode of COPY */
 #define UFFD_WP_PROTECT  (1ULL << 0) /* mode of WRITEPROTECT; 0 lifts it */
 #define UFFD_WP_DONTWAKE (1ULL << 1)
 

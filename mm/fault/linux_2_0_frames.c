@@ -191,7 +191,7 @@ pte_t remove_page(struct mm_struct *mm, struct ptdesc *table, unsigned long addr
 			set_pte(ptep, pte);
 			return (pte_t){ 0 };
 		}
-		machine_release(mm, addr, 1, pte_pfn(pte));
+		machine_release(mm, &(struct machine_range){ addr, pte_pfn(pte), 1 }, 1);
 	}
 	page_remove_rmap(page);
 	add_mm_counter(mm, mm_counter(page), -1);

@@ -30,6 +30,7 @@ struct swapin {
 	struct page *page; /* locked, in the swap cache, one reference of ours */
 	pte_t pte;         /* what is to stand there */
 	bool leave_cache;  /* the slot is of no more use */
+	bool same;         /* its bytes are the slot's, which stays */
 	bool exclusive;    /* nobody else has the page, or can get it by way of the slot */
 	bool mapped;
 };
@@ -201,6 +202,11 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 	s->pte = pfn_pte(page_to_pfn(s->page), flags);
 }
 
+static unsigned swapin_how(const struct swapin *s)
+{
+	return pte_how(s->pte) | (s->same ? MACHINE_MAP_SAME : 0);
+}
+
 /* Entries and machine. => pte lock held; swap entries that nobody could map stand there again. Error of the faulting page or 0 */
 static int swapin_install(struct vm_fault *vmf, struct swapin_run *run)
 {
@@ -214,9 +220,9 @@ static int swapin_install(struct vm_fault *vmf, struct swapin_run *run)
 		int done;
 
 		for (n = 1; i + n < run->nr && s[n].addr == s->addr + n * PAGE_SIZE && s[n].page == s->page + n &&
-			    pte_how(s[n].pte) == pte_how(s->pte); n++)
+			    swapin_how(&s[n]) == swapin_how(s); n++)
 			;
-		done = map_run(mm, s->addr, n, page_to_pfn(s->page), pte_how(s->pte));
+		done = map_run(mm, s->addr, n, page_to_pfn(s->page), swapin_how(s));
 		for (unsigned k = 0; k < n; k++) {
 			s[k].mapped = (int)k < done;
 			if (s[k].mapped)
@@ -315,6 +321,7 @@ static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 			continue;
 		}
 		swapin_mk_pte(vmf, s, vmf->flags & FAULT_FLAG_WRITE && (i == run->fault || !(mm_caps & MACHINE_READONLY)));
+		s->same = !s->leave_cache;
 	}
 	if (unlikely(lost))
 		swapin_compact(run);

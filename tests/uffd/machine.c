@@ -81,6 +81,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	uffd_set_crowded(false);
 	close(uffd_fd); /* missing pages read zero from here on; nothing is left armed */
 	munmap(area, AREA * PAGE);
 	return 0;
@@ -109,6 +110,13 @@ static uint64_t out(unsigned page, unsigned nr, unsigned long pfn)
 	return stuck | gone;
 }
 
+static void release(unsigned page, unsigned nr, unsigned long pfn)
+{
+	const struct machine_range range = { (unsigned long)area + page * PAGE, pfn, nr };
+
+	machine_release(NULL, &range, 1);
+}
+
 static void fill(unsigned page, unsigned nr, int value)
 {
 	for (unsigned i = 0; i < nr; i++)
@@ -134,7 +142,7 @@ static void test_zero_fill_then_out_and_in_again(void **state)
 	fill(0, 16, 100);
 	assert_int_equal(out(0, 16, 64), 0);
 	assert_frames(64, 16, 100);
-	machine_release(NULL, (unsigned long)area, 16, 64);
+	release(0, 16, 64);
 	assert_false(resident(0));
 	assert_false(resident(15));
 	machine_frames_freed(64, 16);
@@ -152,7 +160,7 @@ static void test_recycled_frames_read_zero(void **state)
 	in(0, 4, 8, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
 	fill(0, 4, 0x55);
 	assert_int_equal(out(0, 4, 8), 0);
-	machine_release(NULL, (unsigned long)area, 4, 8);
+	release(0, 4, 8);
 	machine_frames_freed(8, 4);
 	/* two of them recycled, two fresh ones */
 	in(10, 2, 10, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
@@ -212,7 +220,7 @@ static void test_limit_gives_memory_back(void **state)
 	in(0, 64, 0, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
 	uffd_set_real_limit(16);
 	assert_int_equal(out(0, 64, 0), 0);
-	machine_release(NULL, (unsigned long)area, 64, 0);
+	release(0, 64, 0);
 	machine_frames_freed(0, 64);
 	assert_true(uffd_stats.real_pages <= 16);
 }
@@ -225,7 +233,7 @@ static void test_read_only_mapping(void **state)
 	the_vma.flags = VM_READ;
 	assert_int_equal(out(0, 4, 4), 0);
 	assert_frames(4, 4, 30);
-	machine_release(NULL, (unsigned long)area, 4, 4);
+	release(0, 4, 4);
 	assert_false(resident(0));
 	machine_frames_freed(4, 4);
 	for (unsigned i = 0; i < 4; i++)
@@ -242,7 +250,7 @@ static void test_inaccessible_mapping(void **state)
 	the_vma.flags = 0;
 	assert_int_equal(out(0, 4, 4), 0);
 	assert_frames(4, 4, 30);
-	machine_release(NULL, (unsigned long)area, 4, 4);
+	release(0, 4, 4);
 	assert_false(resident(0));
 	machine_frames_freed(4, 4);
 	for (unsigned i = 0; i < 4; i++)
@@ -351,6 +359,133 @@ static void test_frozen_pages_refuse_stores(void **state)
 	assert_int_equal(area[0], 99);
 }
 
+/* While several processors run the program: what comes from the backend is watched for stores, and what nobody has stored to leaves where it stands. */
+static void watched_in(unsigned page, unsigned nr, unsigned long pfn)
+{
+	uffd_set_crowded(true);
+	for (unsigned i = 0; i < nr; i++)
+		memset(machine_frame(pfn + i), 20 + (int)i, PAGE);
+	in(page, nr, pfn, MACHINE_MAP_WRITE | MACHINE_MAP_SAME);
+}
+
+static void test_unwritten_pages_are_dropped_together(void **state)
+{
+	const struct machine_range ranges[] = { { (unsigned long)area, 32, 3 }, { (unsigned long)area + 5 * PAGE, 37, 2 } };
+
+	watched_in(0, 8, 32);
+	assert_int_equal(area[7 * PAGE], 27);
+	assert_int_equal(out(0, 3, 32), 0);
+	assert_int_equal(out(5, 2, 37), 0);
+	assert_int_equal(machine_unwritten(32, 3), 7);
+	assert_int_equal(machine_unwritten(37, 2), 3);
+	assert_frames(37, 2, 25);
+	assert_int_equal(uffd_stats.real_pages, 8);
+	machine_release(NULL, ranges, 2);
+	assert_false(resident(2) || resident(5) || resident(6));
+	assert_true(resident(3) && resident(4) && resident(7));
+	assert_int_equal(uffd_stats.real_pages, 3);
+	machine_frames_freed(32, 3);
+	machine_frames_freed(37, 2);
+}
+
+static void test_unwritten_page_lost_behind_our_back_is_gone(void **state)
+{
+	watched_in(0, 3, 32);
+	syscall(SYS_madvise, area + PAGE, PAGE, MADV_DONTNEED);
+	assert_int_equal(out(0, 3, 32), 1 << 1);
+	assert_int_equal(machine_unwritten(32, 1), 1);
+}
+
+static void test_store_to_a_watched_page_is_seen(void **state)
+{
+	pthread_t thread;
+	struct uffd_msg msg;
+
+	watched_in(0, 4, 32);
+	pthread_create(&thread, NULL, storer, area + PAGE);
+	assert_int_equal(read(uffd_fd, &msg, sizeof(msg)), sizeof(msg));
+	assert_true(msg.flags & UFFD_PAGEFAULT_WP);
+	machine_stored(NULL, (unsigned long)area + PAGE, 33);
+	uffd_wake((unsigned long)area + PAGE);
+	pthread_join(thread, NULL);
+	assert_int_equal(out(0, 4, 32), 0);
+	assert_int_equal(machine_unwritten(32, 4) & 2, 0);
+	if (want_move)
+		assert_int_equal(machine_unwritten(32, 4), 1 | 4 | 8);
+	assert_int_equal(((unsigned char *)machine_frame(33))[0], 99);
+	assert_int_equal(((unsigned char *)machine_frame(34))[0], 22);
+}
+
+/* It stands there again as before: a store is seen. */
+static void test_unwritten_page_put_back_is_watched(void **state)
+{
+	pthread_t thread;
+	struct uffd_msg msg;
+
+	watched_in(0, 1, 32);
+	assert_int_equal(out(0, 1, 32), 0);
+	in(0, 1, 32, MACHINE_MAP_WRITE);
+	pthread_create(&thread, NULL, storer, area);
+	assert_int_equal(read(uffd_fd, &msg, sizeof(msg)), sizeof(msg));
+	machine_stored(NULL, (unsigned long)area, 32);
+	uffd_wake((unsigned long)area);
+	pthread_join(thread, NULL);
+	assert_int_equal(out(0, 1, 32), 0);
+	assert_int_equal(machine_unwritten(32, 1), 0);
+	assert_int_equal(((unsigned char *)machine_frame(32))[0], 99);
+}
+
+/* The mode may change while pages stand that came by the other one. */
+static void test_modes_change_at_any_time(void **state)
+{
+	in(0, 4, 0, MACHINE_MAP_WRITE | MACHINE_MAP_ZERO);
+	fill(0, 4, 1);
+	watched_in(8, 4, 32);
+	assert_int_equal(out(0, 4, 0), 0);
+	assert_frames(0, 4, 1);
+	assert_int_equal(machine_unwritten(0, 4), 0);
+	uffd_set_crowded(false);
+	assert_int_equal(out(8, 4, 32), 0);
+	assert_frames(32, 4, 20);
+	release(8, 4, 32);
+	assert_false(resident(8) || resident(11));
+	in(0, 4, 0, MACHINE_MAP_WRITE);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(area[i * PAGE + 1], 1 + i);
+}
+
+/* Who pins a page for I/O that writes to it makes a fault first. */
+static void *pinner(void *ring)
+{
+	*(int *)ring = uring_with_buffer(area, PAGE);
+	return NULL;
+}
+
+static void test_watched_page_that_is_pinned_stays(void **state)
+{
+	int ring = uring_with_buffer(&ring, sizeof(ring));
+	pthread_t thread;
+	struct uffd_msg msg;
+
+	if (ring < 0) {
+		print_message("io_uring is not available: skipped\n");
+		skip();
+	}
+	close(ring);
+	if (!want_move)
+		return;
+	watched_in(0, 1, 32);
+	pthread_create(&thread, NULL, pinner, &ring);
+	assert_int_equal(read(uffd_fd, &msg, sizeof(msg)), sizeof(msg));
+	assert_true(msg.flags & UFFD_PAGEFAULT_WP);
+	machine_stored(NULL, (unsigned long)area, 32);
+	uffd_wake((unsigned long)area);
+	pthread_join(thread, NULL);
+	assert_true(ring >= 0);
+	assert_int_equal(out(0, 1, 32), 1);
+	close(ring);
+}
+
 static void test_poison(void **state)
 {
 	int status;
@@ -399,7 +534,9 @@ int main(int argc, char **argv)
 		T(test_zero_fill_then_out_and_in_again), T(test_recycled_frames_read_zero), T(test_put_back),
 		T(test_lost_pages_are_gone), T(test_across_mappings_of_the_host), T(test_discard), T(test_limit_gives_memory_back), T(test_read_only_mapping),
 		T(test_inaccessible_mapping), T(test_locked_mapping_stays_and_is_filled), T(test_shared_since_a_fork),
-		T(test_pinned_pages_stay), T(test_frozen_pages_refuse_stores), T(test_poison), T(test_metadata_memory),
+		T(test_pinned_pages_stay), T(test_frozen_pages_refuse_stores), T(test_unwritten_pages_are_dropped_together),
+		T(test_unwritten_page_lost_behind_our_back_is_gone), T(test_store_to_a_watched_page_is_seen),
+		T(test_unwritten_page_put_back_is_watched), T(test_modes_change_at_any_time), T(test_watched_page_that_is_pinned_stays), T(test_poison), T(test_metadata_memory),
 	};
 	bool move = false;
 	int fd = uffd_open(0, -1, &move);

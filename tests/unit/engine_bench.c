@@ -32,7 +32,9 @@ void *machine_frame(unsigned long pfn) { return one_frame; }
 void machine_frames_freed(unsigned long pfn, unsigned nr) { }
 int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how) { return nr; }
 void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *s, uint64_t *g) { }
-void machine_release(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn) { }
+void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr) { }
+uint64_t machine_unwritten(unsigned long pfn, unsigned nr) { return 0; }
+void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn) { }
 void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn) { }
 void machine_moved(struct mm_struct *mm, unsigned long from, unsigned long to, unsigned nr, unsigned long pfn) { }
 void machine_protect(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how) { }
