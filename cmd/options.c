@@ -165,28 +165,36 @@ static int parse_around(const char *text, uint32_t *out)
 	return status;
 }
 
+static bool is_word(const char *text, size_t len, const char *word)
+{
+	return len == strlen(word) && strncmp(text, word, len) == 0;
+}
+
 /* For tests: WHAT:EVERY[:ERRNO], such as write:7:28; no-ring. */
 static int parse_trouble(const char *text, struct mf_request *r)
 {
 	struct swap_trouble *t = &r->swap_trouble;
-	unsigned every = 0;
-	char what[8];
-	int err = EIO;
+	const size_t len = strcspn(text, ":");
+	unsigned long every, err = EIO;
+	char *end;
 
 	if (strcmp(text, "no-ring") == 0) {
 		r->swap_no_ring = 1;
 		return 0;
 	}
-	if (sscanf(text, "%7[a-z]:%u:%d", what, &every, &err) < 2 || every == 0)
+	every = strtoul(text + len + (text[len] == ':'), &end, 10);
+	if (*end == ':')
+		err = strtoul(end + 1, &end, 10);
+	if (!every || every > UINT32_MAX || !err || err > 4095 || *end)
 		return complain(EXIT_MINFLT, "--swap-trouble '%s': write no-ring, or write, read or short, and each so many-th: write:7", text);
-	if (strcmp(what, "write") == 0) {
-		t->write_every = every;
-		t->write_errno = err;
-	} else if (strcmp(what, "read") == 0) {
-		t->read_every = every;
-		t->read_errno = err;
-	} else if (strcmp(what, "short") == 0) {
-		t->short_every = every;
+	if (is_word(text, len, "write")) {
+		t->write_every = (unsigned)every;
+		t->write_errno = (int)err;
+	} else if (is_word(text, len, "read")) {
+		t->read_every = (unsigned)every;
+		t->read_errno = (int)err;
+	} else if (is_word(text, len, "short")) {
+		t->short_every = (unsigned)every;
 	} else {
 		return complain(EXIT_MINFLT, "--swap-trouble '%s' is unknown; there are write, read, short and no-ring", text);
 	}

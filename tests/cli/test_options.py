@@ -92,6 +92,10 @@ class Options(Case):
         for text in "-1", "x", "", "4294967296", "1.5", " 1":
             self.refused(minflt("run", "--memory=8M", f"--check-every={text}", "true"), 125, "--check-every", f"'{text}'")
 
+    def test_swap_trouble(self):
+        for value in "write", "write:", "write:0", "write:x", "write:-1", "write:7:", "write:7:x", "write:7:28x", "other:3", "writer:3", "":
+            self.refused(minflt("run", "--memory=8M", "--swap", self.path("f") + ":64M", f"--swap-trouble={value}", "true"), 125, f"'{value}'", "no-ring")
+
     def test_unknown(self):
         self.refused(minflt("run", "--memory=8M", "--nonsense", "true"), 125, "unknown option", "'--nonsense'", "help run")
         self.refused(minflt("run", "--memory=8M", "--nonsense=3", "true"), 125, "unknown option", "'--nonsense=3'")
