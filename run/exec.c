@@ -304,22 +304,39 @@ static long follow(int dirfd, const char *path, char *const argv[], char *const 
 	return r == -E2BIG ? run_alone(dirfd, path, argv, envp, flags, TREE_WHY_TOO_LONG) : r;
 }
 
+/* A program that is not followed gets the soft limits as this one knows them (limits.c); the others' runtimes need room as this one did. */
+static long with_own_limits(long (*fn)(int, const char *, char *const[], char *const[], int, int), int dirfd, const char *path, char *const argv[],
+			    char *const envp[], int flags, int why)
+{
+	long r;
+
+	rt_limits_exec(true);
+	r = fn(dirfd, path, argv, envp, flags, why);
+	rt_limits_exec(false);
+	return r;
+}
+
+static long as_it_is(int dirfd, const char *path, char *const argv[], char *const envp[], int flags, int why)
+{
+	return plain(dirfd, path, argv, envp, flags);
+}
+
 long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	int why;
 
 	if (!atomic_load(&rt_active))
-		return plain(dirfd, path, argv, envp, flags);
+		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
 	pin_lift();
 	if (pager_control()->request.no_follow)
-		return run_alone(dirfd, path, argv, envp, flags, -1);
+		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, -1);
 	if (rt_filtered)
-		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
+		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
 	why = rt_judge(dirfd, path, flags, 0);
 	if (why == RT_PLAIN)
-		return plain(dirfd, path, argv, envp, flags);
+		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
 	if (why != RT_FOLLOW)
-		return run_alone(dirfd, path, argv, envp, flags, why);
+		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, why);
 	return follow(dirfd, path, argv, envp, flags);
 }
 

@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/pager.h"
@@ -53,7 +54,7 @@ static const int harmless[] = {
 	SYS_read, SYS_close, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_munlock, SYS_process_madvise,
 	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
 	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list, SYS_ppoll,
-	SYS_exit, SYS_exit_group, SYS_set_robust_list,
+	SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_getcpu,
 };
 
 struct preface {
@@ -155,6 +156,9 @@ static void by_argument(struct preface *p)
 	equal(p, F_SETFL, 0, PASS);
 	load(p, ARG(2));
 	equal(p, O_RDWR | O_NONBLOCK, ALLOW, PASS);
+	for_call(p, SYS_prlimit64, 2); /* machine/uffd/meta.c */
+	load(p, ARG(1));
+	equal(p, RLIMIT_DATA, ALLOW, PASS);
 	for_call(p, SYS_kill, 2); /* does it live? */
 	load(p, ARG(1));
 	equal(p, 0, ALLOW, PASS);

@@ -84,6 +84,11 @@ HIDDEN void rt_filter_init(void);
 HIDDEN long rt_seccomp(unsigned long op, unsigned long flags, const void *args);
 HIDDEN long rt_prctl_seccomp(const long a[5]);
 
+/* limits.c */
+HIDDEN void rt_limits_init(void);
+HIDDEN long rt_prlimit(long pid, long resource, const void *set, void *old);
+HIDDEN void rt_limits_exec(bool begins);
+
 /* brk.c */
 HIDDEN void rt_brk_init(void);
 HIDDEN long rt_brk_call(unsigned long to);

@@ -232,6 +232,7 @@ static bool start_engine(const struct told *told)
 	}
 	rt_threads_init();
 	rt_filter_init();
+	rt_limits_init();
 	atomic_fetch_add(&control_tree(control)->started, 1);
 	if (told->slot >= 0)
 		atomic_fetch_add(&control_tree(control)->execs, 1);

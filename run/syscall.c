@@ -72,6 +72,12 @@ static long by_name(long nr, const long a[6], bool *known)
 		return execve(at, (char *const *)a[1], (char *const *)a[2]);
 	case SYS_execveat:
 		return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]);
+	case SYS_getrlimit:
+		return rt_errno(rt_prlimit(0, a[0], NULL, (void *)a[1]));
+	case SYS_setrlimit:
+		return rt_errno(rt_prlimit(0, a[0], (const void *)a[1], NULL));
+	case SYS_prlimit64:
+		return rt_errno(rt_prlimit(a[0], a[1], (const void *)a[2], (void *)a[3]));
 	case SYS_brk:
 		return rt_brk_call((unsigned long)a[0]);
 	case SYS_prctl:
@@ -130,10 +136,10 @@ HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word
 
 #if defined(__x86_64__)
 /* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, execve 59, exit 60;
- * above: mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, execveat 322, mlock2 325,
+ * above: getrlimit 97, setrlimit 160, prlimit64 302, mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, execveat 322, mlock2 325,
  * pkey_mprotect 329, clone3 435, process_madvise 440. */
 _Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_execve == 59 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
-	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 && SYS_execveat == 322 &&
+	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 && SYS_execveat == 322 && SYS_getrlimit == 97 && SYS_setrlimit == 160 && SYS_prlimit64 == 302 &&
 	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
@@ -148,7 +154,13 @@ __asm__(".text\n"
 	"	jmp 2f\n"
 	"1:	cmp $202, %rdi\n"
 	"	je 5f\n"
+	"	cmp $97, %rdi\n"
+	"	je 3f\n"
 	"	cmp $157, %rdi\n"
+	"	je 3f\n"
+	"	cmp $160, %rdi\n"
+	"	je 3f\n"
+	"	cmp $302, %rdi\n"
 	"	je 3f\n"
 	"	lea -149(%rdi), %rax\n"
 	"	cmp $3, %rax\n"

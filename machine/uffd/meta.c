@@ -7,6 +7,7 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "machine/sys.h"
 #include "machine/uffd/internal.h"
@@ -54,6 +55,23 @@ static bool meta_reserve(void)
 	return false;
 }
 
+/* RLIMIT_DATA counts what is writable, and the program may have lowered it: the soft limit is raised by as much. */
+static bool open_in_spite_of_limit(unsigned long open)
+{
+	struct { uint64_t soft, hard; } limit;
+
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_DATA, 0, (long)&limit) || limit.soft >= limit.hard)
+		return false;
+	limit.soft = limit.hard - limit.soft > open - meta.open ? limit.soft + (open - meta.open) : limit.hard;
+	return sys_call4(SYS_prlimit64, 0, RLIMIT_DATA, (long)&limit, 0) == 0 &&
+	       sys_mprotect(meta.open, open - meta.open, PROT_READ | PROT_WRITE) == 0;
+}
+
+size_t uffd_meta_closed(void)
+{
+	return meta.end - meta.open;
+}
+
 static unsigned long cut(size_t len, size_t align)
 {
 	unsigned long at;
@@ -67,7 +85,7 @@ static unsigned long cut(size_t len, size_t align)
 		unsigned long open = (at + len + META_STEP - 1) & ~(META_STEP - 1);
 
 		open = open > meta.end ? meta.end : open;
-		if (sys_mprotect(meta.open, open - meta.open, PROT_READ | PROT_WRITE))
+		if (sys_mprotect(meta.open, open - meta.open, PROT_READ | PROT_WRITE) && !open_in_spite_of_limit(open))
 			return 0;
 		meta.open = open;
 	}

@@ -84,6 +84,8 @@ int uffd_poison(unsigned long addr);
 /* What the machine has mapped for itself: arena, staging, zeros, metadata. => how many, at most 6 */
 struct uffd_own { unsigned long addr; size_t len; };
 unsigned uffd_own_ranges(struct uffd_own own[]);
+/* Of these, bytes of the metadata area that are not accessible yet. */
+size_t uffd_meta_closed(void);
 
 /* At most so many frames may hold memory; free ones above it are given back to the host. */
 void uffd_set_real_limit(unsigned long nr_pages);
