@@ -4,6 +4,7 @@
  */
 #include "tests/oracle/compare.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,15 @@ static void count(struct comparison *c, const struct recording *r, const struct 
 	}
 }
 
+/* The disk is full: what a machine made of that is not what is compared. */
+static bool no_space(const struct recording *r)
+{
+	for (unsigned i = 0; i < r->nr; i++)
+		if (r->at[i].outcome.error == ENOSPC)
+			return true;
+	return false;
+}
+
 /* ---- one sequence ------------------------------------------------------------------------------------------------ */
 
 static enum result against_host(struct comparison *c, const struct sequence *q, const struct scn *scn)
@@ -154,6 +164,10 @@ static enum result against_host(struct comparison *c, const struct sequence *q, 
 	host_set_directory(c->host, q->parts & SEQ_TMPFS ? c->tmpfs : NULL);
 	record(first, scn, &host_machine, c->host);
 	record(second, scn, &host_machine, c->host);
+	if (no_space(first) || no_space(second)) {
+		snprintf(c->how, sizeof(c->how), "the disk is full");
+		return NOT_RUN;
+	}
 	if (first->verdict != SCN_PASSED || second->verdict != SCN_PASSED || first->nr != second->nr) {
 		snprintf(c->how, sizeof(c->how), "the host could not run it: %.250s %.250s", first->complaint, second->complaint);
 		return NOT_RUN;
@@ -172,6 +186,10 @@ static enum result against_host(struct comparison *c, const struct sequence *q, 
 	count(c, first, second);
 	record_soft(c, q, scn, c->kernels[0]);
 	snprintf(name, sizeof(name), "%s %s", c->kernels[0], q->arch);
+	if (no_space(&c->soft_did)) {
+		snprintf(c->how, sizeof(c->how), "the disk is full");
+		return NOT_RUN;
+	}
 	if (c->soft_did.verdict == SCN_SKIPPED) {
 		snprintf(c->how, sizeof(c->how), "the engine can't run it: %.250s", c->soft_did.complaint);
 		return NOT_RUN;
