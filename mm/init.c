@@ -140,6 +140,11 @@ void mm_set_stack_pointer(struct mm_struct *mm, unsigned long sp)
 	atomic_store_explicit(&mm->stack_pointer, sp, memory_order_relaxed);
 }
 
+void mm_set_signal_pending(struct mm_struct *mm, bool pending)
+{
+	atomic_store_explicit(&mm->signal_pending, pending, memory_order_relaxed);
+}
+
 void mm_set_executable(struct mm_struct *mm, struct address_space *mapping)
 {
 	struct address_space *old = mm->executable;

@@ -168,6 +168,10 @@ vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsign
  * 64 KiB and 32 words below it). 0, as at the start: the machine doesn't know, and every distance is near enough. */
 void mm_set_stack_pointer(struct mm_struct *mm, unsigned long sp);
 
+/* A signal waits for the program, which may be sleeping in a fault: linux-5 doesn't repeat a fault that has released mmap_lock. It returns
+ * VM_FAULT_RETRY, not counted, and the access is made again when the signal has been taken; the kernel's own access fails (__do_kernel_fault). */
+void mm_set_signal_pending(struct mm_struct *mm, bool pending);
+
 /* ---- frames and reclaim ------------------------------------------------------------------------------------------ */
 
 /* From now on at most `nr` frames may be in use. If more are, the next allocations reclaim; nothing is evicted here. */

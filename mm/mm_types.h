@@ -271,6 +271,7 @@ struct mm_struct {
 	atomic_ulong stack_pointer;                /* of the program; 0: not known */
 	struct stream_table anon_streams, swap_streams;
 	struct thread_struct thread;
+	atomic_bool signal_pending;
 	/* linux-2.0 */
 	unsigned long end_data, brk;               /* mmap_lock */
 	struct address_space *executable;          /* the file that the program executes; a reference. mmap_lock */

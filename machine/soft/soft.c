@@ -424,6 +424,8 @@ static vm_fault_t soft_access(struct mm_struct *mm, unsigned long addr, bool wri
 		ret = do_page_fault(mm, addr, FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0));
 		if (ret & VM_FAULT_ERROR)
 			return ret & VM_FAULT_ERROR;
+		if (ret & VM_FAULT_RETRY)
+			return VM_FAULT_RETRY; /* a signal first */
 	}
 }
 

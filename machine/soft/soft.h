@@ -18,7 +18,7 @@ int soft_machine_init(unsigned long nr_frames, unsigned caps);
 void soft_machine_exit(void);
 
 /* One access by a program running in `mm`. => 0, or the error bits of the fault that could not be resolved (VM_FAULT_BADMAP, ...);
- * then *value is unchanged and nothing was stored. Several threads may access side by side. */
+ * then *value is unchanged and nothing was stored; likewise VM_FAULT_RETRY: a signal is to be taken first (mm_set_signal_pending()). Several threads may access side by side. */
 vm_fault_t soft_load(struct mm_struct *mm, unsigned long addr, uint8_t *value);
 vm_fault_t soft_store(struct mm_struct *mm, unsigned long addr, uint8_t value);
 

@@ -4,7 +4,7 @@
  *
  *      fault_path.fault() says        what happens here
  *      0, MAJOR                       counted: minor, major
- *      RETRY                          mmap_lock was released: taken again, and from the start, once (6.x: twice)
+ *      RETRY                          mmap_lock was released: taken again, and from the start, once (6.x: twice); not if a signal is waiting
  *      COMPLETED                      mmap_lock was released, and all is done: taken again, counted
  *      an error                       not counted; the generation's error() records the signal
  *
@@ -64,6 +64,12 @@ static vm_fault_t retry_5_4(struct mm_struct *mm, unsigned long addr, unsigned *
 	return ret;
 }
 
+/* Populate goes on: the system call looks for signals itself. */
+static bool fault_signal_pending(const struct mm_struct *mm, unsigned flags)
+{
+	return !(flags & FAULT_FLAG_POPULATE) && atomic_load_explicit(&((struct mm_struct *)mm)->signal_pending, memory_order_relaxed);
+}
+
 /* What the next try is told. 6.x makes a program's first try with the lock of its mapping alone; when that had to be released, and nothing was
  * read, the next one is the first with mmap_lock. */
 static inline unsigned retry_flags(unsigned flags, vm_fault_t ret, bool first)
@@ -82,6 +88,11 @@ static noinline vm_fault_t fault_retry(struct mm_struct *mm, unsigned long addr,
 	for (bool first = true; ret & VM_FAULT_RETRY; first = false) {
 		trace(fault_retry, addr, ret, 0);
 		count_try(ret);
+		if (fault_signal_pending(mm, *flags)) {
+			trace_why("a signal is waiting: it is taken first", 0, 0);
+			mmap_read_lock(mm);
+			return *flags & FAULT_FLAG_USER ? VM_FAULT_RETRY : VM_FAULT_RETRY | VM_FAULT_SIGSEGV;
+		}
 		if (mm_reuse_rule == REUSE_5_4 && !fault_path->account) {
 			*counted = true;
 			ret = retry_5_4(mm, addr, flags, ret);
@@ -108,7 +119,8 @@ static noinline vm_fault_t fault_end_slow(struct mm_struct *mm, unsigned long ad
 	else if (!counted)
 		mm_account_fault(mm, ret, flags);
 	if (ret & VM_FAULT_ERROR) {
-		count_try(ret);
+		if (!(ret & VM_FAULT_RETRY)) /* else it has been */
+			count_try(ret);
 		if (fault_path->error)
 			fault_path->error(mm, addr, ret, flags);
 	}

@@ -53,7 +53,7 @@
  * Lock order: mmap_lock (read) > page lock > page_table_lock > pte lock > swap, LRU, zone. Whatever sleeps (allocation, reading) is done
  * without the pte lock; under it the entry is compared with what was read at the start, and the loser frees his page.
  *
- * Not here, because no machine has it: huge pages, migration, NUMA hints, an OOM reaper, signals that end a wait. A task that faults is running already: __set_current_state() has nothing to do.
+ * Not here, because no machine has it: huge pages, migration, NUMA hints, an OOM reaper. A task that faults is running already: __set_current_state() has nothing to do.
  *
  * Considered and rejected: machine_map() after the pte lock. It would shorten the time the lock is held, but a second thread that
  * faults on the entry would find it present and not yet mapped, and could not tell that from a page that the host has lost.

@@ -512,6 +512,36 @@ static void test_pgfault(void **state)
 	}
 }
 
+/* ---- a signal in the middle (3.1) ------------------------------------------------------------------------------------------------------------ */
+
+static void send_signal(void) { mm_set_signal_pending(mm, true); }
+
+/* It arrives while a page is read: no second try before it has been taken, and no count. The kernel's own access fails; populate goes on. */
+static void test_signal_pending(void **state)
+{
+	for (unsigned r = 0; r < RULES; r++) {
+		uint8_t v;
+
+		begin(rules[r]);
+		map_file(mm, B, N, RO | VM_RAND_READ, 0);
+		race_at(TRACE_readpages, send_signal);
+		assert_int_equal(soft_load(mm, B, &v), VM_FAULT_RETRY);
+		race_done();
+		assert_true(pte_none(entry(mm, B)));
+		assert_int_equal(mm->thread.sig, 0);
+		expect_faults(0);
+		assert_int_equal(do_page_fault(mm, B + 40 * P, 0) & VM_FAULT_ERROR, VM_FAULT_SIGSEGV);
+		expect_faults(0);
+		assert_int_equal(do_page_fault(mm, B + 20 * P, FAULT_FLAG_POPULATE) & (VM_FAULT_ERROR | VM_FAULT_RETRY), 0);
+		assert_true(pte_present(entry(mm, B + 20 * P)));
+		faults();
+		mm_set_signal_pending(mm, false);
+		assert_int_equal(get(mm, B), byte_of(0)); /* the page has come meanwhile */
+		expect_faults(MINOR(1));
+		finish();
+	}
+}
+
 /* ---- the stack's limits (3.1) --------------------------------------------------------------------------------------------------------------- */
 
 static vm_fault_t store_at(unsigned long addr)
@@ -647,7 +677,7 @@ int main(void)
 		T(zero_page_lost_race), T(present_changed), T(new_pages_list), T(spurious_store), T(no_fault_handler_race),
 		T(finish_fault_lost_race), T(swap_page_locked), T(swap_full), T(folding),
 		T(fault_around_bytes), T(table_in_advance), T(file_times), T(pfn_shared), T(pfn_shared_race), T(pfn_private), T(pfn_arm), T(pgfault),
-		T(stack_limits),
+		T(stack_limits), T(signal_pending),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
