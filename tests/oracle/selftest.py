@@ -5,13 +5,13 @@
 Breaks one line of the engine at a time (mutations.txt), builds the oracle with it, and lets it look at random sequences until it finds a
 difference. The unbroken engine has to pass the same sequences. Prints caught or missed for each; status 0: all were caught.
 
-  N=4000 SEED=1   how many sequences at most, and which
+  N=4000 SEED=100000   how many sequences at most, and which
 """
 import json, os, shlex, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-N, SEED = os.environ.get("N", "4000"), os.environ.get("SEED", "1")
+N, SEED = os.environ.get("N", "4000"), os.environ.get("SEED", "100000")
 PATIENCE = 240
 
 
