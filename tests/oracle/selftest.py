@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""selftest.py BUILD [NAME...]: would the oracle notice?
+"""selftest.py BUILD [NAME...] | --check: would the oracle notice?
 
 Breaks one line of the engine at a time (mutations.txt), builds the oracle with it, and lets it look at random sequences until it finds a
 difference. The unbroken engine has to pass the same sequences. Prints caught or missed for each; status 0: all were caught.
+
+  --check           only whether each line to break is still there
 
   N=4000 SEED=100000   how many sequences at most, and which
 """
@@ -79,6 +81,9 @@ def look(program):
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
+    if sys.argv[1] == "--check":
+        print(len([mutate(path, old, new) for _, path, old, new in mutations()]), "mutations")
+        return 0
     builder, wanted, missed, nr = Builder(sys.argv[1]), sys.argv[2:], [], 0
     with tempfile.TemporaryDirectory() as directory:
         program = os.path.join(directory, "oracle")
