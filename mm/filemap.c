@@ -829,6 +829,7 @@ void check_page_cache(uint16_t *slots, uint8_t *cached)
 			if (item_is_swap(item)) {
 				MM_BUG_ON(!(mapping->flags & MAPPING_ANON) || i >= i_pages_end(mapping));
 				swapped++;
+				MM_BUG_ON(item_swap(item).val > slots_ever_used());
 				if (slots)
 					slots[item_swap(item).val]++;
 				continue;

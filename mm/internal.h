@@ -274,6 +274,7 @@ int swap_writepage(struct page *page);                        /* 0, 1, -ENOSPC *
 /* One byte of what a slot's page holds, for soft_peek(). => 0, -EIO, -ENOMEM */
 int swap_peek(swp_entry_t entry, unsigned offset, uint8_t *value);
 void check_swap(void);
+unsigned long slots_ever_used(void);                          /* the others' part of the table was never touched */
 unsigned long __swap_cache_shrink(unsigned long nr); /* from inside reclaim: looks at a bounded number of slots */
 
 /* ---- vmscan.c ------------------------------------------------------------------------------------------------------ */

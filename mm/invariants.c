@@ -127,7 +127,7 @@ static void check_entry(struct vm_area_struct *vma, unsigned long addr, pte_t pt
 	} else if (is_swap_pte(pte)) {
 		unsigned long slot = pte_to_swp_entry(pte).val;
 
-		MM_BUG_ON(!slot || slot > nr_swap_slots);
+		MM_BUG_ON(!slot || slot > slots_ever_used());
 		MM_BUG_ON(pte.val & _PAGE_EXCLUSIVE && swap_map[slot].count != 1); /* I11 */
 		t->slot[slot]++;
 		t->rss[MM_SWAPENTS]++;
@@ -301,7 +301,7 @@ static void check_pages(const struct tally *t, unsigned long nr)
 
 static void check_slots(const struct tally *t)
 {
-	for (unsigned long i = 1; i <= nr_swap_slots; i++)
+	for (unsigned long i = slots_ever_used(); i; i--)
 		MM_BUG_ON(t->slot[i] != swap_map[i].count && (swap_map[i].flags & SLOT_USED || t->slot[i]));
 	check_swap();
 }
@@ -328,7 +328,7 @@ void mm_check_invariants(void)
 
 	stop_the_world();
 	map_len = (fresh_frames() + 1) * sizeof(*t.map);
-	slot_len = (nr_swap_slots + 1) * sizeof(*t.slot);
+	slot_len = (slots_ever_used() + 1) * sizeof(*t.slot); /* all of them would be megabytes of the budget */
 	t.map = machine_alloc(map_len);
 	t.slot = machine_alloc(slot_len);
 	t.cached = machine_alloc(fresh_frames() + 1);

@@ -344,7 +344,7 @@ bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl)
 	return true;
 }
 
-static unsigned long slots_ever_used(void)
+unsigned long slots_ever_used(void)
 {
 	unsigned long n;
 

@@ -74,6 +74,13 @@ class Real(Case):
         self.assertLessEqual(s["kept"]["pool_peak_bytes"], 64 * M)
         self.assertLessEqual(s["kept"]["frames_peak_pages"] * 4096, 32 * M)
 
+    def test_checking_takes_no_budget(self):
+        # What the check of the invariants looks at became resident and counted: the whole table of slots, 8 MiB at least.
+        out, s = self.stats("--memory=12M", "--compress=zstd", "--check-every=500", *self.python(6000))
+        self.assertEqual(out, "right\n")
+        self.assertGreater(s["runtime"]["invariant_checks"], 2)
+        self.assertLess(s["kept"]["metadata_bytes"], 2 * M)
+
     def test_pool_full(self):
         p = minflt("run", "-q", "--memory=16M", "--compress=none", *self.python(30000))
         self.assertEqual(p.returncode, 137, p.stderr)
