@@ -196,7 +196,7 @@ echo "$sum"
 for ((i = 0; i < FORKS / 20; i++)); do (exit 3) & done
 wait
 (set +e; for ((i = 0; i < FORKS / 20; i++)); do echo "$i" | { read -r x; (echo "$x ${a[x]}"); }; done) | cksum
-''', FORKS=2200 * size)
+''', FORKS=1200 * size)
 
 
 def make_redis(data, size):
