@@ -149,11 +149,10 @@ static void collect(struct mf_counters *n)
 	swap_pool_stats(pg.pool, &n->swap);
 }
 
-void pager_publish(void)
+static void publish(bool exact)
 {
 	struct mf_counters *c = pg.counters, n;
 	uint64_t total, touched;
-	bool exact;
 
 	if (!c)
 		return;
@@ -161,9 +160,6 @@ void pager_publish(void)
 	tree_since(&n, &pg.base);
 	c->mm = n.mm;
 	c->swap = n.swap;
-	/* Exact at the start and the end, which are not the handler's, and now and then between. */
-	exact = sys_gettid() != pg.handler_tid || c->faults_read / EXACT_EVERY != pg.exact_at;
-	pg.exact_at = c->faults_read / EXACT_EVERY;
 	c->metadata_bytes = uffd_meta_bytes(exact) + c->swap.bytes_meta;
 	total = c->mm.frames_used * PAGE + c->swap.bytes_pool + c->metadata_bytes;
 	total -= account_credit() < total ? account_credit() : total; /* counted by the parent */
@@ -181,6 +177,18 @@ void pager_publish(void)
 	c->copy_out = n.copy_out;
 	c->stuck_pinned = n.stuck_pinned;
 	tell_tree(c, touched);
+}
+
+/* Exact at the start and the end, which are not the handler's, and now and then between. */
+void pager_publish(void)
+{
+	uint64_t turn;
+
+	if (!pg.counters)
+		return;
+	turn = pg.counters->faults_read / EXACT_EVERY;
+	publish(sys_gettid() != pg.handler_tid || turn != pg.exact_at);
+	pg.exact_at = turn;
 }
 
 /* ---- one fault --------------------------------------------------------------------------------------------------- */
@@ -881,9 +889,8 @@ static int join_tree(void)
 	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
 	pg.pid = sys_getpid();
 	before = atomic_load(&t->process[pg.slot].start_bytes);
+	tree_reap(pg.control);
 	slot = tree_claim(t, (uint32_t)pg.pid);
-	if (slot == -ENOSPC && tree_reap(pg.control))
-		slot = tree_claim(t, (uint32_t)pg.pid);
 	if (slot < 0)
 		return slot;
 	atomic_fetch_add(&t->started, 1);
@@ -926,7 +933,7 @@ int pager_fork_child(void)
 	if (!err) {
 		account_fork(pg.control, pg.slot, parent, budget_kept());
 		budget_fit();
-		pager_publish();
+		publish(false); /* what the parent knew of its tables is near enough */
 	}
 	reset_warden();
 	pin_start(sys_gettid(), own_cpu());

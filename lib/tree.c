@@ -160,6 +160,12 @@ static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
 	return true;
 }
 
+/* And has been waited for. */
+static bool is_gone(const struct tree_process *p)
+{
+	return sys_call2(SYS_kill, (long)p->pid, 0) == -ESRCH;
+}
+
 unsigned tree_reap(struct mf_control *c)
 {
 	struct mf_tree *t = control_tree(c);
@@ -173,11 +179,11 @@ unsigned tree_reap(struct mf_control *c)
 		if (state == TREE_RUNNING && died && take(p, state)) {
 			settle(c, i);
 			atomic_store(&p->since_ns, tree_now_ns());
-			atomic_store(&p->state, TREE_DEAD);
+			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_DEAD);
 			nr++;
 		} else if (state == TREE_ALONE && (died || !atomic_load(&p->link.word)) && take(p, state)) {
 			settle(c, i);
-			atomic_store(&p->state, sys_call2(SYS_kill, (long)p->pid, 0) == -ESRCH ? TREE_FREE : TREE_ALONE);
+			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_ALONE);
 		} else if (state == TREE_EXEC && exec_is_over(t, p)) {
 			settle(c, i);
 			atomic_store(&p->state, TREE_FREE);

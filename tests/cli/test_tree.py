@@ -233,11 +233,11 @@ print("right")
                                     "time.sleep(float(sys.argv[1]))\n")
         script = self.path("both.py", f"""
 import subprocess, sys
-a = subprocess.Popen([sys.executable, {fill!r}, "90"], stdout=subprocess.PIPE, text=True)
+a = subprocess.Popen([sys.executable, {fill!r}, "600"], stdout=subprocess.PIPE, text=True)
 print(a.stdout.readline().strip(), subprocess.run([sys.executable, {fill!r}, "0"]).returncode)
 a.kill()
 """)
-        out, err, s = self.run_tree(sys.executable, script, memory="40M")
+        out, err, s = self.run_tree(sys.executable, script, memory="36M")
         self.assertEqual(out, "filled -9\n")
         self.assertIn("minflt: out of memory", err)
 
