@@ -115,7 +115,7 @@ class NotFollowed(Tree):
         self.assertEqual((out, err), ("ends\n", "minflt: ran without minflt: sh (executed by a system call outside of libc)\n"))
 
     def test_runtime_cannot_start(self):
-        out, err, _ = self.run_tree("sh", "-c", "ulimit -v 60000; exec echo runs")
+        out, err, _ = self.run_tree(OUTSIDER, "limit", "60000000", "/bin/echo", "runs")
         self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (its runtime could not start)\n"))
 
     def test_failed_to_execute(self):
