@@ -402,7 +402,8 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		if (r == -EBUSY) {
 			unsigned run = still_here(addr + done * PAGE, nr - done);
 
-			for (unsigned i = 0; i < run; i++)
+			/* A store to one that is watched would be a fault of the handler itself. */
+			for (unsigned i = 0; i < run && uffd.state[pfn + done + i] != WATCHED; i++)
 				make_exclusive(addr + (done + i) * PAGE);
 			r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
 		}
