@@ -18,6 +18,7 @@
 
 #include "lib/account.h"
 #include "lib/auto.h"
+#include "lib/crowd.h"
 #include "lib/pager.h"
 #include "machine/uffd/uffd.h"
 #include "mm/errno.h"
@@ -180,8 +181,8 @@ void budget_fit(void)
 	b.memory = account_allowance();
 	b.floor = floor_frames();
 	swap_pool_stats(b.pool, &s);
-	/* One batch on its way out may grow the pool before its frames are counted as free. */
-	other = s.bytes_meta + uffd_meta_bytes(exact_due(b.calls++)) + RECLAIM_BATCH * PAGE;
+	/* One batch on its way out may grow the pool before its frames are counted as free: one of each handler. */
+	other = s.bytes_meta + uffd_meta_bytes(exact_due(b.calls++)) + (1 + crowd_threads()) * RECLAIM_BATCH * PAGE;
 	most = pool_most(&s, other);
 	if (!b.fixed_pool)
 		swap_pool_set_limit(b.pool, most);
