@@ -41,6 +41,7 @@
 #define MIN_SLOTS       (1UL << 20)
 #define MAX_SLOTS       (1UL << 26)
 #define MAX_READ      16
+#define HELPERS       0 /* see handler() */
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
 #define BELLS         32u /* knocks of one slot between two resets */
@@ -669,7 +670,8 @@ static void handler(void)
 	if (pg.start_error)
 		for (;;)
 			sys_call1(SYS_exit, 0);
-	if (!auto_on()) /* which measures one handler's time */
+	/* Helpers are off: with forks beside threads that fault, a thread was left asleep. */
+	if (HELPERS && !auto_on()) /* which measures one handler's time */
 		crowd_start(helper);
 	for (;;)
 		read_and_handle(true);

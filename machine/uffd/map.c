@@ -378,7 +378,7 @@ static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsig
 		if (r != -EINVAL)
 			return r;
 	}
-	if (uffd.move && !(uffd.state[pfn] == WATCHED && atomic_load_explicit(&uffd.crowded, memory_order_relaxed))) {
+	if (uffd.move && uffd.state[pfn] != WATCHED) { /* making that one exclusive would be a fault of the handler's own */
 		r = move_pages(home_of(pfn), addr, nr);
 		if (r > 0) {
 			set_states(pfn, (unsigned)r, HOME);
@@ -400,7 +400,7 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		int r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
 
 		if (r == -EBUSY) {
-			unsigned run = still_here(addr + done * PAGE, nr - done);
+			unsigned run = still_here(addr + done * PAGE, watched_run(pfn + done, nr - done));
 
 			/* A store to one that is watched would be a fault of the handler itself. */
 			for (unsigned i = 0; i < run && uffd.state[pfn + done + i] != WATCHED; i++)

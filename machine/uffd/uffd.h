@@ -10,7 +10,7 @@
  *   FREE_HOME    its place in the arena; free   HOME by machine_frame(), MAPPED by machine_map()
  *   HOME         its place in the arena         MAPPED by UFFDIO_MOVE (nothing allocated, copied or zeroed)
  *   MAPPED       at the program's address       HOME by UFFDIO_MOVE, FROZEN by write-protecting, HOLE by machine_discard()
- *   WATCHED      the same, write-protected      MAPPED by a store (its fault comes to us), UNWRITTEN or HOME when it leaves
+ *   WATCHED      the same, write-protected      MAPPED by a store (its fault comes to us), UNWRITTEN when it leaves
  *                since UFFDIO_COPY
  *   FROZEN       at the program's address,      MAPPED (put back), HOLE by machine_release() (MADV_DONTNEED)
  *                write-protected
