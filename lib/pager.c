@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "lib/abandon.h"
@@ -713,6 +714,22 @@ static const volatile uint32_t *own_cpu(void)
 	return vma && vma_start(vma) <= at ? NULL : (const volatile uint32_t *)at;
 }
 
+/* For processes without a descriptor; pages of the kernel's cache come into being only by their use of it. */
+static char *map_file(void)
+{
+	size_t len = pg.request.swap_bytes;
+	long at;
+
+	if (!len || pg.fds.fd[LEND_SWAP] < 0)
+		return NULL;
+	at = sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, pg.fds.fd[LEND_SWAP], 0);
+	if (sys_is_err(at))
+		return NULL;
+	sys_madvise((unsigned long)at, len, MADV_RANDOM);
+	sys_madvise((unsigned long)at, len, MADV_DONTDUMP);
+	return (char *)at;
+}
+
 static int start_engine(unsigned long nr_frames, const char **what)
 {
 	const struct mf_request *q = &pg.request;
@@ -721,7 +738,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 									: nr_frames * SLOTS_PER_FRAME;
 	struct swap_pool_params sp = { .codec = (enum swap_codec)q->codec, .level = q->level, .nr_slots = slots,
 				       .limit = q->pool,
-				       .file = { .bytes = q->swap_bytes, .share = control_share(pg.control, q), .plain = q->swap_plain,
+				       .file = { .bytes = q->swap_bytes, .share = control_share(pg.control, q), .map = map_file(), .plain = q->swap_plain,
 						 .no_ring = q->swap_no_ring, .memory = nr_frames * PAGE / 32, .trouble = q->swap_trouble } };
 	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
@@ -771,6 +788,7 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	pg.tls = (unsigned long)machine_alloc(PAGE);
 	if (sys_is_err((long)pg.bell) || !pg.stack || !pg.tls)
 		return -ENOMEM;
+	pg.swap_fd = swap_fd;
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;

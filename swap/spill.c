@@ -126,6 +126,10 @@ static bool move_on(struct spill *s, struct spill_buffer *b, int err)
 static void failed(struct spill *s, struct spill_buffer *b, int err)
 {
 	add(&s->write_errors, 1);
+	if (spill_io_otherwise(&s->io, err)) {
+		write_rest(s, b);
+		return;
+	}
 	if (move_on(s, b, err))
 		return;
 	b->state = BUFFER_WAITING;
@@ -204,7 +208,7 @@ struct spill_buffer *spill_begin(struct spill *s, uint32_t keep, int *err)
 	spill_reap(s, false);
 	spill_try_again(s, false);
 	*err = -EIO;
-	if (s->lost || s->io.fd < 0 || s->thread != sys_gettid())
+	if (s->lost || !spill_io_usable(&s->io) || s->thread != sys_gettid())
 		return NULL;
 	b = free_buffer(s);
 	if (!b) {
@@ -405,7 +409,7 @@ int spill_read(struct spill *s, uint32_t block, uint32_t index, uint32_t len, vo
 	lock_take(&s->lock);
 	if (g->buffer) {
 		at = s->buffer[g->buffer - 1].bytes + from;
-	} else if (!s->lost && s->io.fd >= 0) {
+	} else if (!s->lost && spill_io_usable(&s->io)) {
 		w = find(s, segment, from, from + len);
 		at = w ? w->bytes + (from - w->from) : NULL;
 	} else {
@@ -462,6 +466,7 @@ int spill_init(struct spill *s, const struct swap_file *f, char *mem)
 	s->fresh = 1;
 	s->plain = f->plain;
 	s->io.fd = -1;
+	s->io.map = f->map;
 	s->io.trouble = f->trouble;
 	s->no_ring = f->no_ring;
 	s->nr_buffers = is_little(f) ? 2 : SPILL_BUFFERS;

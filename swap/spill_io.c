@@ -2,6 +2,9 @@
  * spill_io.c - see spill_io.h. */
 #include "swap/spill_io.h"
 
+#include <fcntl.h>
+#include <sys/uio.h>
+
 #include "mm/errno.h"
 #include "swap/sys.h"
 
@@ -51,10 +54,48 @@ static void tell(struct spill_io *io, unsigned tag, int result)
 	io->done[io->nr_done++].result = result;
 }
 
+/* Between this process' own buffers and the mapping. => as read and write; -EFAULT: the page can't be had */
+static long copy(long nr, const void *bytes, size_t len, const void *mapped)
+{
+	const struct iovec here = { (void *)(uintptr_t)bytes, len }, there = { (void *)(uintptr_t)mapped, len };
+
+	return sys_call6(nr, sys_getpid(), (long)&here, 1, (long)&there, 1, 0);
+}
+
+/* Room first: a hole that can't be filled would be an error in the middle. */
+static int write_by_map(const struct spill_io *io, const void *bytes, size_t len, uint64_t at)
+{
+	char *to = io->map + at;
+	long n;
+
+	if (io->fd >= 0) {
+		n = sys_call4(SYS_fallocate, io->fd, FALLOC_FL_KEEP_SIZE, (long)at, (long)len);
+		if (n == -ENOSPC)
+			return (int)n;
+	}
+	n = copy(SYS_process_vm_writev, bytes, len, to);
+	if (n <= 0)
+		return n == -EFAULT || !n ? -ENOSPC : (int)n;
+	if (sys_call3(SYS_msync, (long)to, (long)len, MS_SYNC))
+		return -EIO;
+	sys_madvise((unsigned long)to, len, MADV_DONTNEED);
+	return (int)n;
+}
+
+bool spill_io_otherwise(struct spill_io *io, int err)
+{
+	if (err != -EFBIG || !io->map || io->by_map)
+		return false;
+	io->by_map = true;
+	return true;
+}
+
 static int write_here(const struct spill_io *io, const void *bytes, size_t len, uint64_t at)
 {
 	long n;
 
+	if (io->by_map || io->fd < 0)
+		return io->map ? write_by_map(io, bytes, len, at) : -EIO;
 	do
 		n = sys_call4(SYS_pwrite64, io->fd, (long)bytes, (long)len, (long)at);
 	while (n == -EINTR);
@@ -85,13 +126,13 @@ void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t
 	const struct swap_trouble *t = &io->trouble;
 
 	io->writes++;
-	if (is_due(t->write_every, io->writes)) {
+	if (is_due(t->write_every, io->writes) && !(io->by_map && t->write_errno == EFBIG)) {
 		tell(io, tag, -t->write_errno);
 		return;
 	}
-	if (is_due(t->short_every, io->writes))
-		len = len / 2 + 1;
-	if (!io->use_ring || !write_by_ring(io, tag, bytes, len, at))
+	if (is_due(t->short_every, io->writes) && len > 4096)
+		len = len / 8192 * 4096; /* as direct I/O wants it */
+	if (!io->use_ring || io->by_map || !write_by_ring(io, tag, bytes, len, at))
 		tell(io, tag, write_here(io, bytes, len, at));
 }
 
@@ -127,10 +168,10 @@ int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
 	size_t done = 0;
 
 	io->reads++;
-	if (io->fd < 0)
-		return -EIO;
 	if (is_due(io->trouble.read_every, io->reads))
 		return -io->trouble.read_errno;
+	if (io->fd < 0)
+		return io->map && copy(SYS_process_vm_readv, bytes, len, io->map + at) == (long)len ? 0 : -EIO;
 	while (done < len) {
 		long n = sys_pread(io->fd, (char *)bytes + done, len - done, at + done);
 

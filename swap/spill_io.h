@@ -5,6 +5,10 @@
  * Writes go through an io_uring; where that is refused (seccomp, kernel.io_uring_disabled) they are done on the spot. Everything here
  * runs on the thread that opened it: the descriptors are in its table alone.
  *
+ * The file is mapped as well, for processes that have no descriptor of it (a program that has set RLIMIT_NOFILE to 0 and forks) or may not write
+ * so far (RLIMIT_FSIZE, which doesn't bind mappings). The mapping is reached by process_vm_readv and process_vm_writev, which report
+ * a bad spot instead of dying of it.
+ *
  * Trouble is made here for tests: every n-th write or read fails with an error, or every n-th write stops half way.
  */
 #ifndef MF_SWAP_SPILL_IO_H
@@ -20,7 +24,9 @@
 #define SPILL_IO_MOST 8u /* writes under way at once */
 
 struct spill_io {
-	int fd;                /* -1: not open */
+	int fd;                /* -1: none */
+	char *map;             /* of the whole file; NULL: none */
+	bool by_map;           /* writes by descriptor are refused */
 	bool use_ring, ring_is_made;
 	struct io_uring ring;
 	unsigned under_way;    /* in the ring */
@@ -30,7 +36,12 @@ struct spill_io {
 	uint64_t writes, reads;
 };
 
-/* => on the thread that does the I/O from now on. fd stays the caller's */
+static inline bool spill_io_usable(const struct spill_io *io)
+{
+	return io->fd >= 0 || io->map;
+}
+
+/* => on the thread that does the I/O from now on. fd stays the caller's; -1: by the mapping */
 void spill_io_open(struct spill_io *io, int fd, bool no_ring);
 void spill_io_close(struct spill_io *io);
 /* In a forked child: what was the parent's is not ours. */
@@ -40,6 +51,8 @@ void spill_io_forget(struct spill_io *io);
 void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t len, uint64_t at);
 /* => true: the write of *tag is over, *result bytes of it written, or -errno. wait: there is one under way; until it is */
 bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result);
+/* A write came out with this error: may it be tried another way from now on? */
+bool spill_io_otherwise(struct spill_io *io, int err);
 /* => 0: all of it, or -errno */
 int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at);
 

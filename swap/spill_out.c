@@ -255,7 +255,7 @@ void swap_pool_open_file(struct swap_pool *p, int fd)
 		return;
 	lock_take(&s->lock);
 	s->thread = sys_gettid();
-	s->lost = fd < 0 || s->invited == SHARE_NOBODY || !share_enter(&s->share, s->invited);
+	s->lost = (fd < 0 && !s->io.map) || s->invited == SHARE_NOBODY || !share_enter(&s->share, s->invited);
 	s->invited = SHARE_NOBODY;
 	if (!s->lost)
 		spill_io_open(&s->io, fd, s->no_ring);

@@ -42,6 +42,7 @@ struct swap_trouble {
 struct swap_file {
 	uint64_t bytes;            /* of it that may be used, head included; 0: no file */
 	struct share *share;       /* share_bytes() of memory, zeroed by who made it, for all processes of the run */
+	char *map;                 /* the file, mapped shared, from its beginning; NULL: not mapped. For who has no descriptor */
 	uint32_t plain;            /* not encrypted */
 	uint32_t no_ring;          /* no io_uring (tests) */
 	size_t memory;             /* about so much for buffers */
@@ -114,7 +115,7 @@ long swap_pool_spill(struct swap_pool *pool, bool wait);
 /* Until nothing is being written: before a fork. */
 void swap_pool_settle(struct swap_pool *pool);
 /* fork: the parent, when no call runs, makes the child a part in the file; the child calls the other one, on any thread, and then
- * swap_pool_open_file() (fd -1: it has none). Without a part or a descriptor what is in the file can't be read: -EIO. */
+ * swap_pool_open_file() (fd -1: it has none, and goes by the mapping). Without a part, or without both, what is in the file can't be read: -EIO. */
 void swap_pool_before_fork(struct swap_pool *pool);
 void swap_pool_in_child(struct swap_pool *pool);
 /* A child that can't have a handler: reads by fd on the calling thread, and when it has read all, gives up its part. */

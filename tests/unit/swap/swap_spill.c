@@ -302,7 +302,7 @@ static void test_write_errors(void **state)
 
 static void test_short_writes(void **state)
 {
-	for (uint32_t every = 2; every <= 6; every++) {
+	for (uint32_t every = 1; every <= 5; every++) {
 		struct spilled t = { .params = { .codec = SWAP_LZ4, .nr_slots = 1500,
 			.file = { .bytes = 16 * M, .memory = 2 * M, .no_ring = every % 2, .trouble = { .short_every = every } } } };
 		struct swap_pool_stats s;
@@ -475,6 +475,49 @@ static void test_child_without_the_file(void **state)
 	spilled_close(&t);
 }
 
+/* By the mapping it can do all that it could by a descriptor. */
+static void test_child_with_the_mapping(void **state)
+{
+	struct spilled t = { .params = { .codec = SWAP_LZ4, .nr_slots = 1000, .file = { .bytes = 24 * M, .memory = 2 * M } }, .mapped = true };
+	int status;
+	pid_t pid;
+
+	spilled_open(&t);
+	store_many(&t, 1, 1000);
+	spill_all(&t);
+	swap_pool_settle(t.pool);
+	swap_pool_before_fork(t.pool);
+	pid = fork();
+	if (pid == 0) {
+		close(t.fd);
+		t.fd = -1;
+		child_works(&t);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	right_many(&t, 1, 1000);
+	spilled_close(&t);
+}
+
+/* A program that has lowered RLIMIT_FSIZE: writes by the descriptor are refused from then on. */
+static void test_file_size_limit(void **state)
+{
+	struct spilled t = { .params = { .codec = SWAP_LZ4, .nr_slots = 1000,
+		.file = { .bytes = 24 * M, .memory = 2 * M, .trouble = { .write_every = 3, .write_errno = EFBIG } } }, .mapped = true };
+	struct swap_pool_stats s;
+
+	spilled_open(&t);
+	store_many(&t, 1, 1000);
+	spill_all(&t);
+	swap_pool_settle(t.pool);
+	swap_pool_stats(t.pool, &s);
+	assert_true(t.pool->spill->io.by_map);
+	assert_int_equal(s.file_pages, 1000);
+	right_many(&t, 1, 1000);
+	spilled_close(&t);
+}
+
 /* A child that has no handler reads everything on its own thread and leaves. */
 static void test_child_that_leaves(void **state)
 {
@@ -511,7 +554,7 @@ int main(void)
 		cmocka_unit_test(test_room_comes_back), cmocka_unit_test(test_full), cmocka_unit_test(test_write_errors),
 		cmocka_unit_test(test_short_writes), cmocka_unit_test(test_disk_full_for_a_while), cmocka_unit_test(test_read_errors),
 		cmocka_unit_test(test_damaged_in_the_file), cmocka_unit_test(test_fork), cmocka_unit_test(test_child_without_the_file),
-		cmocka_unit_test(test_child_that_leaves),
+		cmocka_unit_test(test_child_that_leaves), cmocka_unit_test(test_child_with_the_mapping), cmocka_unit_test(test_file_size_limit),
 	};
 
 	return cmocka_run_group_tests_name("swap_spill", tests, NULL, NULL);
