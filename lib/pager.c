@@ -788,7 +788,6 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	pg.tls = (unsigned long)machine_alloc(PAGE);
 	if (sys_is_err((long)pg.bell) || !pg.stack || !pg.tls)
 		return -ENOMEM;
-	pg.swap_fd = swap_fd;
 	err = start_engine(nr_frames, what);
 	if (err)
 		return err;

@@ -32,6 +32,7 @@ MODES = {
     'checked': (['--check-every', '500', '--resident', '4M'] + ROOMY_POOL, {'checks': 1}),
     'one-by-one': (['--around', '1', '--resident', '4M'] + ROOMY_POOL, {}),
     'one-cpu': (['--resident', '4M'] + ROOMY_POOL, {}),
+    'swap-file': (['--compress', 'none', '--resident', '4M', '--pool', '1M', '--swap', '{folder}/swap:512M'], {'file': 1}),
 }
 
 
@@ -116,6 +117,8 @@ def check_statistics(path, wanted):
         faults.append(f'{stats["swap"]["damaged_pages"]} damaged pages')
     if 'mode' in wanted and stats['runtime']['mode'] != wanted['mode']:
         faults.append(f'mode {stats["runtime"]["mode"]}, not {wanted["mode"]}')
+    if stats['swap_file']['to_file_pages'] < wanted.get('file', 0):
+        faults.append('nothing went to the file')
     if stats['runtime']['invariant_checks'] < wanted.get('checks', 0):
         faults.append('no invariants were checked')
     for fault in faults:
@@ -147,6 +150,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         stats = os.path.join(folder, 'stats.json')
         cpu = min(os.sched_getaffinity(0)) if args.mode == 'one-cpu' else None
+        options = [option.format(folder=folder) for option in options]
         command = [minflt, 'run', '-q', f'--stats={stats}', *options, '--', *program]
         start = time.monotonic()
         managed = run(command, args.timeout, cpu)
