@@ -649,6 +649,7 @@ static void helper(void)
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-helper", 0, 0, 0);
 	open_protection_keys();
+	swap_pool_join_file(pg.pool);
 	for (;;) {
 		crowd_wait(number);
 		read_and_handle(false);

@@ -84,6 +84,33 @@ void spill_free(struct spill *s, uint32_t block, uint32_t index, uint32_t len)
 	lock_drop(&s->lock);
 }
 
+/* ---- who may -------------------------------------------------------------------------------------------------------- */
+
+void spill_thread(struct spill *s, bool alone)
+{
+	for (unsigned i = 0; alone && i < SPILL_THREADS; i++)
+		atomic_store(&s->thread[i], 0);
+	for (unsigned i = 0; i < SPILL_THREADS; i++) {
+		long nobody = 0;
+
+		if (atomic_compare_exchange_strong(&s->thread[i], &nobody, sys_gettid()))
+			return;
+	}
+}
+
+static bool may_do_io(const struct spill *s)
+{
+	const long me = sys_gettid();
+
+	for (unsigned i = 0; i < SPILL_THREADS; i++) {
+		long thread = atomic_load_explicit(&s->thread[i], memory_order_relaxed);
+
+		if (thread == me || !thread)
+			return thread == me;
+	}
+	return false;
+}
+
 /* ---- writing; all locked ----------------------------------------------------------------------------------------- */
 
 static void write_rest(struct spill *s, struct spill_buffer *b)
@@ -208,7 +235,7 @@ struct spill_buffer *spill_begin(struct spill *s, uint32_t keep, int *err)
 	spill_reap(s, false);
 	spill_try_again(s, false);
 	*err = -EIO;
-	if (s->lost || !spill_io_usable(&s->io) || s->thread != sys_gettid())
+	if (s->lost || !spill_io_usable(&s->io) || !may_do_io(s))
 		return NULL;
 	b = free_buffer(s);
 	if (!b) {
@@ -255,7 +282,7 @@ void spill_write(struct spill *s, struct spill_buffer *b, uint32_t end, uint32_t
 
 static int read_file(struct spill *s, uint32_t where, uint32_t from, uint32_t to, char *bytes)
 {
-	int err = s->thread == sys_gettid() ? spill_io_read(&s->io, bytes, to - from, where * SPILL_SEGMENT + from) : -EIO;
+	int err = may_do_io(s) ? spill_io_read(&s->io, bytes, to - from, where * SPILL_SEGMENT + from) : -EIO;
 
 	if (err) {
 		add(&s->read_errors, 1);

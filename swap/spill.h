@@ -36,6 +36,7 @@
 #define SPILL_MOST     (1u << 22) /* segments: 1 TiB */
 #define SPILL_BUFFERS  4u
 #define SPILL_WINDOWS  4u
+#define SPILL_THREADS  64u
 #define SPILL_WINDOW   (128u << 10)
 
 struct spill_segment {
@@ -77,7 +78,7 @@ struct spill {
 	bool lost;               /* a forked child without a part in the file: nothing can be read or written */
 	struct share_view share;
 	struct spill_io io;
-	long thread;             /* which alone may do I/O; 0: nobody yet */
+	_Atomic long thread[SPILL_THREADS]; /* which alone may do I/O, as they have the descriptors; 0: none */
 	uint32_t invited;        /* member for the child that is being made */
 	struct spill_segment *segment;
 	uint32_t nr_segments, fresh, free; /* entries: from fresh on never used; free: list; 0 ends it */
@@ -111,6 +112,8 @@ static inline uint32_t spill_index(uint32_t unit)
 	return unit & 0x1ff;
 }
 
+/* The calling thread may do I/O; alone, or beside others. */
+void spill_thread(struct spill *s, bool alone);
 /* Pinned slot. The object's bytes. => 0, -EIO */
 int spill_read(struct spill *s, uint32_t block, uint32_t index, uint32_t len, void *bytes);
 /* Pinned slot. */

@@ -8,10 +8,10 @@
 #include "mm/errno.h"
 #include "swap/sys.h"
 
-/* Completions are looked for when they are wanted (Linux 6.1), instead of interrupting the thread that waits for faults. */
+/* Any handler submits, any handler looks. Completions don't interrupt a thread that is at work (Linux 5.19). */
 static int make_ring(struct io_uring *ring)
 {
-	struct io_uring_params p = { .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG };
+	struct io_uring_params p = { .flags = IORING_SETUP_COOP_TASKRUN };
 	int err = io_uring_queue_init_params(SPILL_IO_MOST, ring, &p);
 
 	if (err == -EINVAL)

@@ -3,7 +3,7 @@
  * spill_io.h - bytes to the swap file and back: writes that go on while the program does, reads that somebody waits for.
  *
  * Writes go through an io_uring; where that is refused (seccomp, kernel.io_uring_disabled) they are done on the spot. Everything here
- * runs on the thread that opened it: the descriptors are in its table alone.
+ * runs on threads that have the descriptors in their table; one at a time, but for reads.
  *
  * The file is mapped as well, for processes that have no descriptor of it (a program that has set RLIMIT_NOFILE to 0 and forks) or may not write
  * so far (RLIMIT_FSIZE, which doesn't bind mappings). The mapping is reached by process_vm_readv and process_vm_writev, which report
@@ -33,7 +33,7 @@ struct spill_io {
 	struct { unsigned tag; int result; } done[SPILL_IO_MOST]; /* done on the spot, not yet told */
 	unsigned nr_done;
 	struct swap_trouble trouble;
-	uint64_t writes, reads;
+	_Atomic uint64_t writes, reads;
 };
 
 static inline bool spill_io_usable(const struct spill_io *io)

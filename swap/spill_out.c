@@ -254,12 +254,18 @@ void swap_pool_open_file(struct swap_pool *p, int fd)
 	if (!s)
 		return;
 	lock_take(&s->lock);
-	s->thread = sys_gettid();
+	spill_thread(s, true);
 	s->lost = (fd < 0 && !s->io.map) || s->invited == SHARE_NOBODY || !share_enter(&s->share, s->invited);
 	s->invited = SHARE_NOBODY;
 	if (!s->lost)
 		spill_io_open(&s->io, fd, s->no_ring);
 	lock_drop(&s->lock);
+}
+
+void swap_pool_join_file(struct swap_pool *p)
+{
+	if (p->spill)
+		spill_thread(p->spill, false);
 }
 
 void swap_pool_before_fork(struct swap_pool *p)
@@ -280,7 +286,7 @@ void swap_pool_in_child(struct swap_pool *p)
 
 	if (!s)
 		return;
-	s->thread = 0;
+	memset((void *)s->thread, 0, sizeof(s->thread));
 	s->share.me = SHARE_NOBODY;
 	spill_io_forget(&s->io);
 }
@@ -289,7 +295,7 @@ void swap_pool_read_file(struct swap_pool *p, int fd)
 {
 	if (!p->spill)
 		return;
-	p->spill->thread = sys_gettid();
+	spill_thread(p->spill, true);
 	p->spill->io.fd = fd;
 }
 

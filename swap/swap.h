@@ -108,6 +108,8 @@ int swap_pool_drain(struct swap_pool *pool);
 
 /* The thread that calls does the file's I/O from now on, by fd: store, load, spill and settle are its calls alone. Others may free. */
 void swap_pool_open_file(struct swap_pool *pool, int fd);
+/* The calling thread, which has the same descriptors, does so as well. */
+void swap_pool_join_file(struct swap_pool *pool);
 /* About a segment's worth of the objects that were not used for longest goes to the file. wait: until that is possible; else
  * what is under way may go on. => bytes that left the pool's objects (whole blocks are free only when empty: compact); 0: there is
  * nothing to take; -EAGAIN: all buffers are being written; -ENOSPC: the file is full; -EIO: it takes nothing now */

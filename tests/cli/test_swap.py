@@ -96,8 +96,10 @@ class Swap(Case):
         p.kill()
         p.wait()
         self.assertTrue(os.path.exists(path))
-        while subprocess.run(["pgrep", "-f", f"^{NOISE} 60 0 1000000$"], capture_output=True).returncode == 0 and time.monotonic() < deadline:
+        # Until the last process of the run has gone.
+        while minflt("run", "-q", MEMORY, f"--swap={path}:8M", "true").returncode and time.monotonic() < deadline:
             time.sleep(0.05)
+        self.assertLess(time.monotonic(), deadline)
         self.noise("40", swap=f"--swap={path}:128M")
 
     # ---- what works
