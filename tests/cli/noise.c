@@ -94,6 +94,9 @@ static int daemonize(const char *path)
 	if (fork())
 		return 0;
 	setsid();
+	/* Who reads the parent's output is not to wait for this one. */
+	if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+		_exit(2);
 	usleep(500000); /* minflt has ended */
 	snprintf(temp, sizeof(temp), "%s.new", path);
 	f = fopen(temp, "w");
