@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <liburing.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -213,6 +214,21 @@ static void check_huge_pages(void)
 		line("ok", "huge pages: %s", text);
 }
 
+/* For --swap. */
+static void check_io_uring(void)
+{
+	struct io_uring ring;
+	int err = io_uring_queue_init(2, &ring, 0);
+
+	if (!err) {
+		io_uring_queue_exit(&ring);
+		line("ok", "io_uring: the swap file is written while the program runs");
+		return;
+	}
+	line("note", "io_uring: refused (%s): with --swap, programs wait for each write", strerror(-err));
+	line("remedy:", "as root: sysctl kernel.io_uring_disabled=0; in a container: a seccomp profile that lets io_uring_setup and io_uring_enter through");
+}
+
 /* The gate before the program (see minflt-run(1)) stops it by ptrace(2). */
 static void check_ptrace(void)
 {
@@ -295,6 +311,7 @@ int cmd_doctor(int argc, char **argv)
 	check_limits();
 	check_huge_pages();
 	check_ptrace();
+	check_io_uring();
 	fflush(stdout); /* before the trial forks */
 	check_runtime(usable, &p);
 	puts(nr_failed ? "\nThis machine cannot run programs under minflt yet." : "\nThis machine can run programs under minflt.");
