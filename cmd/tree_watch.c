@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -83,8 +84,8 @@ static void look_at_dead(struct mf_control *c, unsigned slot)
 /* Anonymous memory of this process beside what its runtime keeps, and what it had when that started. */
 static uint64_t unmanaged(const struct tree_process *p)
 {
-	char name[64];
-	unsigned long size, resident = 0, shared = 0;
+	char name[64], text[256], *at;
+	unsigned long resident = 0, shared = 0;
 	uint64_t ours;
 	FILE *f;
 
@@ -94,8 +95,11 @@ static uint64_t unmanaged(const struct tree_process *p)
 	f = fopen(name, "re");
 	if (!f)
 		return 0;
-	if (fscanf(f, "%lu %lu %lu", &size, &resident, &shared) != 3)
-		resident = shared = 0;
+	if (fgets(text, sizeof(text), f)) {
+		strtoul(text, &at, 10); /* the address space */
+		resident = strtoul(at, &at, 10);
+		shared = strtoul(at, &at, 10);
+	}
 	fclose(f);
 	ours = atomic_load(&p->real_pages) * PAGE + atomic_load(&p->other_bytes) + atomic_load(&p->start_bytes);
 	return (resident - shared) * PAGE > ours ? (resident - shared) * PAGE - ours : 0;

@@ -64,6 +64,20 @@ static int copy_in(unsigned long dst, unsigned long src, unsigned nr, unsigned m
 	return done ? (int)done : -EAGAIN;
 }
 
+static bool resident(unsigned long addr)
+{
+	unsigned char there = 0;
+
+	return sys_mincore(addr, PAGE, &there) == 0 && (there & 1);
+}
+
+/* Seen on Linux 6.18, with another thread in MADV_DONTNEED on the source: EAGAIN, nothing moved, it says, and the page has been. The next try (the kernel's
+ * own, or ours) finds the destination taken, which was empty before. */
+static bool has_moved(unsigned long dst, unsigned long src)
+{
+	return resident(dst) && !resident(src);
+}
+
 /* => pages moved, at least 1, or -errno when none was. */
 static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
 {
@@ -82,6 +96,8 @@ static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
 		} else if (r == -EAGAIN) {
 			if (m.moved > 0)
 				done += (unsigned)(m.moved / (int64_t)PAGE);
+		} else if (has_moved(m.dst, m.src)) {
+			done++;
 		} else {
 			if (!done)
 				return (int)r;

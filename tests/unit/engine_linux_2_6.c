@@ -1661,7 +1661,7 @@ static void test_active_scan(void **state)
 
 	for_each_world(w)
 		for (unsigned r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
-			unsigned long slots = nr_swap_slots;
+			unsigned long slots;
 			struct page *page;
 
 			with_file(w, 1, &disk_ops, 0);
