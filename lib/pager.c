@@ -71,6 +71,7 @@ static struct {
 	 * fork. */
 	unsigned long bell;
 	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[NR_SLOTS];
+	size_t file_mapped;               /* of the swap file */
 	unsigned long stack, tls;
 	atomic_uint ready;
 	int start_error;
@@ -728,7 +729,13 @@ static char *map_file(void)
 		return NULL;
 	sys_madvise((unsigned long)at, len, MADV_RANDOM);
 	sys_madvise((unsigned long)at, len, MADV_DONTDUMP);
+	pg.file_mapped = len;
 	return (char *)at;
+}
+
+size_t pager_file_mapped(void)
+{
+	return pg.file_mapped;
 }
 
 static int start_engine(unsigned long nr_frames, const char **what)

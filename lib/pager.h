@@ -46,6 +46,8 @@ int pager_fork_child(void);
 void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
 /* The memory by which that works. */
 void pager_bell_range(unsigned long *addr, size_t *len);
+/* Address space that the swap file is mapped in, bytes: shared, so no data by the host's account. */
+size_t pager_file_mapped(void);
 
 /* The handler's descriptor, a number in its own table; -1: none. */
 int pager_kept_descriptor(enum lend_what what);

@@ -52,15 +52,17 @@ static long host(long pid, long resource, const struct limit *set, struct limit 
 	return sys_call4(SYS_prlimit64, pid, resource, (long)set, (long)old);
 }
 
-static uint64_t shift(uint64_t limit)
+static uint64_t shift(long resource, uint64_t limit)
 {
-	return limit + reserved < limit ? RLIM64_INFINITY : limit + reserved;
+	uint64_t all = limit + reserved + (resource == RLIMIT_AS ? pager_file_mapped() : 0);
+
+	return all < limit ? RLIM64_INFINITY : all;
 }
 
 /* Data is what is writable. (When the metadata area grows, the machine raises the soft limit.) */
 static uint64_t shift_soft(long resource, uint64_t limit)
 {
-	uint64_t all = shift(limit);
+	uint64_t all = shift(resource, limit);
 
 	return resource == RLIMIT_DATA && all != RLIM64_INFINITY ? all - uffd_meta_closed() : all;
 }
@@ -74,7 +76,7 @@ static long set_shifted(long resource, struct shifted *s, struct limit set, stru
 	before = atomic_load(&s->is) ? s->limit : now;
 	if (r || set.soft > set.hard)
 		return r ? r : -EINVAL;
-	now.hard = set.hard == before.hard ? now.hard : set.hard < before.hard && shift(set.hard) > now.hard ? now.hard : shift(set.hard);
+	now.hard = set.hard == before.hard ? now.hard : set.hard < before.hard && shift(resource, set.hard) > now.hard ? now.hard : shift(resource, set.hard);
 	now.soft = shift_soft(resource, set.soft) < now.hard ? shift_soft(resource, set.soft) : now.hard;
 	r = host(0, resource, &now, NULL);
 	if (r)

@@ -86,7 +86,7 @@ struct spill {
 	struct spill_buffer buffer[SPILL_BUFFERS];
 	struct spill_window window[SPILL_WINDOWS];
 	uint64_t turn;           /* counts uses of windows */
-	unsigned long hand;      /* the slot that the search for the oldest goes on with */
+	_Atomic unsigned long hand; /* the slot that the search for the oldest goes on with */
 	uint32_t owner[SPILL_UNITS]; /* of the segment that is being filled */
 	_Atomic int read_error;  /* the last one, for who tells the user; 0: none */
 	/* numbers */
