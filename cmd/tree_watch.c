@@ -96,7 +96,7 @@ static uint64_t unmanaged(const struct tree_process *p)
 	if (!f)
 		return 0;
 	if (fgets(text, sizeof(text), f)) {
-		strtoul(text, &at, 10); /* the address space */
+		(void)strtoul(text, &at, 10); /* the address space */
 		resident = strtoul(at, &at, 10);
 		shared = strtoul(at, &at, 10);
 	}
