@@ -4,8 +4,8 @@
  *
  * The way of one fault: the program's thread stops in the kernel; a message; read() returns in the handler; the engine finds the mapping,
  * walks the tables, takes a frame, fills it, tells the machine; the machine's ioctl makes it true; the wake; the program goes on. Then, out of the
- * fault's way but on the same processor: counters, reclaim. One handler, one fault at a time; while several
- * threads of the program fault, helpers do the same beside it (crowd.h).
+ * fault's way but on the same processor: counters, reclaim. One handler, one fault at a time. (Helpers that do the same beside it while several
+ * threads of the program fault, crowd.h, are switched off: see handler().)
  *
  * Locks: the handler takes mmap_lock for reading around each fault and around reclaim. Calls of the program that change mappings take it for
  * writing, on a stack of the runtime, with signals blocked, so the owner never faults on managed memory itself.
