@@ -38,6 +38,15 @@ class Signals(Case):
         with open(note) as f:
             return p, int(f.read())
 
+    def start_until_told(self):
+        """As start(), a program that ends with status 3 once end() was called, however slow the machine is. It starts no process:
+        a stop that meets the child of a vfork() would leave the parent waiting for it, unstopped, without minflt as well."""
+        return self.start("read _; exit 3", stdin=subprocess.PIPE, preexec_fn=os.setpgrp)
+
+    def end(self, p):
+        p.communicate(timeout=10)  # closes its standard input
+        self.assertEqual(p.returncode, 3)
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -103,41 +112,37 @@ class Signals(Case):
         self.assertEqual(p.returncode, 137)
 
     def test_stop_and_continue(self):
-        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        p, program = self.start_until_told()
         os.kill(program, signal.SIGTSTP)
         wait_for(lambda: state(p.pid) == "T" and state(program) == "T")
         os.kill(p.pid, signal.SIGCONT)
-        p.communicate(timeout=10)
-        self.assertEqual(p.returncode, 3)
+        self.end(p)
 
     def test_stop_of_minflt_alone(self):
-        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        p, program = self.start_until_told()
         os.kill(p.pid, signal.SIGTSTP)  # passed on, and then minflt stops along
         wait_for(lambda: state(p.pid) == "T" and state(program) == "T")
         os.kill(p.pid, signal.SIGCONT)
-        p.communicate(timeout=10)
-        self.assertEqual(p.returncode, 3)
+        self.end(p)
 
     def test_stop_of_the_program_alone(self):
-        p, program = self.start("sleep 0.2; sleep 0.2; exit 3", preexec_fn=os.setpgrp)
+        p, program = self.start_until_told()
         os.kill(program, signal.SIGSTOP)
         wait_for(lambda: state(program) == "T")
         time.sleep(0.2)
         self.assertNotEqual(state(p.pid), "T")
         os.kill(program, signal.SIGCONT)
-        p.communicate(timeout=10)
-        self.assertEqual(p.returncode, 3)
+        self.end(p)
 
     def test_job_control(self):
         # A process group of its own inside a session that has another member: not orphaned, so a TSTP stops it.
-        p, program = self.start("sleep 0.3; sleep 0.3; exit 3", preexec_fn=os.setpgrp)
-        for _ in range(5):
+        p, program = self.start_until_told()
+        for _ in range(20):
             os.killpg(p.pid, signal.SIGTSTP)
             wait_for(lambda: state(p.pid) == "T" and state(program) == "T")
             os.killpg(p.pid, signal.SIGCONT)
             wait_for(lambda: state(p.pid) != "T" and state(program) != "T")
-        p.communicate(timeout=10)
-        self.assertEqual(p.returncode, 3)
+        self.end(p)
 
     def test_terminal(self):
         """A real terminal: Ctrl-Z, fg, Ctrl-C."""
