@@ -370,7 +370,7 @@ int main(int argc, char **argv)
 		default: usage();
 		}
 	if (!o.passes) /* without faults a pass is over in milliseconds, too short to see 3 % */
-		o.passes = o.name && !strncmp(o.name, "fit-", 4) ? 100 : 2;
+		o.passes = o.name && !strncmp(o.name, "fit-", 4) ? 500 : 2;
 	if (!o.reserve == !o.pattern || optind != argc || o.size < 16 * PAGE_BYTES)
 		usage();
 	page_templates_init(o.seed);
