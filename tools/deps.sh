@@ -7,7 +7,7 @@ set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-dev libzstd-dev libxxhash-dev libjemalloc-dev libssl-dev liburing-dev"
 demo="sqlite3 python3 time"
-check="clang-tidy strace gdb xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps redis-tools nodejs stress-ng postgresql"
+check="clang-tidy strace gdb xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps redis-tools nodejs stress-ng postgresql valgrind"
 
 [ $# -gt 0 ] || set -- build demo check
 wanted=""

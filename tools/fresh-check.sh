@@ -13,6 +13,9 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" -eq 0 ] || { echo "fresh-check.sh: needs root, for debootstrap and chroot" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "fresh-check.sh: debootstrap is missing; apt-get install debootstrap" >&2; exit 1; }
 
+# What is mounted here goes with this process.
+[ -n "${FRESH_CHECK_MOUNTS:-}" ] || FRESH_CHECK_MOUNTS=own exec unshare -m tools/fresh-check.sh "$@"
+
 mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 2>/dev/null | head -n 1)}
 [ -n "$mirror" ] || { echo "fresh-check.sh: apt names no mirror of bookworm; give MIRROR=URL" >&2; exit 1; }
 
@@ -24,17 +27,11 @@ else
 fi
 root=$(realpath "$root")
 
-clean() {
-	trap - EXIT INT TERM
-	for fs in dev/pts dev sys proc; do
-		mountpoint -q "$root/$fs" && umount -l "$root/$fs"
-	done
-	[ $# -gt 0 ] || rm -rf --one-file-system "$root"
-}
-# shellcheck disable=SC2064 # with the arguments of now
-trap "clean $*" EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+if [ $# -eq 0 ]; then
+	trap 'cd /; umount -R -l "$root" || true; rm -rf --one-file-system "$root"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+fi
 
 inside() {
 	chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
@@ -48,8 +45,9 @@ if [ ! -e "$root/etc/debian_version" ]; then
 fi
 # The names of the network are this machine's.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
-for fs in proc sys dev dev/pts; do
-	mount --bind "/$fs" "$root/$fs"
+mount --bind "$root" "$root" # a mount, as a root is
+for fs in proc sys dev; do
+	mount --rbind "/$fs" "$root/$fs"
 done
 
 echo "=== git, make and a compiler"

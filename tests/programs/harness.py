@@ -286,7 +286,8 @@ def statistics_good(stats, majors):
 
 # In a mount namespace of its own, a device node with mode 0666 covers /dev/userfaultfd; nothing outside changes. The node stands on
 # a fresh tmpfs, because /tmp is often mounted nodev.
-COVER = ('set -e; mount -t tmpfs -o mode=755 none "$1"; mknod -m 666 "$1/node" c "$2" "$3"; '
+# In a chroot the root is no mount and can't be made private; /dev is one.
+COVER = ('set -e; mount --make-rprivate / 2>/dev/null || mount --make-rprivate /dev; mount -t tmpfs -o mode=755 none "$1"; mknod -m 666 "$1/node" c "$2" "$3"; '
          'mount --bind "$1/node" /dev/userfaultfd; shift 3; exec "$@"')
 
 
@@ -319,6 +320,6 @@ def prefix_for(user, folder):
     cover = os.path.join(folder, 'cover')
     os.mkdir(cover)
     drop = ['setpriv', f'--reuid={ids[0]}', f'--regid={ids[1]}', '--clear-groups', '--']
-    prefix = ['unshare', '-m', '--propagation', 'private', 'sh', '-c', COVER, 'sh', cover, str(os.major(device)),
+    prefix = ['unshare', '-m', '--propagation', 'unchanged', 'sh', '-c', COVER, 'sh', cover, str(os.major(device)),
               str(os.minor(device)), *drop]
     return prefix if subprocess.run([*prefix, 'test', '-w', '/dev/userfaultfd'], stderr=subprocess.DEVNULL).returncode == 0 else None
