@@ -16,6 +16,11 @@ SOURCE_ROOT = os.environ["SOURCE_ROOT"]
 BUILD_ROOT = os.environ["BUILD_ROOT"]
 NOBODY = 65534
 
+# `OWN_DEVICE NODE COMMAND...`: run it with this node as /dev/userfaultfd, in a mount namespace of its own. (In a chroot the root is no mount and
+# can't be made private; /dev is one.)
+OWN_DEVICE = ["unshare", "-m", "--propagation", "unchanged", "sh", "-c", '{ mount --make-rprivate / 2>/dev/null || mount --make-rprivate /dev; } && '
+              'mount --bind "$1" /dev/userfaultfd || exit 77; shift; exec "$@"', "sh"]
+
 
 def environment(fake="", **more):
     env = dict(os.environ, MINFLT_RUNTIME=FAKE, LC_ALL="C", **more)

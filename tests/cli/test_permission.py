@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from helper import FAKE, MINFLT, NOBODY, Case, environment, main
+from helper import FAKE, MINFLT, NOBODY, OWN_DEVICE, Case, environment, main
 
 SYSCTL = "/proc/sys/vm/unprivileged_userfaultfd"
 
@@ -58,8 +58,7 @@ class Permission(Case):
         os.chmod(node, 0o660)
         env = environment()
         del env["MINFLT_RUNTIME"]
-        p = subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind "$1" /dev/userfaultfd && shift && exec "$@"', "sh", node, "setpriv",
-                            f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", self.tool, "run", "-q", "--memory=8M", "echo", "has run"],
+        p = subprocess.run([*OWN_DEVICE, node, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", self.tool, "run", "-q", "--memory=8M", "echo", "has run"],
                            env=env, capture_output=True, text=True, cwd="/")
         if "mount" in p.stderr or "unshare" in p.stderr or "ermission denied" in p.stderr:
             self.skipTest(f"no device nodes of our own here: {p.stderr.strip()}")
