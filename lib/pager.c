@@ -834,6 +834,11 @@ bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void 
 	return lend_receive(to, &post, &pg.fds);
 }
 
+void pager_before_filter(void)
+{
+	swap_pool_before_filter(pg.pool);
+}
+
 struct mf_control *pager_control(void)
 {
 	return pg.control;

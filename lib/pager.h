@@ -51,6 +51,8 @@ size_t pager_file_mapped(void);
 
 /* The handler's descriptor, a number in its own table; -1: none. */
 int pager_kept_descriptor(enum lend_what what);
+/* The program is about to install a seccomp filter. On the handler's thread. */
+void pager_before_filter(void);
 /* The descriptors that a new process needs, in the table of the calling thread, close-on-exec; the thread may belong to this process or share its
  * memory (vfork). device_only: a filter allows no more. `here` runs a function on the handler's thread, for where the kernel gives no direct way. => false: can't be had */
 bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg));

@@ -8,7 +8,8 @@
  * program's own filter to judge, unchanged, syscall(2) of the program included.
  *
  * The list holds what manages this process's memory and this thread, and nothing by which a filtered program could do to others what its filter forbids: no
- * new executable memory, files only under names that stand in this module, and not for writing.
+ * new executable memory, files only under names that stand in this module, and not for writing but for the swap file. An io_uring would do whatever is
+ * put into it, so there is none in a filtered process (swap/spill_io.h).
  *
  * SECCOMP_RET_KILL_THREAD becomes KILL_PROCESS: a program of one thread is to end by it, and the handler would keep the process alive. Strict mode
  * becomes the filter that means the same.
@@ -54,7 +55,7 @@ static const int harmless[] = {
 	SYS_read, SYS_close, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_munlock, SYS_process_madvise,
 	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
 	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list, SYS_ppoll,
-	SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_getcpu,
+	SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_getcpu, SYS_msync, SYS_dup,
 };
 
 struct preface {
@@ -151,8 +152,13 @@ static void by_argument(struct preface *p)
 	load(p, ARG(1));
 	equal(p, (uint32_t)pager_kept_descriptor(LEND_DEV), ALLOW, 0);
 	equal(p, (uint32_t)pager_kept_descriptor(LEND_SWAP), ALLOW, PASS);
-	for_call(p, SYS_fcntl, 4); /* --memory auto */
+	for_call(p, SYS_pwrite64, 2); /* the swap file; -1: there is none */
+	load(p, ARG(0));
+	equal(p, (uint32_t)pager_kept_descriptor(LEND_SWAP), ALLOW, PASS);
+	for_call(p, SYS_fcntl, 6); /* run/splice.c; --memory auto */
 	load(p, ARG(1));
+	equal(p, F_GETFL, ALLOW, 0);
+	equal(p, F_GETPIPE_SZ, ALLOW, 0);
 	equal(p, F_SETFL, 0, PASS);
 	load(p, ARG(2));
 	equal(p, O_RDWR | O_NONBLOCK, ALLOW, PASS);
@@ -220,7 +226,7 @@ static void make_preface(struct preface *p)
 /* ---- installing ---------------------------------------------------------------------------------------------------- */
 
 /* The kernel reads the set before it looks at what is to be done with it: EFAULT, or EINVAL, and nothing done. */
-static bool word_readable(const char *p)
+bool rt_word_readable(const char *p)
 {
 	return sys_call4(SYS_rt_sigprocmask, 99, (long)p, 0, 8) != -EFAULT;
 }
@@ -228,9 +234,9 @@ static bool word_readable(const char *p)
 static bool readable(const void *p, size_t len)
 {
 	for (size_t at = 0; at < len; at += PAGE)
-		if (!word_readable((const char *)p + at))
+		if (!rt_word_readable((const char *)p + at))
 			return false;
-	return word_readable((const char *)p + len - 8);
+	return rt_word_readable((const char *)p + len - 8);
 }
 
 static uint32_t ends_the_process(const struct sock_filter *f)
@@ -246,6 +252,12 @@ static long install_as_it_is(long nr, unsigned long flags, const struct sock_fpr
 	if (nr == SYS_prctl)
 		return sys_call5(nr, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, (long)prog, 0, 0);
 	return sys_call3(nr, SECCOMP_SET_MODE_FILTER, (long)flags, (long)prog);
+}
+
+static long before_filter(struct rt_call *c)
+{
+	pager_before_filter();
+	return 0;
 }
 
 /* nr: SYS_prctl or SYS_seccomp. => as the call */
@@ -270,6 +282,7 @@ static long install(long nr, unsigned long flags, const struct sock_fprog *prog)
 	}
 	if (p->nr + prog->len > BPF_MAXINSNS)
 		pager_message("a seccomp filter of the program is too long for what minflt would add to it; the program may be killed by it\n");
+	rt_run(before_filter, RT_REMOTE, RT_ARGS(0), NULL);
 	r = install_as_it_is(nr, flags, p->nr + prog->len > BPF_MAXINSNS ? prog : &both);
 	if (!r)
 		rt_filtered = true;

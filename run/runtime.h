@@ -83,6 +83,7 @@ HIDDEN void rt_threads_init(void);
 HIDDEN void rt_filter_init(void);
 HIDDEN long rt_seccomp(unsigned long op, unsigned long flags, const void *args);
 HIDDEN long rt_prctl_seccomp(const long a[5]);
+HIDDEN bool rt_word_readable(const char *p); /* eight bytes */
 
 /* limits.c */
 HIDDEN void rt_limits_init(void);

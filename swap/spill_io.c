@@ -3,6 +3,7 @@
 #include "swap/spill_io.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "mm/errno.h"
@@ -24,7 +25,7 @@ static int make_ring(struct io_uring *ring)
 void spill_io_open(struct spill_io *io, int fd, bool no_ring)
 {
 	io->fd = fd;
-	io->ring_is_made = fd >= 0 && !no_ring && !make_ring(&io->ring);
+	io->ring_is_made = fd >= 0 && !no_ring && !io->filtered && !make_ring(&io->ring);
 	io->use_ring = io->ring_is_made;
 	io->under_way = io->nr_done = 0;
 }
@@ -34,6 +35,15 @@ void spill_io_close(struct spill_io *io)
 	if (io->ring_is_made)
 		io_uring_queue_exit(&io->ring);
 	spill_io_forget(io);
+}
+
+/* liburing makes calls by itself, and a ring takes whatever is put into it: no filter could allow that. */
+void spill_io_filtered(struct spill_io *io)
+{
+	if (io->ring_is_made)
+		io_uring_queue_exit(&io->ring);
+	io->use_ring = io->ring_is_made = false;
+	io->filtered = true;
 }
 
 void spill_io_forget(struct spill_io *io)
@@ -62,18 +72,44 @@ static long copy(long nr, const void *bytes, size_t len, const void *mapped)
 	return sys_call6(nr, sys_getpid(), (long)&here, 1, (long)&there, 1, 0);
 }
 
+static long copy_out(const struct spill_io *io, const void *bytes, size_t len, char *mapped)
+{
+	long err;
+
+	if (!io->filtered)
+		return copy(SYS_process_vm_writev, bytes, len, mapped);
+	err = sys_madvise((unsigned long)mapped, len, MADV_POPULATE_WRITE);
+	if (err)
+		return err;
+	memcpy(mapped, bytes, len);
+	return (long)len;
+}
+
+static long copy_in(const struct spill_io *io, void *bytes, size_t len, const char *mapped)
+{
+	long err;
+
+	if (!io->filtered)
+		return copy(SYS_process_vm_readv, bytes, len, mapped);
+	err = sys_madvise((unsigned long)mapped, len, MADV_POPULATE_READ);
+	if (err)
+		return err;
+	memcpy(bytes, mapped, len);
+	return (long)len;
+}
+
 /* Room first: a hole that can't be filled would be an error in the middle. */
 static int write_by_map(const struct spill_io *io, const void *bytes, size_t len, uint64_t at)
 {
 	char *to = io->map + at;
 	long n;
 
-	if (io->fd >= 0) {
+	if (io->fd >= 0 && !io->filtered) {
 		n = sys_call4(SYS_fallocate, io->fd, FALLOC_FL_KEEP_SIZE, (long)at, (long)len);
 		if (n == -ENOSPC)
 			return (int)n;
 	}
-	n = copy(SYS_process_vm_writev, bytes, len, to);
+	n = copy_out(io, bytes, len, to);
 	if (n <= 0)
 		return n == -EFAULT || !n ? -ENOSPC : (int)n;
 	if (sys_call3(SYS_msync, (long)to, (long)len, MS_SYNC))
@@ -171,7 +207,7 @@ int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
 	if (is_due(io->trouble.read_every, io->reads))
 		return -io->trouble.read_errno;
 	if (io->fd < 0)
-		return io->map && copy(SYS_process_vm_readv, bytes, len, io->map + at) == (long)len ? 0 : -EIO;
+		return io->map && copy_in(io, bytes, len, io->map + at) == (long)len ? 0 : -EIO;
 	while (done < len) {
 		long n = sys_pread(io->fd, (char *)bytes + done, len - done, at + done);
 

@@ -9,6 +9,9 @@
  * so far (RLIMIT_FSIZE, which doesn't bind mappings). The mapping is reached by process_vm_readv and process_vm_writev, which report
  * a bad spot instead of dying of it.
  *
+ * Where the program has installed a seccomp filter, only calls that reach nobody else's memory or descriptors are made (the list is in run/filter.c):
+ * pread64 and pwrite64 of the file; of the mapping, pages are had by madvise first, which reports the bad spot, and then copied.
+ *
  * Trouble is made here for tests: every n-th write or read fails with an error, or every n-th write stops half way.
  */
 #ifndef MF_SWAP_SPILL_IO_H
@@ -27,6 +30,7 @@ struct spill_io {
 	int fd;                /* -1: none */
 	char *map;             /* of the whole file; NULL: none */
 	bool by_map;           /* writes by descriptor are refused */
+	bool filtered;         /* by a filter of the program; its children inherit both */
 	bool use_ring, ring_is_made;
 	struct io_uring ring;
 	unsigned under_way;    /* in the ring */
@@ -44,6 +48,8 @@ static inline bool spill_io_usable(const struct spill_io *io)
 /* => on the thread that does the I/O from now on. fd stays the caller's; -1: by the mapping */
 void spill_io_open(struct spill_io *io, int fd, bool no_ring);
 void spill_io_close(struct spill_io *io);
+/* The program is about to install a filter; nothing is under way. */
+void spill_io_filtered(struct spill_io *io);
 /* In a forked child: what was the parent's is not ours. */
 void spill_io_forget(struct spill_io *io);
 

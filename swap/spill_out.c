@@ -247,6 +247,16 @@ void swap_pool_settle(struct swap_pool *p)
 	lock_drop(&p->spill->lock);
 }
 
+void swap_pool_before_filter(struct swap_pool *p)
+{
+	swap_pool_settle(p);
+	if (!p->spill)
+		return;
+	lock_take(&p->spill->lock);
+	spill_io_filtered(&p->spill->io);
+	lock_drop(&p->spill->lock);
+}
+
 void swap_pool_open_file(struct swap_pool *p, int fd)
 {
 	struct spill *s = p->spill;

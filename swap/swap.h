@@ -116,6 +116,9 @@ void swap_pool_join_file(struct swap_pool *pool);
 long swap_pool_spill(struct swap_pool *pool, bool wait);
 /* Until nothing is being written: before a fork. */
 void swap_pool_settle(struct swap_pool *pool);
+/* The program is about to install a seccomp filter: from now on, here and in children, the file is used by calls that the filter's preface allows
+ * (run/filter.c). On the thread that does the I/O. */
+void swap_pool_before_filter(struct swap_pool *pool);
 /* fork: the parent, when no call runs, makes the child a part in the file; the child calls the other one, on any thread, and then
  * swap_pool_open_file() (fd -1: it has none, and goes by the mapping). Without a part, or without both, what is in the file can't be read: -EIO. */
 void swap_pool_before_fork(struct swap_pool *pool);

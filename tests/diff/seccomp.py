@@ -18,7 +18,7 @@ import tempfile
 
 import run as diff
 
-HOWS = ['filter', 'tsync', 'prctl', 'late', 'violate', 'strict']
+HOWS = ['filter', 'tsync', 'prctl', 'late', 'violate', 'strict', 'nofile', 'fsize']
 
 
 def recorded(program):
@@ -66,7 +66,9 @@ def main():
         # The filter comes by prctl or by seccomp: either may be called.
         command = [program, how, *allowed, '157', '317']
         native = diff.run(command, 60)
-        managed = diff.run([minflt, 'run', '-q', *diff.MODES[args.mode][0], '--', *command], 60)
+        with tempfile.TemporaryDirectory() as folder:
+            options = [option.format(folder=folder) for option in diff.MODES[args.mode][0]]
+            managed = diff.run([minflt, 'run', '-q', *options, '--', *command], 60)
         if how == 'violate':  # minflt's status for a signal
             same = diff.compare(command, (0, native[1], ''), (0, managed[1], managed[2]), ('native', 'minflt'))
             good = ends(native, -signal.SIGSYS) and ends(managed, 128 + signal.SIGSYS) and same and good

@@ -4,22 +4,27 @@
  * memory being evicted; then it goes on using it, allocates, has its threads fault, and forks. seccomp.py finds out by strace which calls a native
  * run makes, and gives those.
  *
- * HOW: all (everything is allowed: to be recorded), filter, tsync, prctl, late (installed by a thread), strict; violate: a call that isn't allowed at the end.
+ * HOW: all (everything is allowed: to be recorded), filter, tsync, prctl, late (installed by a thread), strict; violate: a call that isn't allowed at the end;
+ * nofile, fsize: with no descriptor to be had any more, with files limited to 2 MiB.
  */
 #include "common.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #define LEN (5 * MB)
 
 static char *area, *other;
+static int ends[2]; /* of a pipe */
 static atomic_int stage, started;
 
 /* Other memory that is there already. */
@@ -83,6 +88,25 @@ static void uses_memory(void)
 	fill(area, LEN, 1);
 }
 
+static void splices(void)
+{
+	static char got[4 * PAGE];
+	struct iovec v = { area, sizeof(got) };
+
+	RC("vmsplice", vmsplice(ends[1], &v, 1, 0));
+	fill(other, 2 * LEN, 11);
+	RC("read", read(ends[0], got, sizeof(got)));
+	holds("through the pipe", got, sizeof(got), 1);
+}
+
+static void limit(const char *how)
+{
+	struct rlimit r = { !strcmp(how, "fsize") ? 2 * MB : 0, !strcmp(how, "fsize") ? 2 * MB : 0 };
+
+	if (!strcmp(how, "nofile") || !strcmp(how, "fsize"))
+		RC("limit", setrlimit(!strcmp(how, "fsize") ? RLIMIT_FSIZE : RLIMIT_NOFILE, &r));
+}
+
 static void forks(int depth)
 {
 	int status = -1;
@@ -91,6 +115,7 @@ static void forks(int depth)
 	if (pid == 0) {
 		uses_memory();
 		allocates();
+		splices();
 		if (depth)
 			forks(depth - 1);
 		_exit(done());
@@ -148,6 +173,8 @@ int main(int argc, char **argv)
 	block = malloc(100000); /* malloc's own preparations */
 	fill(block, 100000, 4);
 	free(block);
+	if (pipe(ends))
+		die("pipe");
 	area = map(LEN);
 	other = map(2 * LEN);
 	fill(area, LEN, 1);
@@ -158,6 +185,7 @@ int main(int argc, char **argv)
 		die("pthread_create");
 	while (strcmp(how, "violate") && strcmp(how, "late") && !atomic_load(&started))
 		;
+	limit(how);
 	if (strcmp(how, "late"))
 		install(how, argv + 2, argc - 2);
 	atomic_fetch_or(&stage, strcmp(how, "late") != 0);
@@ -165,6 +193,7 @@ int main(int argc, char **argv)
 		pthread_join(t, &result);
 	uses_memory();
 	allocates();
+	splices();
 	forks(1);
 	if (!strcmp(how, "violate")) {
 		say("and now %ld", syscall(SYS_getpriority, 0, 0));
