@@ -12,6 +12,8 @@
  * With a swap file the pool isn't to grow so far. What it may hold before its oldest objects go to the file depends on what it gains: an eighth of the
  * budget where pages hardly shrink (they are better off as frames), up to three quarters where they shrink to half. A margin above that is
  * for what comes while the file is being written. When the file takes no more, the pool grows as without one.
+ * Pinned pages (O_DIRECT, registered buffers, process_vm_writev) can't leave, however many a call of the program pins; the kernel would go on to the end of
+ * memory. When nothing else can be evicted, the limit of frames is exceeded by as many as there are of them, and falls back with them.
  * With --memory, the budget is the whole tree's (lib/account.h): `memory` here is what this process may keep of it now, which grows while there is room.
  */
 #include "lib/budget.h"
@@ -20,6 +22,7 @@
 #include "lib/auto.h"
 #include "lib/crowd.h"
 #include "lib/pager.h"
+#include "lib/tree.h"
 #include "machine/uffd/uffd.h"
 #include "mm/errno.h"
 #include "swap/swap.h"
@@ -28,6 +31,7 @@
 #define RECLAIM_BATCH 64UL
 #define SPILLS        8  /* segments in one go */
 #define PIECE         (1ULL << 20)
+#define RETRY_NS      10000000ULL /* until pinned pages are tried again; longer, if that takes longer than a 20th of it */
 #define EXACT_EVERY   4096 /* calls of budget_balance() between two exact looks at the metadata; more often at first */
 
 static struct {
@@ -36,6 +40,8 @@ static struct {
 	bool fixed_frames, fixed_pool, is_auto;
 	unsigned long max_frames, floor;
 	unsigned long limit;        /* of frames, now */
+	unsigned long over;         /* beyond it, for pinned pages */
+	uint64_t retry_ns;          /* when these are tried again */
 	unsigned long allowed;      /* what the limit would be without lib/auto.c */
 	unsigned long low;          /* keep so many frames free */
 	struct swap_pool *pool;
@@ -93,11 +99,43 @@ static void set_limit(unsigned long frames)
 		frames = b.max_frames;
 	if (frames < b.floor)
 		frames = b.floor;
-	if (frames == b.limit)
+	if (frames == b.limit && b.over <= nr_stuck_pages())
 		return;
 	b.limit = frames;
-	mm_set_frame_limit(frames);
-	uffd_set_real_limit(frames);
+	b.over = b.over < nr_stuck_pages() ? b.over : nr_stuck_pages();
+	mm_set_frame_limit(frames + b.over);
+	uffd_set_real_limit(frames + b.over);
+}
+
+/* Nothing can be evicted. => true: there is room for as much again as is pinned */
+static bool exceed(void)
+{
+	unsigned long stuck = nr_stuck_pages();
+
+	if (stuck > BUDGET_PINNED)
+		stuck = BUDGET_PINNED;
+	if (stuck <= b.over)
+		return false;
+	b.over = stuck;
+	b.retry_ns = tree_now_ns() + RETRY_NS;
+	mm_set_frame_limit(b.limit + b.over);
+	uffd_set_real_limit(b.limit + b.over);
+	return true;
+}
+
+/* Reclaim finds out what isn't pinned any more: now and then, and as long as there is something to find. */
+static void fall_back(void)
+{
+	unsigned long stuck = nr_stuck_pages();
+	uint64_t begin, took;
+
+	if (!b.over || (begin = tree_now_ns()) < b.retry_ns)
+		return;
+	try_to_free_pages(RECLAIM_BATCH);
+	took = tree_now_ns() - begin;
+	if (nr_stuck_pages() >= stuck)
+		b.retry_ns = begin + took + (20 * took > RETRY_NS ? 20 * took : RETRY_NS);
+	set_limit(b.limit);
 }
 
 /* An exact look at the first call and at each doubling, while the tables grow fast, and then now and then. Multiples of 16 are never left out
@@ -218,6 +256,7 @@ void budget_balance(void)
 {
 	if (auto_on() && auto_balance())
 		set_limit(auto_limit(b.allowed));
+	fall_back();
 	if (nr_free_frames() >= b.low && b.calls % 16) {
 		b.calls++;
 		return;
@@ -227,7 +266,7 @@ void budget_balance(void)
 	if (b.has_file)
 		spill();
 	while (nr_free_frames() < b.low) {
-		if (!free_some())
+		if (!free_some() && !exceed())
 			return;
 		if (b.has_file)
 			spill();
@@ -262,6 +301,8 @@ bool budget_rescue(void)
 		if (try_to_free_pages(RECLAIM_BATCH) > 0)
 			return true;
 	}
+	if (exceed())
+		return true;
 	if (!account_wait())
 		return false;
 	budget_fit();

@@ -9,7 +9,10 @@
 
 struct swap_pool;
 
-/* How many frames exist, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
+/* Frames that exist beyond what budget_init() says: for pages that are pinned. 1 GiB */
+#define BUDGET_PINNED (1UL << 18)
+
+/* How many frames there are, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
 int budget_init(const struct mf_request *request, unsigned long *nr_frames);
 void budget_attach(struct swap_pool *pool);
 /* Pages, pool and tables of this process, bytes. */

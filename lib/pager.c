@@ -748,7 +748,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 				       .limit = q->pool,
 				       .file = { .bytes = q->swap_bytes, .share = control_share(pg.control, q), .map = map_file(), .plain = q->swap_plain,
 						 .no_ring = q->swap_no_ring, .memory = nr_frames * PAGE / 32, .trouble = q->swap_trouble } };
-	struct mm_params mp = { .nr_frames = nr_frames, .nr_swap_slots = slots, .swap = &swap_pool_ops,
+	struct mm_params mp = { .nr_frames = nr_frames + BUDGET_PINNED, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
 				.check_every = q->check_every };
 	int err = 0;
@@ -788,7 +788,7 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	auto_init(pg.request.auto_permille, nr_frames, pg.slot == TREE_MAIN ? &control->curve : NULL);
 	account_start(control, pg.slot, pg.request.memory, pg.request.resident || pg.request.pool);
 	*what = "address space";
-	err = uffd_machine_init(nr_frames);
+	err = uffd_machine_init(nr_frames + BUDGET_PINNED);
 	if (err)
 		return err;
 	pg.bell = (unsigned long)sys_mmap(0, BELL_PAGES * PAGE, 1 /* PROT_READ */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
@@ -957,7 +957,7 @@ int pager_fork_child(void)
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);
 	atomic_store(&pg.balancing, 0);
-	bare = uffd_machine_after_fork();
+	bare = uffd_machine_after_fork(fresh_frames());
 	err = err ? err : bare;
 	mm_after_host_fork(pager_mm);
 	mm_quiet(false);

@@ -151,7 +151,6 @@ void free_run(unsigned long pfn, unsigned nr);
 unsigned long nr_free_low(void); /* watermark: below it nothing is taken for neighbours */
 bool mm_is_quiet(void);
 void check_frames(void);
-unsigned long fresh_frames(void); /* frames from here on were never used */
 
 /* ---- vma.c --------------------------------------------------------------------------------------------------------- */
 

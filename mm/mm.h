@@ -184,6 +184,10 @@ unsigned long nr_free_frames(void);
 unsigned long nr_used_frames(void);
 /* Pages that reclaim can't take: locked and stuck ones. */
 unsigned long nr_unevictable(void);
+/* Of these, the ones that the machine refused the last time: pinned, mostly. */
+unsigned long nr_stuck_pages(void);
+/* Frames from this one on were never in use. */
+unsigned long fresh_frames(void);
 /* While set, nothing is evicted; allocation takes from the reserve below the watermarks, then fails with OOM. */
 void mm_quiet(bool quiet);
 

@@ -57,6 +57,11 @@ unsigned long nr_unevictable(void)
 	return lru_size(LRU_UNEVICTABLE) + __atomic_load_n(&nr_stuck, __ATOMIC_RELAXED);
 }
 
+unsigned long nr_stuck_pages(void)
+{
+	return __atomic_load_n(&nr_stuck, __ATOMIC_RELAXED);
+}
+
 /* ---- lists ------------------------------------------------------------------------------------------------------------- */
 
 static inline enum lru_list page_lru(const struct page *page)

@@ -48,11 +48,11 @@ int uffd_machine_init(unsigned long nr_frames)
 	return err;
 }
 
-int uffd_machine_after_fork(void)
+int uffd_machine_after_fork(unsigned long nr)
 {
-	for (unsigned long pfn = 0; pfn < uffd.nr_frames; pfn++) {
+	for (unsigned long pfn = 0; pfn < nr; pfn++) {
 		/* Most are holes where the budget is large: eight at a time. */
-		if (pfn % 8 == 0 && pfn + 8 <= uffd.nr_frames && *(const uint64_t *)(const void *)(uffd.state + pfn) == 0 /* HOLE */) {
+		if (pfn % 8 == 0 && pfn + 8 <= nr && *(const uint64_t *)(const void *)(uffd.state + pfn) == 0 /* HOLE */) {
 			pfn += 7;
 			continue;
 		}

@@ -59,8 +59,8 @@ int uffd_machine_init(unsigned long nr_frames);
 int uffd_machine_attach(int fd, bool move);
 /* After uffd_machine_attach(fd, false), where the kernel has MOVE: pages are copied, but none that is pinned leaves. => 0 or -errno. */
 int uffd_machine_ask_by_move(void);
-/* In a forked child, before uffd_machine_attach(): the arena did not come along. => 0 or -errno. */
-int uffd_machine_after_fork(void);
+/* In a forked child, before uffd_machine_attach(): the arena did not come along. nr: the frames from this one on were never in use. => 0 or -errno. */
+int uffd_machine_after_fork(unsigned long nr);
 
 /* In a forked child that has no userfaultfd and nothing armed: from now on pages enter by stores. None leaves. */
 void uffd_machine_plain(void);
