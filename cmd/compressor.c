@@ -9,8 +9,8 @@
 
 #include "swap/mailbox.h"
 
-/* An entry is two pages: a 170th of the budget. */
-#define PAGES_PER_ENTRY 341
+/* An entry is two pages: a 256th of the budget. */
+#define PAGES_PER_ENTRY 512
 #define LEAST_ENTRIES   (2 * MAILBOX_BATCH)
 #define LEAST_PAGES     2048 /* a smaller budget has no mailbox */
 
