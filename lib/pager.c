@@ -22,6 +22,7 @@
 #include "lib/abandon.h"
 #include "lib/account.h"
 #include "lib/auto.h"
+#include "lib/bell.h"
 #include "lib/budget.h"
 #include "lib/crowd.h"
 #include "lib/pin.h"
@@ -45,12 +46,9 @@
 #define HELPERS       0 /* see handler() */
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
-#define BELLS         32u /* knocks of one slot between two resets */
-#define WARDEN_SLOT   PAGER_NR_SLOTS               /* a slot for the account's warden */
-#define NR_SLOTS      (PAGER_NR_SLOTS + 1)
-#define BELL_END      (NR_SLOTS * BELLS)           /* the page that ends a fork */
-#define BELL_DRAIN    (NR_SLOTS * BELLS + 1)       /* the one that has the pool drained before it */
-#define BELL_PAGES    (NR_SLOTS * BELLS + 2)
+#define WARDEN_SLOT   PAGER_NR_SLOTS       /* of the bell: the account's warden */
+#define FORK_SLOT     (PAGER_NR_SLOTS + 1) /* and who forks */
+_Static_assert(FORK_SLOT < BELL_SLOTS, "each has a slot of its own");
 
 struct mm_struct *pager_mm;
 
@@ -67,10 +65,6 @@ static struct {
 	const struct lend *borrowed;      /* copies of them in the program's table, from fork's prepare to its end */
 	long handler_tid;
 	uint64_t exact_at;                /* faults / EXACT_EVERY at the last exact look at the metadata */
-	/* Pages whose fault is a knock at the handler's door: BELLS of them for each slot, used one after the other, and two more for
-	 * fork. */
-	unsigned long bell;
-	struct { void (*_Atomic fn)(void *); void *arg; unsigned next; } call[NR_SLOTS];
 	size_t file_mapped;               /* of the swap file */
 	unsigned long stack, tls;
 	atomic_uint ready;
@@ -418,53 +412,14 @@ static bool defer(const struct uffd_msg *msg)
 	return atomic_load(&pg.fork_tid) != 0; /* else the fork ended in between, and nobody will knock */
 }
 
-static bool is_bell(unsigned long addr)
-{
-	return addr - pg.bell < BELL_PAGES * PAGE;
-}
-
-static void knocked(unsigned long addr)
-{
-	struct uffd_zeropage z = { .range = { addr & ~(PAGE - 1), PAGE } };
-	unsigned slot = (unsigned)((addr - pg.bell) / PAGE / BELLS);
-	void (*fn)(void *);
-
-	if (slot < NR_SLOTS) {
-		/* A thread that was kicked out of its wait knocks twice; it is served once. */
-		fn = atomic_exchange(&pg.call[slot].fn, NULL);
-		if (fn)
-			fn(pg.call[slot].arg);
-	} else if (addr - pg.bell >= BELL_DRAIN * PAGE) {
-		if (swap_pool_drain(pg.pool))
-			pager_die(MF_STATE_FULL, "no room for the pages that were being compressed when the program forked; give it more memory\n");
-		swap_pool_settle(pg.pool);
-		swap_pool_before_fork(pg.pool);
-	} else {
-		uffd_wake_all();
-	}
-	sys_ioctl(pg.uffd, UFFD_ZEROPAGE, &z);
-}
-
 void pager_call(unsigned slot, void (*fn)(void *arg), void *arg)
 {
-	unsigned long mine = pg.bell + slot * BELLS * PAGE;
-
-	pg.call[slot].arg = arg;
-	atomic_store(&pg.call[slot].fn, fn);
-	(void)*(volatile char *)(mine + pg.call[slot].next * PAGE);
-	if (atomic_load(&pg.call[slot].fn))
-		machine_bug(__FILE__, __LINE__, "a call did not reach the handler");
-	if (++pg.call[slot].next == BELLS) {
-		if (sys_madvise(mine, BELLS * PAGE, 4 /* MADV_DONTNEED */))
-			machine_bug(__FILE__, __LINE__, "the pages that reach the handler can't be reset");
-		pg.call[slot].next = 0;
-	}
+	bell_call(slot, fn, arg);
 }
 
 void pager_bell_range(unsigned long *addr, size_t *len)
 {
-	*addr = pg.bell;
-	*len = BELL_PAGES * PAGE;
+	bell_range(addr, len);
 }
 
 static void answer(void *arg)
@@ -485,6 +440,8 @@ static void knock(void)
 
 static void handle(const struct uffd_msg *msg, bool first)
 {
+	const unsigned long addr = (unsigned long)msg->address;
+
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
 	atomic_fetch_add(&pg.busy, 1);
@@ -494,12 +451,12 @@ static void handle(const struct uffd_msg *msg, bool first)
 				pin_fault((long)msg->tid);
 			crowd_fault((long)msg->tid);
 		}
-		if (is_bell((unsigned long)msg->address))
-			knocked((unsigned long)msg->address);
+		if (bell_is(addr))
+			bell_serve(pg.uffd, addr);
 		else
 			serve(msg);
 		/* The warden knocks when others need memory: not the moment to take some. */
-		if (!atomic_load(&pg.fork_tid) && (unsigned long)msg->address - (pg.bell + WARDEN_SLOT * BELLS * PAGE) >= BELLS * PAGE)
+		if (!atomic_load(&pg.fork_tid) && !(bell_is(addr) && bell_slot(addr) == WARDEN_SLOT))
 			balance();
 	}
 	atomic_fetch_sub(&pg.busy, 1);
@@ -567,6 +524,15 @@ static int arm_all(void)
 	return 0;
 }
 
+static int arm_bell(void)
+{
+	unsigned long addr;
+	size_t len;
+
+	bell_range(&addr, &len);
+	return uffd_arm(addr, len);
+}
+
 /* In the handler's own descriptor table: the program's never sees a descriptor of ours. */
 static int open_uffd(void)
 {
@@ -590,7 +556,7 @@ static int open_uffd(void)
 	if (!err && auto_on()) /* to be waited for with poll() */
 		err = (int)sys_call3(SYS_fcntl, pg.uffd, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (!err)
-		err = uffd_arm(pg.bell, BELL_PAGES * PAGE);
+		err = arm_bell();
 	return err ? err : arm_all();
 }
 
@@ -791,10 +757,9 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	err = uffd_machine_init(nr_frames + BUDGET_PINNED);
 	if (err)
 		return err;
-	pg.bell = (unsigned long)sys_mmap(0, BELL_PAGES * PAGE, 1 /* PROT_READ */, 0x22 /* MAP_PRIVATE|MAP_ANONYMOUS */, -1, 0);
 	pg.stack = (unsigned long)machine_alloc(HANDLER_STACK);
 	pg.tls = (unsigned long)machine_alloc(PAGE);
-	if (sys_is_err((long)pg.bell) || !pg.stack || !pg.tls)
+	if (bell_init() || !pg.stack || !pg.tls)
 		return -ENOMEM;
 	err = start_engine(nr_frames, what);
 	if (err)
@@ -861,12 +826,17 @@ int pager_kept_descriptor(enum lend_what what)
 
 /* The mailbox is shared with the command and must not be with the child as well: nothing is in it when the host copies the pool. The handler does
  * it, because this thread's stack may be managed and the pool's locks must not wait for a page. */
-static void drain(void)
+static void drain(void *arg)
 {
-	unsigned long bell = pg.bell + BELL_DRAIN * PAGE;
+	if (swap_pool_drain(pg.pool))
+		pager_die(MF_STATE_FULL, "no room for the pages that were being compressed when the program forked; give it more memory\n");
+	swap_pool_settle(pg.pool);
+	swap_pool_before_fork(pg.pool);
+}
 
-	(void)*(volatile char *)bell;
-	sys_madvise(bell, PAGE, 4 /* MADV_DONTNEED */);
+static void end_waits(void *arg)
+{
+	uffd_wake_all();
 }
 
 void pager_fork_prepare(const struct lend *lent)
@@ -877,21 +847,17 @@ void pager_fork_prepare(const struct lend *lent)
 	for (unsigned n; (n = atomic_load(&pg.busy));)
 		sys_futex_wait(&pg.busy, n);
 	if (pg.request.mailbox_entries || pg.request.swap_bytes)
-		drain();
+		bell_call(FORK_SLOT, drain, NULL);
 }
 
 void pager_fork_parent(void)
 {
-	unsigned long last = pg.bell + BELL_END * PAGE;
-
 	lend_close(pg.borrowed);
 	mm_quiet(false);
 	account_company(knock);
 	atomic_store(&pg.fork_tid, 0);
-	if (!atomic_exchange(&pg.deferred, 0))
-		return;
-	(void)*(volatile char *)last;
-	sys_madvise(last, PAGE, 4 /* MADV_DONTNEED */);
+	if (atomic_exchange(&pg.deferred, 0))
+		bell_call(FORK_SLOT, end_waits, NULL);
 }
 
 static int unserved(int why)
@@ -934,14 +900,6 @@ static int join_tree(void)
 	return 0;
 }
 
-/* The parent's warden may have been knocking. */
-static void reset_warden(void)
-{
-	pg.call[WARDEN_SLOT].next = 0;
-	atomic_store(&pg.call[WARDEN_SLOT].fn, NULL);
-	sys_madvise(pg.bell + WARDEN_SLOT * BELLS * PAGE, BELLS * PAGE, 4 /* MADV_DONTNEED */);
-}
-
 int pager_fork_child(void)
 {
 	unsigned parent = pg.slot;
@@ -967,7 +925,7 @@ int pager_fork_child(void)
 		budget_fit();
 		publish(false); /* what the parent knew of its tables is near enough */
 	}
-	reset_warden();
+	bell_reset(WARDEN_SLOT); /* the parent's may have been knocking */
 	pin_start(sys_gettid(), own_cpu());
 	pg.fds = *pg.borrowed;
 	if (!err)
