@@ -4,8 +4,8 @@
  *
  * The way of one fault: the program's thread stops in the kernel; a message; read() returns in the handler; the engine finds the mapping,
  * walks the tables, takes a frame, fills it, tells the machine; the machine's ioctl makes it true; the wake; the program goes on. Then, out of the
- * fault's way but on the same processor: counters, reclaim. One handler, one fault at a time. (Helpers that do the same beside it while several
- * threads of the program fault, crowd.h, are switched off: see handler().)
+ * fault's way but on the same processor: counters, reclaim. One handler, one fault at a time, and helpers that do the same beside it while several
+ * threads of the program fault (crowd.h).
  *
  * Locks: the handler takes mmap_lock for reading around each fault and around reclaim. Calls of the program that change mappings take it for
  * writing, on a stack of the runtime, with signals blocked, so the owner never faults on managed memory itself.
@@ -43,7 +43,6 @@
 #define MIN_SLOTS       (1UL << 20)
 #define MAX_SLOTS       (1UL << 26)
 #define MAX_READ      16
-#define HELPERS       0 /* see handler() */
 #define PUBLISH_EVERY 16  /* faults; a program that is killed may have had so many more than its summary says */
 #define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
 #define WARDEN_SLOT   PAGER_NR_SLOTS       /* of the bell: the account's warden */
@@ -639,8 +638,7 @@ static void handler(void)
 	if (pg.start_error)
 		for (;;)
 			sys_call1(SYS_exit, 0);
-	/* Helpers are off: with forks beside threads that fault, a thread was left asleep. */
-	if (HELPERS && !auto_on()) /* which measures one handler's time */
+	if (!auto_on()) /* which measures one handler's time */
 		crowd_start(helper);
 	for (;;)
 		read_and_handle(true);
