@@ -330,16 +330,26 @@ static void refused(unsigned long addr)
 	pager_die(MF_STATE_BROKEN, text);
 }
 
+enum { UNHELD, HELD, CONTENDED };
+
+static bool try_balance(void)
+{
+	unsigned unheld = UNHELD;
+
+	return atomic_compare_exchange_strong(&pg.balancing, &unheld, HELD);
+}
+
 static void lock_balance(void)
 {
-	while (atomic_exchange(&pg.balancing, 1))
-		sys_futex_wait(&pg.balancing, 1);
+	if (!try_balance())
+		while (atomic_exchange(&pg.balancing, CONTENDED) != UNHELD)
+			sys_futex_wait(&pg.balancing, CONTENDED);
 }
 
 static void unlock_balance(void)
 {
-	atomic_store(&pg.balancing, 0);
-	sys_futex_wake(&pg.balancing, 1);
+	if (atomic_exchange(&pg.balancing, UNHELD) == CONTENDED)
+		sys_futex_wake(&pg.balancing, 1);
 }
 
 static bool rescue(void)
@@ -392,7 +402,7 @@ static void balance(void)
 	static atomic_uint faults;
 
 	mmap_read_lock(pager_mm);
-	if (!atomic_exchange(&pg.balancing, 1)) {
+	if (try_balance()) {
 		budget_balance();
 		unlock_balance();
 	}
@@ -912,7 +922,7 @@ int pager_fork_child(void)
 	atomic_store(&pg.fork_tid, 0);
 	atomic_store(&pg.busy, 0);
 	atomic_store(&pg.deferred, 0);
-	atomic_store(&pg.balancing, 0);
+	atomic_store(&pg.balancing, UNHELD);
 	bare = uffd_machine_after_fork(fresh_frames());
 	err = err ? err : bare;
 	mm_after_host_fork(pager_mm);

@@ -95,6 +95,13 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
  * => *gone gets bit i for a page that the host has lost (a raw system call dropped it): its bytes are no more. */
 void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone);
 
+/* The same for several pieces at once, in one page table and one mapping; by ascending addresses; bits count their pages, 64 at most. */
+struct machine_range {
+	unsigned long addr, pfn;
+	unsigned nr; /* pages */
+};
+void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr, uint64_t *stuck, uint64_t *gone);
+
 /* After machine_unmap(): which of these pages (bit i) were mapped with MACHINE_MAP_SAME and have certainly not been stored to since. */
 uint64_t machine_unwritten(unsigned long pfn, unsigned nr);
 
@@ -103,10 +110,6 @@ void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
 
 /* After machine_unmap(), when the bytes have been saved elsewhere: they will not be asked for again and the pages will not be
  * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 64. */
-struct machine_range {
-	unsigned long addr, pfn;
-	unsigned nr; /* pages */
-};
 void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr);
 
 /* The pages at [addr, addr + nr) are no longer wanted, bytes included (munmap, MADV_DONTNEED, exit). On the host the caller of

@@ -469,13 +469,16 @@ static void take_dirty(struct cluster *c, unsigned i, unsigned n, uint64_t unwri
 /* => pte lock held */
 static void unmap_cluster(struct cluster *c)
 {
+	struct machine_range ranges[MAX_AROUND];
+	unsigned first[MAX_AROUND], nr = 0, at = 0;
+	uint64_t stuck = 0, gone = 0;
+
 	for (unsigned i = 0; i < c->nr; i++)
 		unmap_entry(c, &c->v[i]);
 	add_mm_counter(c->mm, MM_ANONPAGES, -(long)c->nr);
 	add_mm_counter(c->mm, MM_SWAPENTS, c->nr);
 	for (unsigned i = 0, n; i < c->nr; i += n) {
 		unsigned long pfn = page_to_pfn(c->v[i].page);
-		uint64_t stuck = 0, gone = 0;
 
 		n = piece(c, i, V_UNMAPPED);
 		if (!pte_mapped(c->v[i].old)) { /* old, and at home already */
@@ -483,10 +486,15 @@ static void unmap_cluster(struct cluster *c)
 			continue;
 		}
 		trace(machine_unmap, c->v[i].addr, n, pfn);
-		machine_unmap(c->mm, c->v[i].addr, n, pfn, &stuck, &gone);
-		take_dirty(c, i, n, machine_unwritten(pfn, n));
-		if (unlikely(stuck | gone))
-			take_verdict(c, i, n, stuck, gone);
+		first[nr] = i;
+		ranges[nr++] = (struct machine_range){ c->v[i].addr, pfn, n };
+	}
+	if (nr)
+		machine_unmap_ranges(c->mm, ranges, nr, &stuck, &gone);
+	for (unsigned k = 0; k < nr; at += ranges[k++].nr) {
+		take_dirty(c, first[k], ranges[k].nr, machine_unwritten(ranges[k].pfn, ranges[k].nr));
+		if (unlikely((stuck | gone) >> at))
+			take_verdict(c, first[k], ranges[k].nr, stuck >> at, gone >> at);
 	}
 }
 

@@ -295,6 +295,18 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		}
 }
 
+void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr, uint64_t *stuck, uint64_t *gone)
+{
+	*stuck = *gone = 0;
+	for (unsigned i = 0, at = 0; i < nr; at += ranges[i++].nr) {
+		uint64_t s, g;
+
+		machine_unmap(mm, ranges[i].addr, ranges[i].nr, ranges[i].pfn, &s, &g);
+		*stuck |= s << at;
+		*gone |= g << at;
+	}
+}
+
 void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++)

@@ -66,6 +66,7 @@ int uffd_machine_attach(int fd, bool move)
 	uffd.move = move;
 	uffd.pidfd = (int)sys_call2(SYS_pidfd_open, sys_getpid(), O_EXCL /* PIDFD_THREAD, as elsewhere: what filters of the program let pass */);
 	atomic_store(&uffd.watching, 0);
+	atomic_store(&uffd.looks, 0);
 	return move ? uffd_arm(uffd.arena, uffd.nr_frames * PAGE) : 0;
 }
 

@@ -25,6 +25,7 @@ struct uffd_machine {
 	atomic_bool crowded;         /* other processors run the program: a MOVE interrupts them */
 	int pidfd;                   /* this process, for process_madvise(); -1: none */
 	atomic_int watching;         /* has watching for stores been of use lately? see watch() */
+	atomic_int looks;            /* do pages of late come one by one, to be read? see note_way_in() */
 	unsigned long nr_frames;
 	unsigned long arena;         /* nr_frames places, place i for frame i */
 	unsigned long staging;       /* NR_STAGES pages */
@@ -52,6 +53,8 @@ static inline void count(uint64_t *counter, uint64_t n)
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+/* Do pages from the backend enter by COPY now, to be watched? */
+bool uffd_copies(void);
 /* Give the places of [pfn, pfn+nr) back to the host and make the frames holes. */
 void home_drop(unsigned long pfn, unsigned nr);
 /* The frame's staging slot, taken now. => its address. */

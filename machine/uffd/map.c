@@ -5,7 +5,8 @@
  *   writable      HOME  MOVE            0.8 us, 0.17 in 16s    MOVE            0.8 us, 0.17 in 16s
  *                 HOLE  COPY of zeros   1.1 us, 0.78
  *                 STAGED COPY           1.1 us, 0.78
- *   several run   STAGED COPY, write-protected   1.2 us        DONTNEED of all at once, if never stored to
+ *   several run,  STAGED COPY, write-protected   1.2 us        DONTNEED of all at once, if never stored to
+ *   or for a look
  *   no MOVE       STAGED COPY                                  WRITEPROTECT, read in place, DONTNEED
  *   MOVE to ask   STAGED COPY                                  MOVE aside, copied to staging, DONTNEED  (EBUSY: pinned)
  *   not writable  COPY, from home or staging                   read in place, DONTNEED
@@ -23,6 +24,7 @@
 #include "mm/mm.h"
 
 #define MAX_RANGES 64 /* of one process_madvise() */
+#define MAX_PAGES  64 /* that leave at once */
 #define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
 
 /* COPY and MOVE want a range inside one mapping of the host (ENOENT, EINVAL), and the host merges its mappings by rules of its own: what is one mapping
@@ -122,26 +124,51 @@ static int write_protect(unsigned long addr, unsigned nr, bool on)
 
 /* ---- watching for stores ----------------------------------------------------------------------------------------- */
 
-/* A page that is stored to after all costs a second fault, as much as its leaving without a MOVE saves; so the score of the pages of late decides,
- * and while it is bad one call of 16 finds out whether that has changed. */
+/* A page that is stored to after all costs a second fault. What its leaving without a look at its bytes saves is as much while other processors run
+ * the program, and a sixth of that otherwise; so the score of the pages of late decides, and while it is bad one call of 64 finds out whether
+ * that has changed. */
 #define WATCH_SCORE 64
+#define WATCH_TRIES 64
+
+static int bounded(int n)
+{
+	return n > WATCH_SCORE ? WATCH_SCORE : n < -WATCH_SCORE ? -WATCH_SCORE : n;
+}
 
 static void watch_score(int delta)
 {
-	int old = atomic_load_explicit(&uffd.watching, memory_order_relaxed), new = old + delta;
+	int old = atomic_load_explicit(&uffd.watching, memory_order_relaxed);
 
-	if (new <= WATCH_SCORE && new >= -WATCH_SCORE)
-		atomic_store_explicit(&uffd.watching, new, memory_order_relaxed);
+	atomic_store_explicit(&uffd.watching, bounded(old + delta), memory_order_relaxed);
 }
 
-static bool watch(unsigned how)
+static bool is_crowded(void)
+{
+	return atomic_load_explicit(&uffd.crowded, memory_order_relaxed);
+}
+
+/* Do pages come back for a look, one by one? Neighbours are faster by MOVE, and for zeros and stores frames are best at home. */
+static void note_way_in(unsigned nr, unsigned how)
+{
+	int old = atomic_load_explicit(&uffd.looks, memory_order_relaxed);
+
+	atomic_store_explicit(&uffd.looks, bounded(nr == 1 && how & MACHINE_MAP_SAME ? old + 1 : old - (int)nr), memory_order_relaxed);
+}
+
+bool uffd_copies(void)
+{
+	return is_crowded() || (atomic_load_explicit(&uffd.looks, memory_order_relaxed) > 0 &&
+				atomic_load_explicit(&uffd.watching, memory_order_relaxed) >= 0);
+}
+
+static bool watch(unsigned nr, unsigned how)
 {
 	static atomic_uint turn;
 
-	if (!(how & MACHINE_MAP_SAME) || !(how & MACHINE_MAP_WRITE) || !atomic_load_explicit(&uffd.crowded, memory_order_relaxed))
+	if (!(how & MACHINE_MAP_SAME) || !(how & MACHINE_MAP_WRITE) || (!is_crowded() && nr > 1))
 		return false;
 	return atomic_load_explicit(&uffd.watching, memory_order_relaxed) >= 0 ||
-	       atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % 16 == 0;
+	       atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % WATCH_TRIES == 0;
 }
 
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
@@ -150,7 +177,7 @@ void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
 	if (uffd.state[pfn] != WATCHED)
 		return;
 	uffd.state[pfn] = MAPPED;
-	watch_score(-2);
+	watch_score(is_crowded() ? -2 : -6);
 }
 
 uint64_t machine_unwritten(unsigned long pfn, unsigned nr)
@@ -176,14 +203,15 @@ static void set_states(unsigned long pfn, unsigned nr, enum frame_state state)
 }
 
 /* One run of frames that are at home. MOVE where it may; what it refuses (the mapping is locked, or of another kind than the
- * arena) enters by copy. */
+ * arena) enters by copy, and what is to be watched. */
 static int map_home(unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
+	const bool watched = watch(nr, how);
 	int r;
 
 	if (how & MACHINE_MAP_ZERO)
 		memset((void *)home_of(pfn), 0, nr * PAGE);
-	if (how & MACHINE_MAP_WRITE) {
+	if (how & MACHINE_MAP_WRITE && !watched) {
 		r = move_pages(addr, home_of(pfn), nr);
 		if (r > 0) {
 			set_states(pfn, (unsigned)r, MAPPED);
@@ -193,10 +221,10 @@ static int map_home(unsigned long addr, unsigned nr, unsigned long pfn, unsigned
 		if (r != -EINVAL)
 			return r;
 	}
-	r = copy_in(addr, home_of(pfn), nr, 0);
+	r = copy_in(addr, home_of(pfn), nr, watched ? UFFD_COPY_WP : 0);
 	if (r > 0) {
 		home_drop(pfn, (unsigned)r);
-		set_states(pfn, (unsigned)r, MAPPED);
+		set_states(pfn, (unsigned)r, watched ? WATCHED : MAPPED);
 		count_real(r);
 	}
 	return r;
@@ -221,7 +249,7 @@ static int map_zeros(unsigned long addr, unsigned nr, unsigned long pfn)
 
 static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn, unsigned how)
 {
-	const bool watched = watch(how);
+	const bool watched = watch(nr, how);
 	unsigned run = 1;
 	int r;
 
@@ -266,6 +294,7 @@ int machine_map(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned 
 {
 	unsigned done = 0;
 
+	note_way_in(nr, how);
 	while (done < nr) {
 		unsigned long first = pfn + done;
 		unsigned run = 1;
@@ -298,14 +327,38 @@ static void make_exclusive(unsigned long addr)
 	__atomic_fetch_or((unsigned *)addr, 0u, __ATOMIC_RELAXED);
 }
 
+/* What the host has of the pages between the first and the last that are to leave: asked for when it is needed, and once. */
+struct look {
+	unsigned long from;
+	unsigned nr;
+	bool asked, answered;
+	unsigned char vec[MAX_PAGES];
+};
+
+static struct look look_between(unsigned long from, unsigned long end)
+{
+	return (struct look){ .from = from, .nr = (unsigned)((end - from) / PAGE) };
+}
+
+static bool look_answered(struct look *look)
+{
+	if (!look->asked)
+		look->answered = look->nr <= MAX_PAGES && !sys_mincore(look->from, look->nr * PAGE, look->vec);
+	look->asked = true;
+	return look->answered;
+}
+
 /* How many pages from addr on the host still has; those that its own swap has taken count, and are touched, which brings them back. Reading a
  * missing page would be a fault of the handler itself. */
-static unsigned still_here(unsigned long addr, unsigned nr)
+static unsigned still_here(struct look *look, unsigned long addr, unsigned nr)
 {
-	unsigned char vec[64] = { 0 };
+	unsigned char own[MAX_PAGES] = { 0 };
+	const unsigned char *vec = own;
 	unsigned n = 0;
 
-	if (sys_mincore(addr, nr * PAGE, vec))
+	if (look_answered(look))
+		vec = look->vec + (addr - look->from) / PAGE;
+	else if (sys_mincore(addr, nr * PAGE, own)) /* there is a hole between the pages; here, too */
 		return 0;
 	while (n < nr && (vec[n] & 1 || in_host_swap(addr + n * PAGE)))
 		n++;
@@ -314,7 +367,7 @@ static unsigned still_here(unsigned long addr, unsigned nr)
 
 /* Freeze [addr, addr+nr), all of them WATCHED or none: nobody can change the bytes, and they can be read. => pages frozen from the start, or
  * -errno. */
-static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+static int freeze(struct mm_struct *mm, struct look *look, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	const bool watched = uffd.state[pfn] == WATCHED;
 	struct vm_area_struct *vma = find_vma(mm, addr);
@@ -333,7 +386,7 @@ static int freeze(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigne
 		if (r)
 			return r;
 	}
-	nr = still_here(addr, nr);
+	nr = still_here(look, addr, nr);
 	if (!nr)
 		return -ENOENT;
 	for (unsigned i = 0; i < nr; i++) {
@@ -384,7 +437,7 @@ static unsigned watched_run(unsigned long pfn, unsigned nr)
 	return n;
 }
 
-static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn)
+static int take_out(struct mm_struct *mm, struct look *look, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	int r;
 
@@ -403,25 +456,26 @@ static int take_out(struct mm_struct *mm, unsigned long addr, unsigned nr, unsig
 		if (r != -EINVAL)
 			return r;
 	}
-	return freeze(mm, addr, nr, pfn);
+	return freeze(mm, look, addr, nr, pfn);
 }
 
-void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone)
+static void take_piece(struct mm_struct *mm, struct look *look, const struct machine_range *p, uint64_t *stuck, uint64_t *gone)
 {
 	unsigned done = 0;
 
-	*stuck = 0;
-	*gone = 0;
-	while (done < nr) {
-		int r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
+	while (done < p->nr) {
+		const unsigned long addr = p->addr + done * PAGE, pfn = p->pfn + done;
+		int r = take_out(mm, look, addr, p->nr - done, pfn);
 
 		if (r == -EBUSY) {
-			unsigned run = still_here(addr + done * PAGE, watched_run(pfn + done, nr - done));
+			const unsigned run = watched_run(pfn, p->nr - done);
+			struct look now = look_between(addr, addr + run * PAGE);
+			unsigned here = still_here(&now, addr, run);
 
 			/* A store to one that is watched would be a fault of the handler itself. */
-			for (unsigned i = 0; i < run && uffd.state[pfn + done + i] != WATCHED; i++)
-				make_exclusive(addr + (done + i) * PAGE);
-			r = take_out(mm, addr + done * PAGE, nr - done, pfn + done);
+			for (unsigned i = 0; i < here && uffd.state[pfn + i] != WATCHED; i++)
+				make_exclusive(addr + i * PAGE);
+			r = take_out(mm, look, addr, p->nr - done, pfn);
 		}
 		if (r > 0) {
 			done += (unsigned)r;
@@ -435,6 +489,30 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 		}
 		done++;
 	}
+}
+
+void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr, uint64_t *stuck, uint64_t *gone)
+{
+	const struct machine_range *last = &ranges[nr - 1];
+	struct look look = look_between(ranges[0].addr, last->addr + last->nr * PAGE);
+	unsigned at = 0;
+
+	*stuck = 0;
+	*gone = 0;
+	for (unsigned i = 0; i < nr; at += ranges[i++].nr) {
+		uint64_t s = 0, g = 0;
+
+		take_piece(mm, &look, &ranges[i], &s, &g);
+		*stuck |= s << at;
+		*gone |= g << at;
+	}
+}
+
+void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, uint64_t *stuck, uint64_t *gone)
+{
+	const struct machine_range range = { addr, pfn, nr };
+
+	machine_unmap_ranges(mm, &range, 1, stuck, gone);
 }
 
 /* One call for all: the processors that run the program are interrupted once. Kernels before 6.13 refuse this advice to process_madvise(). */

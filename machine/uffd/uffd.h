@@ -26,7 +26,8 @@
  * A MOVE has to interrupt every other processor that runs the program (10 us against 1). While several do (uffd_set_crowded()), pages from the backend
  * enter by COPY, write-protected if the fault is no store: WATCHED. One that still is when it leaves can't have been stored to or pinned for I/O that
  * writes to it, for both would have been faults. It needs no MOVE and no hash, and all of a cluster go by one process_madvise(MADV_DONTNEED). What was
- * stored to leaves by MOVE as before: only MOVE tells what is pinned. Every frame finds its way by its state, so the two modes may change at any time.
+ * stored to leaves by MOVE as before: only MOVE tells what is pinned. Every frame finds its way by its state, so the two modes may change at any time. Pages
+ * that come back one by one to be read are watched also while one processor runs the program: no MOVE, no hash, and bytes that nobody looks at.
  *
  * EBUSY from MOVE means shared since a fork, or pinned for I/O. The page is made exclusive by an atomic OR with 0 and tried again; still
  * EBUSY means pinned: `stuck`.
