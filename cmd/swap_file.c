@@ -5,7 +5,8 @@
  * A file that holds something is not touched: it must be new, empty, or begin with the mark that an earlier run has left (killed, it could not clean up).
  * Of a block device, the beginning must be zeros or the mark, as wherever a file system, a partition table or a volume would have begun it isn't.
  *
- * The lock belongs to the open file, which all processes of the run share: it goes when the last of them has gone, a daemon included.
+ * The lock belongs to the open file, which all processes of the run share: it goes when the last of them has gone, a daemon included. A file that this run has
+ * made loses its name when the command ends, whoever still uses it: nobody could remove it later.
  */
 #include "cmd/swap_file.h"
 
@@ -235,6 +236,7 @@ int swap_file_open(struct swap_target *t, const char *spec, uint64_t memory)
 void swap_file_finish(struct swap_target *t)
 {
 	struct stat st;
+	bool unused;
 
 	if (t->fd < 0)
 		return;
@@ -243,8 +245,11 @@ void swap_file_finish(struct swap_target *t)
 	t->fd = t->regular ? open(t->path, O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
 	if (t->fd < 0)
 		return;
-	if (!take_lock(t->fd) && is_current(t, &st)) {
-		if (!ftruncate(t->fd, 0) && t->created)
+	unused = !take_lock(t->fd);
+	if (is_current(t, &st)) {
+		if (unused && ftruncate(t->fd, 0))
+			complain(0, "--swap %s: cannot be emptied: %s; remove it", t->path, strerror(errno));
+		if (t->created)
 			unlink(t->path);
 	}
 	close(t->fd);

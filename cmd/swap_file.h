@@ -20,7 +20,8 @@ struct swap_target {
 /* Opens, checks and locks what `spec` names. memory: the budget, for the size where none is given. => 0, or the exit status after having said
  * what is wrong; then nothing has been changed */
 int swap_file_open(struct swap_target *t, const char *spec, uint64_t memory);
-/* After the run: gives the room back, unless a process of the run (a daemon) goes on with it. */
+/* After the run: gives the room back, unless a process of the run (a daemon) goes on with it; then it comes back when that has ended, if the file was made by
+ * this run. */
 void swap_file_finish(struct swap_target *t);
 
 #endif

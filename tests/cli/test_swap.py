@@ -131,15 +131,35 @@ class Swap(Case):
         self.assertGreater(s["swap_file"]["written_bytes"], 200 * M)
 
     def test_daemon_goes_on(self):
-        path, out = self.path("swap"), self.path("out")
+        path, out = self.path("swap", ""), self.path("out")
         p = minflt("run", "-q", MEMORY, f"--swap={path}:256M", "--", NOISE, "48", "daemon", out)
         self.assertEqual(p.returncode, 0, p.stderr)
         self.refused(minflt("run", MEMORY, f"--swap={path}", "true"), 125, "in use")
+        self.wait_for_daemon(out)
+
+    def wait_for_daemon(self, out):
         deadline = time.monotonic() + 60
         while not os.path.exists(out) and time.monotonic() < deadline:
             time.sleep(0.1)
         with open(out) as f:
             self.assertEqual(f.read(), "right\n")
+
+    def test_no_file_stays_with_a_daemon(self):
+        """The file has lost its name, and the daemon has its pages."""
+        path, out = self.path("swap"), self.path("out")
+        p = minflt("run", "-q", MEMORY, f"--swap={path}:256M", "--", NOISE, "48", "daemon", out)
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        self.assertFalse(os.path.exists(path))
+        self.noise("40", swap=f"--swap={path}:128M")
+        self.wait_for_daemon(out)
+        self.assertFalse(os.path.exists(path))
+
+    def test_no_file_stays_with_children_of_the_killed(self):
+        """The program is killed, a child of it lives on for a moment: nobody would remove the file later."""
+        path = self.path("swap")
+        p = minflt("run", "-q", MEMORY, f"--swap={path}:64M", "--", "sh", "-c", "sleep 1 >/dev/null 2>&1 & kill -9 $$")
+        self.assertEqual(p.returncode, 128 + signal.SIGKILL)
+        self.assertFalse(os.path.exists(path))
 
     def test_secret(self):
         needle = b"a very secret sentence that is in every page of it"

@@ -134,8 +134,8 @@ class Soak:
                 linger=LINGER if what['kill'] != 'nobody' else None)
             figures = harness.statistics(f'{stats}/s', quiet=True)
             bad = self.judge(native, result, figures, what['kill'])
-            # A swap file stays when minflt was killed, or ended while children of the killed program still had it open.
-            may_be = ('s', 'swap') if result['killed'] and what['kill'] != 'child' else ('s',)
+            # A swap file stays when minflt was killed.
+            may_be = ('s', 'swap') if result['killed'] and what['kill'] == 'minflt' else ('s',)
             bad += [f'left behind: {name}' for name in sorted(os.listdir(stats)) if name not in may_be]
             bad += [f'left behind: {name}' for name in self.shared_memory(result['killed'])]
         finally:
