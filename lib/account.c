@@ -17,7 +17,7 @@
 #define PRESS_NS    2000000ULL     /* the others are asked no more often */
 #define WAITS       400            /* of 5 ms, since somebody gave something */
 #define MOST_ROUNDS 4000
-#define TICK_NS     20000000L
+#define TICK_NS     2000000L       /* looks at what is shared; a tenth of the time at most */
 #define WATCHED     (2ULL << 20)   /* a lease that is worth a warden */
 
 static struct {
@@ -27,10 +27,12 @@ static struct {
 	unsigned slot, parent;
 	uint64_t budget;
 	_Atomic uint64_t credit; /* <= inherited */
-	uint64_t inherited;
+	uint64_t inherited;      /* and still shared */
+	uint64_t evicted;        /* as told last */
 	uint32_t heard;          /* the bell, when it was last answered. Handler */
 	uint64_t faults;         /* at that time */
-	uint64_t pressed_ns, tick_ns, tick_every;
+	uint64_t pressed_ns, tick_ns;
+	_Atomic uint64_t tick_every; /* ns; below a second */
 	void (*_Atomic knock)(void);
 	atomic_uint warded;
 	unsigned long stack, tls;
@@ -105,18 +107,31 @@ void account_start(struct mf_control *c, unsigned slot, uint64_t budget, bool al
 	}
 }
 
-void account_fork(struct mf_control *c, unsigned slot, unsigned parent, uint64_t inherited)
+void account_fork(struct mf_control *c, unsigned slot, unsigned parent, uint64_t inherited, uint64_t evicted)
 {
 	join(c, slot);
 	a.parent = parent;
 	if (!a.budget)
 		return;
 	a.inherited = inherited;
+	a.evicted = evicted;
 	atomic_store(&a.credit, 0);
 	atomic_store(&a.credit, inherited - take(inherited, MACHINE_PAGE_SIZE));
-	a.tick_every = TICK_NS;
-	a.tick_ns = tree_now_ns() + a.tick_every;
+	atomic_store(&a.tick_every, TICK_NS);
+	a.tick_ns = tree_now_ns() + TICK_NS;
 	take_anyway(LEAST_STEP);
+}
+
+void account_evicted(uint64_t bytes)
+{
+	uint64_t gone = bytes - a.evicted;
+
+	a.evicted = bytes;
+	if (!a.inherited || !gone)
+		return;
+	a.inherited -= gone < a.inherited ? gone : a.inherited;
+	if (account_credit() > a.inherited)
+		atomic_store(&a.credit, a.inherited);
 }
 
 /* ---- asking and being asked --------------------------------------------------------------------------------------------- */
@@ -267,7 +282,7 @@ static bool measure(uint64_t *shared)
 
 void account_tick(void)
 {
-	uint64_t now, credit = atomic_load_explicit(&a.credit, memory_order_relaxed), shared;
+	uint64_t now, credit = atomic_load_explicit(&a.credit, memory_order_relaxed), shared, every;
 	bool asked = a.inherited && atomic_load_explicit(&a.me->bell, memory_order_relaxed) != a.heard;
 
 	if ((!credit && !asked) || (now = tree_now_ns()) < a.tick_ns)
@@ -279,20 +294,21 @@ void account_tick(void)
 		if (asked || credit > a.inherited)
 			atomic_store(&a.credit, a.inherited);
 	}
-	a.tick_every = 20 * (tree_now_ns() - now) > (uint64_t)TICK_NS ? 20 * (tree_now_ns() - now) : TICK_NS;
-	a.tick_ns = tree_now_ns() + a.tick_every;
+	every = 10 * (tree_now_ns() - now);
+	atomic_store(&a.tick_every, every > (uint64_t)TICK_NS ? every : TICK_NS);
+	a.tick_ns = now + atomic_load(&a.tick_every);
 }
 
 /* ---- the warden ------------------------------------------------------------------------------------------------------------ */
 
 static void warden(void)
 {
-	const struct timespec tick = { 0, TICK_NS };
 	uint32_t seen = atomic_load(&a.me->bell);
 
 	sys_call3(SYS_close_range, 0, 0xffffffffL, 0);
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-warden", 0, 0, 0);
 	for (;;) {
+		const struct timespec tick = { 0, (long)atomic_load(&a.tick_every) % 1000000000L };
 		long ticks = atomic_load(&a.credit) ? (long)&tick : 0;
 
 		sys_call4(SYS_futex, (long)&a.me->bell, 0 /* FUTEX_WAIT, shared */, (long)seen, ticks);

@@ -17,7 +17,8 @@
  *
  * A forked child shares its pages with its parent until one of them writes; the parent's lease holds them. While there is room, the child leases as much
  * again, for it may write at once and without a fault of ours. For what it gets no lease it has credit: it may keep so much more than its lease, as long as
- * it is still shared, which is measured now and then (smaps_rollup: a few ms for a GiB). When others ask, what is still shared turns into credit.
+ * it is still shared. That sinks with each page that the child evicts, and is measured now and then (smaps_rollup: a few ms for a GiB; every 2 ms if that takes
+ * a tenth of it). What a child stores to between two measurements is beyond the budget until then. When others ask, what is still shared turns into credit.
  */
 #ifndef MF_LIB_ACCOUNT_H
 #define MF_LIB_ACCOUNT_H
@@ -30,12 +31,14 @@
 
 /* budget: --memory; 0: there is no account, every process has limits of its own. all: take all there is at once (the division is fixed by hand). */
 void account_start(struct mf_control *c, unsigned slot, uint64_t budget, bool all);
-/* The same in a forked child, which keeps `inherited` bytes that it shares with its parent. */
-void account_fork(struct mf_control *c, unsigned slot, unsigned parent, uint64_t inherited);
+/* The same in a forked child, which keeps `inherited` bytes that it shares with its parent. evicted: where account_evicted() counts from */
+void account_fork(struct mf_control *c, unsigned slot, unsigned parent, uint64_t inherited, uint64_t evicted);
 
 /* What this process may keep now. */
 uint64_t account_allowance(void);
 uint64_t account_credit(void);
+/* So many bytes have left this process' frames since it began: what it has evicted, it shares no more. */
+void account_evicted(uint64_t bytes);
 /* More of it. => false: the account has no room; the others have been asked. */
 bool account_grow(void);
 /* Nothing can be evicted: waits until there is more, as long as somebody gives something every two seconds. */

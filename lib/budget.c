@@ -216,6 +216,7 @@ void budget_fit(void)
 
 	if (!b.budget)
 		return;
+	account_evicted(mm_stats()->evicted * PAGE);
 	b.memory = account_allowance();
 	b.floor = floor_frames();
 	swap_pool_stats(b.pool, &s);

@@ -929,7 +929,7 @@ int pager_fork_child(void)
 	mm_quiet(false);
 	auto_after_fork();
 	if (!err) {
-		account_fork(pg.control, pg.slot, parent, budget_kept());
+		account_fork(pg.control, pg.slot, parent, budget_kept(), mm_stats()->evicted * PAGE);
 		budget_fit();
 		publish(false); /* what the parent knew of its tables is near enough */
 	}
