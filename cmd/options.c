@@ -284,7 +284,7 @@ static int check_budget(const struct run_options *o)
 		return complain(EXIT_MINFLT, "--pool alone limits nothing; give --memory or --resident with it");
 	if (r->auto_permille && (r->resident || r->pool))
 		return complain(EXIT_MINFLT, "--memory auto divides by itself; leave --resident and --pool out, or give --memory a size");
-	if (o->swap && (r->auto_permille || (!r->memory && !r->pool)))
+	if (o->swap && !r->memory && !r->pool)
 		return complain(EXIT_MINFLT, "--swap needs a limit, or nothing would ever go to the file; give --memory SIZE, or --pool");
 	if (r->swap_plain && !o->swap)
 		return complain(EXIT_MINFLT, "--swap-plain says how a file is written, and there is none; give --swap FILE with it");

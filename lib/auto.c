@@ -29,6 +29,7 @@ static struct {
 	uint64_t evicting;           /* this tick: what was lost by slices of eviction */
 	uint64_t average;            /* share lost, in millionths: half a second or so */
 	uint64_t majors, zeroed, evicted; /* of mm_stats(), as last seen */
+	uint64_t waited;             /* for the swap file, as last seen */
 	struct mf_auto_curve *curve;
 	uint64_t every, sample;      /* samples: how far apart, and when the last one was */
 	uint64_t sample_lost;
@@ -197,6 +198,15 @@ static void decide(uint64_t now)
 	a.lost = a.evicting = 0;
 }
 
+/* The handler's clock stands still while it waits for the swap file. */
+static uint64_t waited(void)
+{
+	const uint64_t before = a.waited;
+
+	a.waited = budget_waited();
+	return a.waited - before;
+}
+
 uint64_t auto_begin(void)
 {
 	return a.permille ? work_ns() : 0;
@@ -213,7 +223,7 @@ void auto_end(uint64_t begin)
 	majors = s->maj_flt - a.majors;
 	now = now_ns();
 	if (majors || s->evicted != a.evicted)
-		a.lost += work_ns() - begin + majors * ROUND_TRIP_NS;
+		a.lost += work_ns() - begin + majors * ROUND_TRIP_NS + waited();
 	a.majors = s->maj_flt;
 	a.evicted = s->evicted;
 	allowance = TICK_NS / 1000 * a.permille;
@@ -245,6 +255,7 @@ void auto_idle(void)
 		took = work_ns();
 		budget_fit();
 		try_to_free_pages(SLICE);
+		budget_spill();
 		took = work_ns() - took;
 		if (!pin_holds())
 			took /= ASIDE;

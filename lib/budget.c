@@ -11,7 +11,8 @@
  *
  * With a swap file the pool isn't to grow so far. What it may hold before its oldest objects go to the file depends on what it gains: an eighth of the
  * budget where pages hardly shrink (they are better off as frames), up to three quarters where they shrink to half. A margin above that is
- * for what comes while the file is being written. When the file takes no more, the pool grows as without one.
+ * for what comes while the file is being written. When the file takes no more, the pool grows as without one. With --memory auto, the budget is whatever
+ * is kept at the moment.
  * Pinned pages (O_DIRECT, registered buffers, process_vm_writev) can't leave, however many a call of the program pins; the kernel would go on to the end of
  * memory. When nothing else can be evicted, the limit of frames is exceeded by as many as there are of them, and falls back with them.
  * With --memory, the budget is the whole tree's (lib/account.h): `memory` here is what this process may keep of it now, which grows while there is room.
@@ -78,6 +79,11 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 void budget_attach(struct swap_pool *pool)
 {
 	b.pool = pool;
+}
+
+uint64_t budget_waited(void)
+{
+	return swap_pool_waited(b.pool);
 }
 
 uint64_t budget_pool_bytes(void)
@@ -173,6 +179,10 @@ static uint64_t pool_most(const struct swap_pool_stats *s, uint64_t other)
 
 	if (!b.has_file)
 		return most;
+	if (b.is_auto) {
+		b.spill_above = pool_share(s, nr_used_frames() * PAGE + s->bytes_pool);
+		return most;
+	}
 	b.spill_above = pool_share(s, b.memory > other ? b.memory - other : 0);
 	if (b.spill_above + margin / 2 > most)
 		b.spill_above = most > margin ? most - margin / 2 : most / 2;
@@ -186,10 +196,12 @@ static bool may_grow(void)
 }
 
 /* The pool is above what it should hold: the oldest to the file. Half way to its limit, wait for the file. */
-static void spill(void)
+void budget_spill(void)
 {
 	struct swap_pool_stats s;
 
+	if (!b.has_file)
+		return;
 	if (b.fixed_pool)
 		b.spill_above = b.pool_limit / 8 * 7;
 	for (int i = 0; i < SPILLS; i++) {
@@ -198,7 +210,7 @@ static void spill(void)
 		swap_pool_stats(b.pool, &s);
 		if (s.bytes_pool <= b.spill_above)
 			return;
-		if (may_grow() && budget_grow())
+		if (!b.is_auto && may_grow() && budget_grow())
 			continue;
 		ret = swap_pool_spill(b.pool, s.bytes_pool > b.spill_above + 2 * SWAP_FILE_SEGMENT);
 		b.spills = ret >= 0 || ret == -EAGAIN;
@@ -264,13 +276,11 @@ void budget_balance(void)
 	}
 	budget_answer();
 	budget_fit();
-	if (b.has_file)
-		spill();
+	budget_spill();
 	while (nr_free_frames() < b.low) {
 		if (!free_some() && !exceed())
 			return;
-		if (b.has_file)
-			spill();
+		budget_spill();
 	}
 }
 

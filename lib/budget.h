@@ -24,6 +24,10 @@ void budget_balance(void);
 /* Fit the limits to what the pool takes now. */
 void budget_fit(void);
 uint64_t budget_pool_bytes(void);
+/* What the pool should not hold goes to the swap file. Caller: mmap_lock held for reading. */
+void budget_spill(void);
+/* So long this process has waited for the swap file, ns. */
+uint64_t budget_waited(void);
 /* Frames that may be in use now. */
 unsigned long budget_frame_limit(void);
 /* Another process of the tree has asked for memory, perhaps: give some back. Caller: mmap_lock held for reading. */

@@ -5,9 +5,18 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "mm/errno.h"
 #include "swap/sys.h"
+
+static uint64_t now_ns(void)
+{
+	struct timespec t = { 0, 0 };
+
+	sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 /* Any handler submits, any handler looks. Completions don't interrupt a thread that is at work (Linux 5.19). */
 static int make_ring(struct io_uring *ring)
@@ -161,6 +170,8 @@ void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t
 {
 	const struct swap_trouble *t = &io->trouble;
 
+	const uint64_t begin = now_ns();
+
 	io->writes++;
 	if (is_due(t->write_every, io->writes) && !(io->by_map && t->write_errno == EFBIG)) {
 		tell(io, tag, -t->write_errno);
@@ -168,8 +179,20 @@ void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t
 	}
 	if (is_due(t->short_every, io->writes) && len > 4096)
 		len = len / 8192 * 4096; /* as direct I/O wants it */
-	if (!io->use_ring || io->by_map || !write_by_ring(io, tag, bytes, len, at))
-		tell(io, tag, write_here(io, bytes, len, at));
+	if (io->use_ring && !io->by_map && write_by_ring(io, tag, bytes, len, at))
+		return;
+	tell(io, tag, write_here(io, bytes, len, at));
+	io->waited_ns += now_ns() - begin;
+}
+
+static int next_completion(struct spill_io *io, bool wait, struct io_uring_cqe **cqe)
+{
+	const uint64_t begin = wait ? now_ns() : 0;
+	int err = wait ? io_uring_wait_cqe(&io->ring, cqe) : io_uring_peek_cqe(&io->ring, cqe);
+
+	if (wait)
+		io->waited_ns += now_ns() - begin;
+	return err;
 }
 
 bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
@@ -183,7 +206,7 @@ bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
 		return true;
 	}
 	while (io->under_way) {
-		err = wait ? io_uring_wait_cqe(&io->ring, &cqe) : io_uring_peek_cqe(&io->ring, &cqe);
+		err = next_completion(io, wait, &cqe);
 		if (err == -EINTR)
 			continue;
 		if (err || !cqe)
@@ -199,7 +222,7 @@ bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
 	return false;
 }
 
-int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+static int read_here(struct spill_io *io, void *bytes, size_t len, uint64_t at)
 {
 	size_t done = 0;
 
@@ -218,4 +241,13 @@ int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+{
+	const uint64_t begin = now_ns();
+	int err = read_here(io, bytes, len, at);
+
+	io->waited_ns += now_ns() - begin;
+	return err;
 }

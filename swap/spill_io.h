@@ -38,6 +38,7 @@ struct spill_io {
 	unsigned nr_done;
 	struct swap_trouble trouble;
 	_Atomic uint64_t writes, reads;
+	_Atomic uint64_t waited_ns; /* for reads, and for writes that could not go on meanwhile */
 };
 
 static inline bool spill_io_usable(const struct spill_io *io)

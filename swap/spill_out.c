@@ -247,6 +247,11 @@ void swap_pool_settle(struct swap_pool *p)
 	lock_drop(&p->spill->lock);
 }
 
+uint64_t swap_pool_waited(const struct swap_pool *p)
+{
+	return p->spill ? atomic_load_explicit(&p->spill->io.waited_ns, memory_order_relaxed) : 0;
+}
+
 void swap_pool_before_filter(struct swap_pool *p)
 {
 	swap_pool_settle(p);

@@ -123,6 +123,8 @@ void swap_pool_before_filter(struct swap_pool *pool);
  * swap_pool_open_file() (fd -1: it has none, and goes by the mapping). Without a part, or without both, what is in the file can't be read: -EIO. */
 void swap_pool_before_fork(struct swap_pool *pool);
 void swap_pool_in_child(struct swap_pool *pool);
+/* So long the calling process has waited for the file, ns. */
+uint64_t swap_pool_waited(const struct swap_pool *pool);
 /* A child that can't have a handler: reads by fd on the calling thread, and when it has read all, gives up its part. */
 void swap_pool_read_file(struct swap_pool *pool, int fd);
 void swap_pool_leave_file(struct swap_pool *pool);

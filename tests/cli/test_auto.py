@@ -69,6 +69,16 @@ class Auto(Case):
         self.assertIn("Memory budget: as little as loses at most 5.0% of the time", p.stderr)
         self.assertIn("\tKept after ", p.stderr)
 
+    def test_swap_file(self):
+        """With a file, pages that don't shrink go there soon, little stays in the pool, and all of it is right when it comes back."""
+        native = subprocess.run([PHASES, str(NEEDS), str(HOT), "0"], stdout=subprocess.PIPE, text=True, timeout=120)
+        p, stats = self.phases("--memory", "auto", "--compress=none", "--swap", self.path("swap") + ":512M")
+        self.assertEqual((p.returncode, p.stdout), (native.returncode, native.stdout), p.stderr)
+        self.assertGreater(stats["swap_file"]["to_file_pages"], 10 * MIB)
+        self.assertGreater(stats["swap_file"]["from_file_pages"], 10 * MIB)
+        for s in stats["auto"]["curve"]:
+            self.assertLess(s["pool_pages"] / MIB, kept(s) / 4 + 4, s)
+
     def test_group_limit(self):
         """A limit of the memory cgroup above the program's own is what auto starts from."""
         outer, inner, file = own_group(self)

@@ -19,6 +19,8 @@ unsigned long try_to_free_pages(unsigned long nr) { return nr; }
 unsigned long swap_cache_shrink(unsigned long nr) { return nr; }
 void budget_fit(void) { }
 uint64_t budget_pool_bytes(void) { return 0; }
+uint64_t budget_waited(void) { return 0; }
+void budget_spill(void) { }
 bool pin_holds(void) { return true; }
 
 /* Lost by all samples together, in microseconds. */
