@@ -4,7 +4,8 @@
 # make deps       install what is missing from Debian
 # make demo       deps, build, and the main job
 # make check      deps, build, and all the tests
-# make bench      deps, build, what a fault costs, and the figures against the kernel's own swap (bench/results/)
+# make bench      deps, build, and the figures against the kernel's own swap (bench/results/); BENCHES='spill start' chooses, OPTIONS= are
+#                 bench/run.sh's, such as --quick
 # make soak     MINUTES= or HOURS= of real programs at random budgets, with random kills; SEED= repeats one (bench/results/soak.md)
 # make walkthrough  docs/walkthrough.md anew, from the examples
 # make oracle   N= random scenarios from SEED=, on the engine and on the kernel of this host, side by side
@@ -35,11 +36,12 @@ demo:
 check:
 	@tests/check.sh
 
+BENCHES ?= all
+OPTIONS ?=
 bench:
-	@tools/deps.sh build
+	@tools/deps.sh build bench
 	@$(MAKE) --no-print-directory all
-	@BUILD='$(CURDIR)/$(BUILD)' bench/engine.sh
-	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh
+	@BUILD='$(CURDIR)/$(BUILD)' bench/run.sh $(BENCHES) $(OPTIONS)
 
 HOURS   ?= 0
 MINUTES ?= $(if $(filter 0,$(HOURS)),30,0)

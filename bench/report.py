@@ -3,7 +3,7 @@
 import datetime
 import os
 
-import machine
+import sides
 
 MIB = 1 << 20
 METADATA_LIMIT = 0.02
@@ -67,23 +67,26 @@ def fit_table(b, patterns):
     return rows
 
 
-def equal_table(b, patterns):
-    rows = head("access", "MiB in all", "kernel ns", "minflt ns", "kernel/minflt (rounds)")
+def equal_table(b, patterns, target):
+    rows = head("access", "MiB in all", "kernel ns", "minflt ns", "kernel/minflt (rounds)", "promised", "reached")
     for name, title, _ in patterns:
         total = b.kernel_total.get(name)
-        ratio = ratio_cells(b.ratio(name, "kernel", "minflt_equal"), None, True)[0]
+        ratio = ratio_cells(b.ratio(name, "kernel", "minflt_equal"), target, True)
         rows.append([title, cell(total and total / MIB, "{:.1f}"), cell(b.median(name, "kernel"), "{:.0f}"),
-                     cell(b.median(name, "minflt_equal"), "{:.0f}"), ratio])
+                     cell(b.median(name, "minflt_equal"), "{:.0f}"), *ratio])
     return rows
 
 
 def latency_table(b, patterns):
+    """Of the accesses that took longer than one without a fault can (pattern.c)."""
     keys = ["p50_ns", "p99_ns", "p999_ns", "max_ns"]
-    rows = head("access", "side", "p50", "p99", "p99.9", "max", left=2)
+    rows = head("access", "side", "accesses", "above 1 us", "faults counted", "p50", "p99", "p99.9", "max", left=2)
     for name, title, _ in patterns:
-        for side in ("native", "kernel", "minflt"):
-            if b.values(name, side, keys[0]):
-                rows.append([title, side] + [f"{b.median(name, side, k):.0f}" for k in keys])
+        for side in ("kernel", "minflt"):
+            if b.values(name, side, "slow_count"):
+                counts = b.median(name, side, "count"), b.median(name, side, "slow_count"), \
+                    b.median(name, side, "majflt") + b.median(name, side, "minflt")
+                rows.append([title, side] + [f"{n:.0f}" for n in counts] + [f"{b.median(name, side, 'slow_' + k) / 1000:.2f}" for k in keys])
     return rows
 
 
@@ -102,7 +105,7 @@ def metadata_lines(b, reserve):
 
 def kept_remarks(path):
     """Remarks are written by hand, below the figures, and survive a new run into the same file."""
-    if os.path.exists(path):
+    if path and os.path.exists(path):
         with open(path) as f:
             text = f.read()
         if "## Remarks" in text:
@@ -110,37 +113,32 @@ def kept_remarks(path):
     return "## Remarks\n\n(none yet)"
 
 
-def introduction(b, notes):
+def introduction(b):
     o = b.o
-    rounds = "one round" if o.rounds == 1 else f"{o.rounds} rounds"
-    lines = [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
-             f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both,",
-             f"data compressible about 2:1 page by page, pages of 4 KiB. Medians of {rounds}, the sides in turn; a ratio",
-             "above 1 means minflt is faster. Every byte is verified after each run. The kernel's limit has",
-             f"{b.overhead / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without limit).", ""]
     modes = sorted({r["mode"] for r in b.runs if r.get("mode")})
-    more = [f"minflt's way of carrying pages: {', '.join(modes)}"] if modes else []
-    if b.ooms:
-        more.append(f"the kernel's OOM killer ended {b.ooms} runs of the kernel's side although swap was free; "
-                    "they were repeated")
-    return lines + [f"- {line}" for line in machine.describe() + more + notes]
+    return [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
+            f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both,",
+            f"data compressible about 2:1 page by page, pages of 4 KiB. Medians of {b.count_rounds()}, the sides in turn; a ratio",
+            "above 1 means minflt is faster. Every byte is verified after each run. The kernel's limit has",
+            f"{b.state.get('overhead', 0) / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without limit).",
+            f"minflt's way of carrying pages: {', '.join(modes) or '-'}.", "", sides.MACHINE]
 
 
-def write(b, swap, fit, reserve, path, picture, notes):
-    parts = introduction(b, notes)
+def patterns(b, swap, fit, latency, reserve, equal_target, picture):
+    """=> the lines of the report"""
+    parts = introduction(b)
     if swap:
-        parts += ["", "## Twice the frames", "", f"![plot]({os.path.basename(picture)})", "",
-                  markdown(swap_table(b, swap)), "", "## Memory, MiB", "", markdown(memory_table(b, swap)), "",
+        parts += ["", "## Twice the frames", ""] + ([f"![plot]({os.path.basename(picture)})", ""] if picture else [])
+        parts += [markdown(swap_table(b, swap)), "", "## Memory, MiB", "", markdown(memory_table(b, swap)), "",
                   "Peaks. The last column is from a run of its own, in a cgroup without a limit: what was charged for",
                   "`minflt run` and the program together, page tables included."]
     if b.kernel_total:
-        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap))]
+        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap, equal_target))]
+    if latency:
+        parts += ["", "## One fault, microseconds", "", "Accesses of runs of their own, in which each is clocked; those that took more than 1 us,",
+                  "which no access without a fault does.", "", markdown(latency_table(b, latency))]
     if fit:
         parts += ["", "## A working set that fits", "",
                   f"{b.o.size // 2 // MIB} MiB, {b.o.size * 3 // 4 // MIB} MiB of frames; {b.fit_turns} times as many rounds.", "",
                   markdown(fit_table(b, fit))]
-    if b.o.latency:
-        parts += ["", "## One access, ns", "", markdown(latency_table(b, swap))]
-    parts += ["", "## Metadata of minflt", "", *metadata_lines(b, reserve), "", kept_remarks(path), ""]
-    with open(path, "w") as f:
-        f.write("\n".join(parts))
+    return parts + ["", "## Metadata of minflt", "", *metadata_lines(b, reserve)]

@@ -1,22 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# deps.sh [build] [demo] [check] - install the Debian packages that are missing; all of them without an argument.
+# deps.sh [build] [demo] [check] [bench] - install the Debian packages that are missing; all of them without an argument.
 # With nothing missing it says nothing and leaves the network alone.
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev liblz4-dev libzstd-dev libxxhash-dev libjemalloc-dev libssl-dev liburing-dev"
 demo="sqlite3 python3 time"
 check="clang-tidy strace gdb xz-utils mandoc shellcheck sqlite3 python3 libcap2-bin procps redis-tools nodejs stress-ng postgresql valgrind"
+bench="linux-perf valgrind redis-tools sqlite3 mount"
 
-[ $# -gt 0 ] || set -- build demo check
+[ $# -gt 0 ] || set -- build demo check bench
 wanted=""
 for set in "$@"; do
 	case $set in
 	build) wanted="$wanted $build" ;;
 	demo) wanted="$wanted $demo" ;;
 	check) wanted="$wanted $check" ;;
-	*) echo "deps.sh: unknown set '$set'; there are build, demo and check" >&2; exit 2 ;;
+	bench) wanted="$wanted $bench" ;;
+	*) echo "deps.sh: unknown set '$set'; there are build, demo, check and bench" >&2; exit 2 ;;
 	esac
 done
 
