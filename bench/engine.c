@@ -68,6 +68,11 @@ void machine_wait(atomic_uint *word, unsigned val) { syscall(SYS_futex, word, FU
 void machine_wake(atomic_uint *word, int n) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
 void machine_relax(void) { __builtin_ia32_pause(); }
 
+static _Thread_local unsigned cpu;
+
+unsigned machine_cpus(void) { return 2; }
+unsigned machine_cpu(void) { return cpu; }
+
 void machine_bug(const char *file, int line, const char *what)
 {
 	fprintf(stderr, "%s:%d: %s\n", file, line, what);
@@ -262,6 +267,7 @@ static void *work(void *arg)
 	volatile unsigned long sink;
 
 	pin(w->nr);
+	cpu = w->nr;
 	pthread_barrier_wait(w->start);
 	if (w->calibrate) {
 		unsigned long x = 1;

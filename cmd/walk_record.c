@@ -86,7 +86,8 @@ static void look_at_page(struct state *s, unsigned long pfn)
 
 static void look(struct state *s)
 {
-	*s = (struct state){ .stats = mm_stat };
+	*s = (struct state){ .nr_pages = 0 };
+	fold_events(&s->stats);
 	if (!rec.fault)
 		return;
 	s->pte = look_at_entry();
@@ -95,9 +96,9 @@ static void look(struct state *s)
 	for (unsigned i = 0; i < rec.last.nr_pages; i++)
 		look_at_page(s, rec.last.page[i].pfn);
 	for (unsigned i = 0; i < NR_MM_COUNTERS; i++)
-		s->rss[i] = atomic_load(&rec.mm->rss[i]);
-	s->min_flt = atomic_load(&rec.mm->min_flt);
-	s->maj_flt = atomic_load(&rec.mm->maj_flt);
+		s->rss[i] = get_mm_counter(rec.mm, i);
+	s->min_flt = mm_min_flt(rec.mm);
+	s->maj_flt = mm_maj_flt(rec.mm);
 }
 
 __attribute__((format(printf, 2, 3))) static void changed(uint64_t kind, const char *format, ...)
@@ -167,8 +168,8 @@ static void note_changes(void)
 	struct arena *a = &rec.walk->arena;
 	struct state now;
 
-	if (mm_stat.page_tables > rec.page_tables)
-		rec.page_tables = mm_stat.page_tables;
+	if (read_gauge(page_tables) > rec.page_tables)
+		rec.page_tables = read_gauge(page_tables);
 	if (!(rec.what & RECORD_REASONS))
 		return;
 	look(&now);
@@ -200,7 +201,7 @@ static void begin_fault(unsigned long addr, unsigned flags)
 	f->shape = 0xcbf29ce484222325ULL;
 	rec.fault = f;
 	rec.ret = 0;
-	rec.maj_before = atomic_load(&rec.mm->maj_flt);
+	rec.maj_before = mm_maj_flt(rec.mm);
 	rec.last.nr_pages = 0;
 	look(&rec.last);
 	f->before = describe_pte(&rec.walk->arena, look_at_entry());
@@ -216,7 +217,7 @@ static enum fault_result fault_result(void)
 		return FAULT_ACCERR;
 	if (rec.ret & VM_FAULT_ERROR)
 		return FAULT_BUS;
-	return atomic_load(&rec.mm->maj_flt) != rec.maj_before ? FAULT_MAJOR : FAULT_MINOR;
+	return mm_maj_flt(rec.mm) != rec.maj_before ? FAULT_MAJOR : FAULT_MINOR;
 }
 
 /* A fault like the one before it is only counted. */

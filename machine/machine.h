@@ -126,6 +126,18 @@ void machine_adopt(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
 /* Rights of mapped pages have changed: `how` as in machine_map (only MACHINE_MAP_WRITE is read). */
 void machine_protect(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn, unsigned how);
 
+/* ---- processors --------------------------------------------------------------------------------------------------- */
+
+#define MACHINE_MAX_CPUS 32
+
+/* How many processors the machine tells apart, 1 .. MACHINE_MAX_CPUS: a constant for the life of the program. */
+unsigned machine_cpus(void);
+
+/* The one on which the caller runs, below machine_cpus(). The engine keeps what is written often once for each, so threads that run side by side should
+ * get different numbers, and one thread the same one for a while. Nothing depends on it: several threads may have one number, and it may change at any time.
+ * => in the way of every fault: a few instructions */
+unsigned machine_cpu(void);
+
 /* ---- waiting and dying ------------------------------------------------------------------------------------------- */
 
 /* Sleep while *word == val (may wake early); wake up to n sleepers; a pause in a spin loop. */

@@ -5,7 +5,9 @@
 #include "mm/fault/fault.h"
 #include "mm/filemap.h"
 
-struct mm_stats mm_stat;
+struct mm_stats mm_gauges;
+struct mm_cpu mm_cpus[MACHINE_MAX_CPUS];
+unsigned nr_cpus;
 struct mm_struct *mmlist;
 spinlock_t mmlist_lock;
 struct kmem_cache mm_cache, vma_cache, anon_vma_cache, avc_cache, ptdesc_cache;
@@ -32,10 +34,65 @@ void mm_trace_call(enum mm_trace_event event, unsigned long a, unsigned long b, 
 		fn(event, a, b, c);
 }
 
+static void reinit_cpu_locks(void)
+{
+	for_each_cpu(cpu)
+		spin_lock_init(&mm_cpus[cpu].lock, ORDER_CPU);
+}
+
+/* All fields are counters of 64 bits; a gauge may be a negative number on one processor, which the sum makes good. */
+#define NR_EVENTS (sizeof(struct mm_stats) / sizeof(uint64_t))
+
+void fold_events(struct mm_stats *sum)
+{
+	uint64_t *to = (uint64_t *)sum;
+
+	for (size_t i = 0; i < NR_EVENTS; i++) {
+		uint64_t n = __atomic_load_n((uint64_t *)&mm_gauges + i, __ATOMIC_RELAXED);
+
+		for_each_cpu(cpu)
+			n += __atomic_load_n((uint64_t *)&mm_cpus[cpu].events + i, __ATOMIC_RELAXED);
+		__atomic_store_n(to + i, n, __ATOMIC_RELAXED);
+	}
+}
+
+/* Several threads may fold at the same time: each writes what is true at about this moment. */
 const struct mm_stats *mm_stats(void)
 {
-	__atomic_store_n(&mm_stat.frames_used, note_frames(), __ATOMIC_RELAXED);
-	return &mm_stat;
+	static struct mm_stats folded;
+
+	__atomic_store_n(&mm_gauges.frames_used, note_frames(), __ATOMIC_RELAXED);
+	fold_events(&folded);
+	return &folded;
+}
+
+unsigned long mm_min_flt(const struct mm_struct *mm)
+{
+	unsigned long n = 0;
+
+	for_each_cpu(cpu)
+		n += atomic_load_explicit(&((struct mm_struct *)mm)->percpu[cpu].min_flt, memory_order_relaxed);
+	return n;
+}
+
+unsigned long mm_maj_flt(const struct mm_struct *mm)
+{
+	unsigned long n = 0;
+
+	for_each_cpu(cpu)
+		n += atomic_load_explicit(&((struct mm_struct *)mm)->percpu[cpu].maj_flt, memory_order_relaxed);
+	return n;
+}
+
+static void init_cpus(void)
+{
+	memset(&mm_gauges, 0, sizeof(mm_gauges));
+	nr_cpus = machine_cpus();
+	MM_BUG_ON(!nr_cpus || nr_cpus > MACHINE_MAX_CPUS);
+	memset(mm_cpus, 0, nr_cpus * sizeof(mm_cpus[0]));
+	for_each_cpu(cpu)
+		mm_cpus[cpu].on_the_way = PG_swapbacked | (cpu + 1) << PG_CPU_SHIFT;
+	reinit_cpu_locks();
 }
 
 static bool good_window(unsigned n)
@@ -45,7 +102,7 @@ static bool good_window(unsigned n)
 
 static void init_caches(void)
 {
-	kmem_cache_init(&mm_cache, sizeof(struct mm_struct), offsetof(struct mm_struct, next), false);
+	kmem_cache_init(&mm_cache, sizeof(struct mm_struct) + nr_cpus * sizeof(struct mm_percpu), offsetof(struct mm_struct, next), false);
 	kmem_cache_init(&vma_cache, sizeof(struct vm_area_struct), 0, false);
 	kmem_cache_init(&anon_vma_cache, sizeof(struct anon_vma), offsetof(struct anon_vma, next_free), true);
 	kmem_cache_init(&avc_cache, sizeof(struct anon_vma_chain), 0, false);
@@ -77,7 +134,7 @@ int mm_init(const struct mm_params *params)
 
 	if (!good_window(anon_around) || !good_window(swapin_around) || !good_window(fault_around))
 		return -EINVAL;
-	memset(&mm_stat, 0, sizeof(mm_stat));
+	init_cpus();
 	mmlist = NULL;
 	spin_lock_init(&mmlist_lock, ORDER_LEAF);
 	init_caches();
@@ -105,6 +162,8 @@ int mm_init(const struct mm_params *params)
 static void init_mm_locks(struct mm_struct *mm)
 {
 	atomic_store(&mm->mmap_lock.state, 0);
+	for_each_cpu(cpu)
+		atomic_store(&mm->percpu[cpu].readers, 0);
 	spin_lock_init(&mm->page_table_lock, ORDER_PAGE_TABLE);
 	stream_table_init(&mm->anon_streams);
 	stream_table_init(&mm->swap_streams);
@@ -123,7 +182,10 @@ struct mm_struct *mm_alloc(void)
 	atomic_init(&mm->mm_users, 1);
 	mm->rlimit_stack = RLIMIT_STACK_DEFAULT;
 	mm->rlimit_as = mm->rlimit_memlock = ~0UL;
-	atomic_init(&mm->vmacache, &vma_nowhere);
+	for_each_cpu(cpu) {
+		mm->percpu[cpu].cpu = &mm_cpus[cpu];
+		atomic_init(&mm->percpu[cpu].vmacache, &vma_nowhere);
+	}
 	init_mm_locks(mm);
 	spin_lock(&mmlist_lock);
 	mm->prev = NULL;
@@ -235,6 +297,7 @@ static void reinit_locks(struct mm_struct *mm)
 	for (unsigned i = 0; i < sizeof(caches) / sizeof(caches[0]); i++)
 		spin_lock_init(&caches[i]->lock, ORDER_LEAF);
 	spin_lock_init(&mmlist_lock, ORDER_LEAF);
+	reinit_cpu_locks();
 	page_alloc_reinit_locks();
 	swap_reinit_locks();
 	vmscan_reinit_locks();
@@ -264,6 +327,8 @@ void mm_after_host_fork(struct mm_struct *mm)
 	/* Neighbours may become one by this; the loop is over the range, not over the vmas. */
 	vma_modify_flags(mm, 0, TASK_SIZE & PAGE_MASK, 0, VM_LOCKED);
 	mmap_write_unlock(mm);
-	atomic_store(&mm->min_flt, 0);
-	atomic_store(&mm->maj_flt, 0);
+	for_each_cpu(cpu) {
+		atomic_store(&mm->percpu[cpu].min_flt, 0);
+		atomic_store(&mm->percpu[cpu].maj_flt, 0);
+	}
 }

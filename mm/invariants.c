@@ -165,7 +165,7 @@ static void check_tables(struct mm_struct *mm, struct tally *t)
 		}
 	}
 	for (int i = 0; i <= MM_SHMEMPAGES; i++)
-		MM_BUG_ON(t->rss[i] != atomic_load(&mm->rss[i])); /* I5 */
+		MM_BUG_ON(t->rss[i] != get_mm_counter(mm, i)); /* I5 */
 }
 
 /* ---- mappings --------------------------------------------------------------------------------------------------------------------- */
@@ -327,6 +327,7 @@ void mm_check_invariants(void)
 	struct tally t = { .file_vmas = 0 };
 
 	stop_the_world();
+	lru_drain_all();
 	map_len = (fresh_frames() + 1) * sizeof(*t.map);
 	slot_len = (slots_ever_used() + 1) * sizeof(*t.slot); /* all of them would be megabytes of the budget */
 	t.map = machine_alloc(map_len);

@@ -10,6 +10,9 @@
  *      bit 28   the readers' turn: a writer has let go while readers waited; no writer until one reader has been in
  *      0..27    readers that hold it
  *
+ * mmap_lock has the same flags, but counts its readers by processors (lock.h): faults of several threads have no line in common that they write to. A
+ * writer pays for that with a look at all the counts.
+ *
  * So writers in a loop and readers in a loop take turns. The turn begins in up_write() and ends when the first reader
  * leaves: those who come in until then share it, those who come later wait behind the writers.
  *
@@ -17,6 +20,7 @@
  * is cheaper than queues.
  */
 #include "mm/lock.h"
+#include "mm/percpu.h"
 
 #include <limits.h>
 
@@ -97,16 +101,6 @@ void down_read_slow(struct rw_semaphore *sem)
 	}
 }
 
-bool down_read_trylock(struct rw_semaphore *sem)
-{
-	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed);
-
-	while (!(c & WRITER))
-		if (atomic_compare_exchange_weak_explicit(&sem->state, &c, c + 1, memory_order_acquire, memory_order_relaxed))
-			return true;
-	return false;
-}
-
 void up_read_slow(struct rw_semaphore *sem)
 {
 	unsigned c = atomic_load_explicit(&sem->state, memory_order_relaxed), new;
@@ -158,30 +152,133 @@ bool rwsem_is_locked(struct rw_semaphore *sem)
 	return atomic_load_explicit(&sem->state, memory_order_relaxed) & (WRITER | READERS);
 }
 
-bool rwsem_is_write_locked(struct rw_semaphore *sem)
+/* ---- mmap_lock ----------------------------------------------------------------------------------------------------- */
+
+#define LOOK MMAP_LOOK
+#define LEFT MMAP_LEFT
+
+/* Who has come in before a flag was set is in the sum; who comes and goes again may be. */
+static unsigned mmap_readers(struct mm_struct *mm)
 {
-	return atomic_load_explicit(&sem->state, memory_order_relaxed) & WRITER;
+	unsigned sum = 0;
+
+	for_each_cpu(cpu)
+		sum += atomic_load_explicit(&mm->percpu[cpu].readers, memory_order_seq_cst);
+	return sum;
 }
 
-void mmap_read_lock(struct mm_struct *mm)
+/* A writer may have seen one reader more than there is now. */
+static void mmap_reader_left(struct mm_struct *mm, unsigned end_of_turn)
 {
-	down_read(&mm->mmap_lock);
+	unsigned c = atomic_load_explicit(&mm->mmap_lock.state, memory_order_relaxed), new;
+
+	do
+		new = (c & ~(LEFT | end_of_turn)) | ((c + 1) & LEFT);
+	while (!atomic_compare_exchange_weak_explicit(&mm->mmap_lock.state, &c, new, memory_order_seq_cst, memory_order_relaxed));
+	if (c & WWAIT)
+		machine_wake(&mm->mmap_lock.state, INT_MAX);
 }
 
-void mmap_read_unlock(struct mm_struct *mm)
+void mmap_read_unlock_slow(struct mm_struct *mm)
 {
-	up_read(&mm->mmap_lock);
+	mmap_reader_left(mm, RTURN);
+}
+
+static bool mmap_readers_may(unsigned c)
+{
+	return !(c & (WRITER | LOOK)) && (!(c & WWAIT) || c & RTURN);
+}
+
+/* => percpu->readers has risen already */
+void mmap_read_lock_slow(struct mm_struct *mm, struct mm_percpu *percpu)
+{
+	atomic_uint *state = &mm->mmap_lock.state;
+	unsigned c;
+
+	while (!mmap_readers_may(atomic_load_explicit(state, memory_order_seq_cst))) {
+		atomic_fetch_sub_explicit(&percpu->readers, 1, memory_order_seq_cst);
+		mmap_reader_left(mm, 0);
+		while (!mmap_readers_may(c = atomic_load_explicit(state, memory_order_relaxed)))
+			if (c & RWAIT || atomic_compare_exchange_strong_explicit(state, &c, c | RWAIT, memory_order_relaxed, memory_order_relaxed))
+				machine_wait(state, c | RWAIT);
+		atomic_fetch_add_explicit(&percpu->readers, 1, memory_order_seq_cst);
+	}
+}
+
+bool mmap_read_trylock(struct mm_struct *mm)
+{
+	struct mm_percpu *percpu = this_percpu(mm);
+
+	atomic_fetch_add_explicit(&percpu->readers, 1, memory_order_seq_cst);
+	if (!(atomic_load_explicit(&mm->mmap_lock.state, memory_order_seq_cst) & (WRITER | LOOK)))
+		return true;
+	atomic_fetch_sub_explicit(&percpu->readers, 1, memory_order_seq_cst);
+	mmap_reader_left(mm, 0);
+	return false;
+}
+
+/* LOOK is set, with the value `then`. => true: the lock is ours. Otherwise somebody is in, and we have waited */
+static bool mmap_write_look(struct mm_struct *mm, unsigned then)
+{
+	atomic_uint *state = &mm->mmap_lock.state;
+	bool free = !mmap_readers(mm);
+	unsigned c = then, new;
+
+	do
+		new = free ? (c & ~(LOOK | WWAIT)) | WRITER : (c & ~LOOK) | WWAIT;
+	while (!atomic_compare_exchange_weak_explicit(state, &c, new, memory_order_seq_cst, memory_order_relaxed));
+	/* The other writers that wait say so again when they wake up. They may sleep on a value with LOOK, of which nobody else knows. */
+	if (free && c & WWAIT)
+		machine_wake(state, INT_MAX);
+	if (!free && !((c ^ then) & LEFT)) /* else one has left since */
+		machine_wait(state, new);
+	return free;
 }
 
 void mmap_write_lock(struct mm_struct *mm)
 {
-	down_write(&mm->mmap_lock);
+	atomic_uint *state = &mm->mmap_lock.state;
+	unsigned c;
+
+	lock_assert_none_held();
+	for (;;) {
+		c = atomic_load_explicit(state, memory_order_relaxed);
+		if (!(c & (WRITER | LOOK | RTURN))) {
+			if (atomic_compare_exchange_weak_explicit(state, &c, c | LOOK, memory_order_seq_cst, memory_order_relaxed) &&
+			    mmap_write_look(mm, c | LOOK))
+				return;
+		} else if (c & WWAIT || atomic_compare_exchange_weak_explicit(state, &c, c | WWAIT, memory_order_relaxed, memory_order_relaxed)) {
+			machine_wait(state, c | WWAIT);
+		}
+	}
 }
 
 void mmap_write_unlock(struct mm_struct *mm)
 {
 	up_write(&mm->mmap_lock);
 }
+
+void mmap_read_lock(struct mm_struct *mm)
+{
+	mmap_read_lock_on(mm, this_percpu(mm));
+}
+
+void mmap_read_unlock(struct mm_struct *mm)
+{
+	mmap_read_unlock_on(mm, this_percpu(mm));
+}
+
+bool mmap_is_locked(struct mm_struct *mm)
+{
+	return mmap_is_write_locked(mm) || mmap_readers(mm);
+}
+
+bool mmap_is_write_locked(struct mm_struct *mm)
+{
+	return atomic_load_explicit(&mm->mmap_lock.state, memory_order_relaxed) & WRITER;
+}
+
+/* ---- the page lock ------------------------------------------------------------------------------------------------- */
 
 /* => the page is locked and the caller's, or only seen unlocked for a moment (take = false). */
 static void page_wait(struct page *page, bool take)

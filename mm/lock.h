@@ -4,7 +4,7 @@
  *
  * Outer to inner. A thread that holds one may take only those below it; page locks below a page-table lock are only tried.
  *
- *      mmap_lock            mm_struct, reader/writer, sleeps       the mapping tree
+ *      mmap_lock            mm_struct, reader/writer, sleeps       the mapping tree; readers are counted for each processor
  *      invalidate_lock      address_space, reader/writer, sleeps   page cache: who fills it against who truncates it
  *      page lock            struct page, PG_locked, sleeps         identity in the swap cache and in the page cache, eviction, I/O
  *      i_mmap_lock          address_space                          reverse map of a file
@@ -13,7 +13,8 @@
  *      pte lock             ptdesc, one per last-level table       entries; held over machine_map() and machine_unmap()
  *      swap_lock            global                                 slots and swap cache
  *      tree_lock            address_space                          the tree of its pages
- *      lru_lock             global                                 LRU lists
+ *      cpu lock             mm_cpu                                 free frames of a processor, and its pages on their way to the LRU lists
+ *      lru.lock             global                                 LRU lists
  *      zone lock            global                                 buddy lists, frames in use
  *      leaf locks           slabs, streams, list of mms            nothing is taken below them
  */
@@ -26,7 +27,7 @@
 #pragma GCC visibility push(hidden)
 
 enum lock_order {
-	ORDER_NONE, ORDER_I_MMAP, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_TREE, ORDER_LRU,
+	ORDER_NONE, ORDER_I_MMAP, ORDER_ANON_VMA, ORDER_PAGE_TABLE, ORDER_PTE, ORDER_PTE_NESTED, ORDER_SWAP, ORDER_TREE, ORDER_CPU, ORDER_LRU,
 	ORDER_ZONE, ORDER_LEAF, NR_LOCK_ORDER
 };
 
@@ -117,7 +118,6 @@ static inline bool spin_is_locked(spinlock_t *lock)
 
 void down_read_slow(struct rw_semaphore *sem);
 void up_read_slow(struct rw_semaphore *sem);
-bool down_read_trylock(struct rw_semaphore *sem); /* goes before writers that wait; spinlocks may be held */
 
 static inline void down_read(struct rw_semaphore *sem)
 {
@@ -141,10 +141,37 @@ static inline void up_read(struct rw_semaphore *sem)
 void down_write(struct rw_semaphore *sem);
 void up_write(struct rw_semaphore *sem);
 bool rwsem_is_locked(struct rw_semaphore *sem);
-bool rwsem_is_write_locked(struct rw_semaphore *sem);
 
-#define mmap_assert_locked(mm)       MM_DEBUG_ON(!rwsem_is_locked(&(mm)->mmap_lock))
-#define mmap_assert_write_locked(mm) MM_DEBUG_ON(!rwsem_is_write_locked(&(mm)->mmap_lock))
+/* mmap_lock: the flags are those of the word above, but the readers stand in mm->percpu, one count for each processor. Instead of their bits: */
+#define MMAP_LOOK (1u << 27)        /* a writer looks whether readers are in: nobody comes in meanwhile */
+#define MMAP_LEFT (MMAP_LOOK - 1)   /* goes round when a reader leaves while flags are set, so that who waits for it doesn't sleep over it */
+
+void mmap_read_lock_slow(struct mm_struct *mm, struct mm_percpu *percpu);
+void mmap_read_unlock_slow(struct mm_struct *mm);
+bool mmap_read_trylock(struct mm_struct *mm); /* goes before writers that wait; spinlocks may be held */
+bool mmap_is_locked(struct mm_struct *mm);
+bool mmap_is_write_locked(struct mm_struct *mm);
+
+/* One line of memory that is the processor's own, and one that is only read. The two steps must be seen in this order by a writer, which sets a flag
+ * and then looks at the counts. */
+static inline void mmap_read_lock_on(struct mm_struct *mm, struct mm_percpu *percpu)
+{
+	lock_assert_none_held();
+	atomic_fetch_add_explicit(&percpu->readers, 1, memory_order_seq_cst);
+	if (unlikely(atomic_load_explicit(&mm->mmap_lock.state, memory_order_seq_cst) & ~MMAP_LEFT))
+		mmap_read_lock_slow(mm, percpu);
+}
+
+/* The count may be another one than at the beginning: the sum is what counts. => somebody has a reference to mm for a moment longer */
+static inline void mmap_read_unlock_on(struct mm_struct *mm, struct mm_percpu *percpu)
+{
+	atomic_fetch_sub_explicit(&percpu->readers, 1, memory_order_seq_cst);
+	if (unlikely(atomic_load_explicit(&mm->mmap_lock.state, memory_order_seq_cst) & ~MMAP_LEFT))
+		mmap_read_unlock_slow(mm);
+}
+
+#define mmap_assert_locked(mm)       MM_DEBUG_ON(!mmap_is_locked(mm))
+#define mmap_assert_write_locked(mm) MM_DEBUG_ON(!mmap_is_write_locked(mm))
 #define assert_spin_locked(lock)     MM_DEBUG_ON(!spin_is_locked(lock))
 
 /* The page lock. Nobody who holds a lock from anon_vma lock downwards may sleep for it. */

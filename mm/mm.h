@@ -282,7 +282,8 @@ void mm_set_executable(struct mm_struct *mm, struct address_space *mapping);
 
 /* ---- counters ---------------------------------------------------------------------------------------------------- */
 
-/* Global, since mm_init; monotonous but for the gauges. Read without a lock. */
+/* Global, since mm_init; monotonous but for the gauges. Without a lock. What mm_stats() points to is what it was at this call: later calls, of any
+ * thread, bring it up to date. */
 struct mm_stats {
 	uint64_t min_flt, maj_flt;          /* completed faults */
 	uint64_t uncounted_tries;           /* of handle_mm_fault, that ended in an error, or (not in 6.x) in RETRY; mm_pgfault() */

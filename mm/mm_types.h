@@ -13,10 +13,11 @@
  *   I2  _refcount  =  mapcount + (1 when in the swap cache)
  *   I3  count of a slot  =  number of swap entries that name it;  slot in use  <=>  count > 0 or cache
  *   I4  slot.cache = pfn  <=>  PG_swapcache of that page is set and page.private = slot
- *   I5  rss[MM_ANONPAGES] = present, not special entries of the mm;  rss[MM_SWAPENTS] = its swap entries
+ *   I5  (each the sum over the processors) rss[MM_ANONPAGES] = present, not special entries of the mm;  rss[MM_SWAPENTS] = its swap entries
  *   I6  a writable entry lies in a VM_WRITE vma, and its page is exclusive, mapped once and has no swap entries beside it
- *   I7  a mapped page is on exactly one LRU list, a free one on exactly one buddy list; the lists' lengths are their counters
- *   I8  frames in use = pages with a reference; in use + free in the buddy lists + never used = nr_frames
+ *   I7  a mapped page is on exactly one LRU list, when all that were on their way there have arrived; a free one is on exactly one buddy list or a
+ *       processor's stack; the lists' lengths are their counters
+ *   I8  frames in use = pages with a reference; in use + free in the buddy lists and on the stacks + never used = nr_frames
  *   I9  entries stand only inside vmas; vmas don't overlap, are in order and not empty; neighbours that could merge have
  *   I10 the page of every entry is found by the reverse map: some vma of page.mapping puts page.index at that address
  *   I11 an exclusive page is anonymous, mapped at most once, and no swap entry names its slot; an exclusive swap entry is its slot's only one
@@ -46,6 +47,8 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define noinline    __attribute__((noinline))
 #define inline_hot  inline __attribute__((__always_inline__)) /* part of the common path of a fault */
+#define CACHE_LINE  64
+#define __cacheline_aligned __attribute__((__aligned__(CACHE_LINE)))
 #define __cold      __attribute__((__cold__, __noinline__)) /* out of the way of those that are called all the time */
 
 #define MM_BUG_ON(cond)                                            \
@@ -125,7 +128,7 @@ typedef struct { unsigned long val; } swp_entry_t;
 enum pageflags {
 	PG_locked     = 1 << 0,  /* sleeping lock: identity in the swap cache, I/O */
 	PG_waiters    = 1 << 1,  /* somebody sleeps for PG_locked */
-	PG_lru        = 1 << 2,  /* on an LRU list (lru_lock) */
+	PG_lru        = 1 << 2,  /* on an LRU list (lru.lock) */
 	PG_active     = 1 << 3,  /* on the active one, or meant for it */
 	PG_unevictable = 1 << 4, /* on the unevictable one, or meant for it */
 	PG_referenced = 1 << 5,
@@ -142,13 +145,16 @@ enum pageflags {
 	PG_reserved   = 1 << 16, /* linux-2.0: neither counted nor freed (zero page, BAD_PAGE) */
 	PG_swapbacked = 1 << 17, /* on the anonymous lists: anonymous, or shared anonymous */
 };
+/* Beside the flags: the processor with which the page waits for its LRU list, plus one (vmscan.c). linux-2.0 keeps the page's age above. */
+#define PG_CPU_SHIFT 18
+#define PG_CPU_MASK  (0x3fu << PG_CPU_SHIFT)
 
 /* 40 bytes a frame. Links are indices into the array that mem_map ends: list heads stand before frame 0. */
 struct page {
 	atomic_uint flags;          /* enum pageflags */
 	atomic_int _refcount;       /* I2 */
 	atomic_int _mapcount;       /* entries that name the frame, minus one; changes under a page-table lock */
-	uint32_t next, prev;        /* LRU (lru_lock) or buddy list (zone.lock) */
+	uint32_t next, prev;        /* LRU (lru.lock) or buddy list (zone.lock) */
 	uint32_t private;           /* slot, or order of a free block */
 	_Atomic(uintptr_t) mapping; /* anon_vma | PAGE_MAPPING_ANON, or the address_space; page lock to change the latter */
 	unsigned long index;        /* linear_page_index() in the vma that first mapped it, or offset in the file; set before the page is published */
@@ -255,19 +261,29 @@ struct thread_struct {
 	int sig, code;
 };
 
+struct mm_cpu;
+
+/* What faults write to, once for each processor (percpu.h); a common one finds all that it needs in the first cache line. */
+struct mm_percpu {
+	atomic_uint readers;                       /* of mmap_lock (lock.c) */
+	_Atomic(struct vm_area_struct *) vmacache; /* last one found, or &vma_nowhere; reset when one goes away */
+	_Atomic(struct ptdesc *) pmd_table;        /* where the last walk found its pmd; pgd: none. Reset when tables go away */
+	struct mm_cpu *cpu;                        /* what this processor has beside; a constant */
+	atomic_ulong min_flt;
+	atomic_long rss[NR_MM_COUNTERS];           /* the sum over all processors counts: one alone may be negative */
+	atomic_ulong maj_flt;
+} __cacheline_aligned;
+_Static_assert(offsetof(struct mm_percpu, rss[MM_FILEPAGES]) + sizeof(long) <= CACHE_LINE, "one line for a common fault");
+
 struct mm_struct {
 	struct rw_semaphore mmap_lock;
 	atomic_uint mm_users;
 	struct tree_root mm_rb;                    /* mmap_lock */
-	_Atomic(struct vm_area_struct *) vmacache; /* last one found, or &vma_nowhere; reset when one goes away */
 	struct ptdesc *pgd;
-	_Atomic(struct ptdesc *) pmd_table;        /* where the last walk found its pmd; pgd: none. Reset when tables go away */
 	spinlock_t page_table_lock;                /* entries above the last level; anon_vma of vmas */
 	unsigned long map_count, total_vm, locked_vm; /* vmas; pages; pages of VM_LOCKED ones. mmap_lock */
 	unsigned long rlimit_as, rlimit_memlock;   /* bytes; what a stack that grows must not exceed */
 	unsigned long rlimit_stack;                /* bytes that a VM_GROWSDOWN vma may reach */
-	atomic_long rss[NR_MM_COUNTERS];
-	atomic_ulong min_flt, maj_flt;
 	atomic_ulong stack_pointer;                /* of the program; 0: not known */
 	struct stream_table anon_streams, swap_streams;
 	struct thread_struct thread;
@@ -277,6 +293,7 @@ struct mm_struct {
 	struct address_space *executable;          /* the file that the program executes; a reference. mmap_lock */
 	unsigned long swap_address, swap_cnt;      /* where the scan for pages to swap out goes on; pages before the next process has its turn */
 	struct mm_struct *next, *prev;             /* all of them; mmlist_lock */
+	struct mm_percpu percpu[];                 /* nr_cpus of them */
 };
 
 /* ---- swap ---------------------------------------------------------------------------------------------------------- */

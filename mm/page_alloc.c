@@ -11,33 +11,47 @@
  * machine_map() maps a run. Frames that were never used cost nothing, not even their struct page: the free lists are
  * asked first, and the boundary `fresh` rises by blocks of 64 only when they have nothing of the size.
  *
- * Single frames come from a small stack of free ones and go back there, the last freed first: a list of blocks costs six times as many
- * instructions (196 -> 31 for a frame), and a frame that was just freed is still in the cache. When it is empty, a run of neighbours is
- * taken from the blocks. When a run is wanted that the blocks can't give, the stack is emptied into them first. Frames are charged to the
- * limit when they come to the stack, so that who takes one from there has nothing to compare.
+ * Single frames come from a small stack of free ones that each processor has (struct mm_cpu), and go back there, the last freed first: a list of
+ * blocks costs six times as many instructions (196 -> 31 for a frame), a frame that was just freed is still in the cache, and nothing is
+ * written that another processor writes. When the stack is empty, a run of neighbours is taken from the blocks; when it is full, its older half goes
+ * back to them. Frames are charged to the limit when they come to a stack, so that who takes one from there has nothing to compare.
+ *
+ * Frames on stacks are free all the same: nr_used_frames() doesn't count them. Who gets nothing from the blocks, or would exceed the limit, takes them
+ * off all the stacks first.
  *
  * At most `limit` frames are in use. While mm_quiet() is set nothing can be evicted, so that allocation may exceed the limit by a
  * reserve, as far as there are frames.
  */
 #include "mm/internal.h"
 
-struct page *mem_map;
+#include <limits.h>
 
-#define NR_HOT   64
-#define HOT_FILL 32 /* taken from the blocks at a time */
+struct page *mem_map;
 
 static struct {
 	spinlock_t lock;
+	unsigned nonempty;     /* bit per order */
 	unsigned long nr_frames, fresh;
-	atomic_ulong charged;  /* frames in use, and those on the stack */
+	atomic_ulong charged;  /* frames in use, and those on the stacks */
 	atomic_ulong limit;
 	atomic_ulong now;      /* what may be in use at this moment: limit, and while mm_quiet() is set more */
 	unsigned long nr_free; /* in the lists */
-	unsigned nonempty;     /* bit per order */
-	unsigned nr_hot;       /* written under the lock; not 0: charged <= now */
-	uint32_t hot[NR_HOT];  /* free, in no list; the next one last */
-	atomic_bool quiet;
-} zone;
+	struct {               /* changes seldom */
+		unsigned hot_fill, hot_max; /* frames that a stack gets at a time, and has at most */
+		atomic_bool quiet;
+	} __cacheline_aligned;
+} zone __cacheline_aligned;
+
+/* Of a small memory only a small part lies on stacks. A single processor has nobody to share the zone with. */
+static void set_hot_sizes(void)
+{
+	unsigned long share = zone.nr_frames / (32 * nr_cpus);
+
+	zone.hot_max = nr_cpus > 1 ? MAX_HOT : MAX_HOT / 2;
+	while (zone.hot_max > 2 && zone.hot_max > share)
+		zone.hot_max /= 2;
+	zone.hot_fill = zone.hot_max / 2;
+}
 
 int page_alloc_init(unsigned long nr_frames, unsigned long limit)
 {
@@ -53,7 +67,8 @@ int page_alloc_init(unsigned long nr_frames, unsigned long limit)
 		page_list_init(page_head(i));
 	zone.nr_frames = nr_frames;
 	zone.fresh = zone.nr_free = 0;
-	zone.nonempty = zone.nr_hot = 0;
+	zone.nonempty = 0;
+	set_hot_sizes();
 	page_alloc_reinit_locks();
 	atomic_store(&zone.charged, 0);
 	atomic_store(&zone.quiet, false);
@@ -80,7 +95,7 @@ void page_alloc_reinit_locks(void)
 	spin_lock_init(&zone.lock, ORDER_ZONE);
 }
 
-static void hot_trim(void);
+static void hot_trim(unsigned long want);
 
 /* What may be in use at this moment. */
 static void set_current_limit(void)
@@ -91,8 +106,8 @@ static void set_current_limit(void)
 		limit += 64 + limit / 16;
 	spin_lock(&zone.lock);
 	atomic_store_explicit(&zone.now, min_ul(limit, zone.nr_frames), memory_order_relaxed);
-	hot_trim();
 	spin_unlock(&zone.lock);
+	hot_trim(0);
 }
 
 void mm_set_frame_limit(unsigned long nr)
@@ -112,29 +127,39 @@ bool mm_is_quiet(void)
 	return atomic_load_explicit(&zone.quiet, memory_order_relaxed);
 }
 
-/* Exact with zone.lock held; without it, as of a moment ago. */
+static unsigned long nr_hot_frames(void)
+{
+	unsigned long n = 0;
+
+	for_each_cpu(cpu)
+		n += __atomic_load_n(&mm_cpus[cpu].nr_hot, __ATOMIC_RELAXED);
+	return n;
+}
+
+/* As of a moment ago; exact when nothing else runs. */
 unsigned long nr_used_frames(void)
 {
-	unsigned long charged = atomic_load_explicit(&zone.charged, memory_order_relaxed);
-	unsigned hot = __atomic_load_n(&zone.nr_hot, __ATOMIC_RELAXED);
+	unsigned long charged = atomic_load_explicit(&zone.charged, memory_order_relaxed), hot = nr_hot_frames();
 
 	return charged > hot ? charged - hot : 0;
 }
 
-/* zone.lock held. Only a free makes fewer, so that before it is early enough to look for a peak. */
+/* Only a free makes fewer, so that before it is early enough to look for a peak. */
 static void note_peak(void)
 {
-	unsigned long used = nr_used_frames();
+	uint64_t peak = read_gauge(frames_peak);
+	unsigned long used;
 
-	if (used > read_count(frames_peak))
-		__atomic_store_n(&mm_stat.frames_peak, used, __ATOMIC_RELAXED);
+	if (atomic_load_explicit(&zone.charged, memory_order_relaxed) <= peak)
+		return;
+	used = nr_used_frames();
+	while (used > peak && !__atomic_compare_exchange_n(&mm_gauges.frames_peak, &peak, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
 }
 
 uint64_t note_frames(void)
 {
-	spin_lock(&zone.lock);
 	note_peak();
-	spin_unlock(&zone.lock);
 	return nr_used_frames();
 }
 
@@ -239,38 +264,56 @@ static bool take_fresh(void)
 	return true;
 }
 
-static void hot_pop_to_blocks(void)
+/* ---- stacks; order of locks: the processor's, zone.lock -------------------------------------------------------------- */
+
+static inline void set_nr_hot(struct mm_cpu *cpu, unsigned n)
 {
-	__atomic_store_n(&zone.nr_hot, zone.nr_hot - 1, __ATOMIC_RELAXED);
-	charge(-1);
-	free_blocks(zone.hot[zone.nr_hot], 1);
+	__atomic_store_n(&cpu->nr_hot, n, __ATOMIC_RELAXED);
 }
 
+/* The n oldest go to the blocks. => both locks held */
+static void hot_to_blocks(struct mm_cpu *cpu, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		free_blocks(cpu->hot[i], 1);
+	for (unsigned i = n; i < cpu->nr_hot; i++)
+		cpu->hot[i - n] = cpu->hot[i];
+	set_nr_hot(cpu, cpu->nr_hot - n);
+	charge(-(long)n);
+}
+
+/* `want` more frames are to be charged, or the limit has sunk: what is over it comes off the stacks. */
+static void hot_trim(unsigned long want)
+{
+	for_each_cpu(i) {
+		struct mm_cpu *cpu = &mm_cpus[i];
+		long over;
+
+		if (!__atomic_load_n(&cpu->nr_hot, __ATOMIC_RELAXED))
+			continue;
+		spin_lock(&cpu->lock);
+		spin_lock(&zone.lock);
+		over = (long)(atomic_load_explicit(&zone.charged, memory_order_relaxed) + want - current_limit());
+		if (over > 0)
+			hot_to_blocks(cpu, min_ul(over, cpu->nr_hot));
+		spin_unlock(&zone.lock);
+		spin_unlock_global(&cpu->lock);
+	}
+}
+
+/* All of them, for what they make together. */
 static void hot_drain(void)
 {
-	while (zone.nr_hot)
-		hot_pop_to_blocks();
+	hot_trim(LONG_MAX / 2);
 }
 
-/* The limit has sunk, or a run has been taken. */
-static void hot_trim(void)
-{
-	while (zone.nr_hot && over_limit())
-		hot_pop_to_blocks();
-}
-
-/* The smallest free block of at least `order`, else what the stack's frames make together, else fresh frames, else the largest smaller
- * block. => pfn, or -1UL */
+/* The smallest free block of at least `order`, else fresh frames, else the largest smaller block. => zone.lock held; pfn, or -1UL */
 static unsigned long rmqueue(unsigned *order)
 {
 	unsigned fit = zone.nonempty >> *order << *order, o;
 	struct page *page;
 	unsigned long pfn;
 
-	if (!fit && zone.nr_hot) {
-		hot_drain();
-		fit = zone.nonempty >> *order << *order;
-	}
 	while (!fit && take_fresh())
 		fit = zone.nonempty >> *order << *order;
 	if (!zone.nonempty)
@@ -289,94 +332,98 @@ static unsigned long rmqueue(unsigned *order)
 	return pfn;
 }
 
-/* The stack is empty: the smallest block there is, as far as the limit allows. => false: none */
-static noinline bool hot_fill(void)
+/* The stack is empty: the smallest block there is, as far as the limit allows. => its lock held; false: none */
+static noinline bool hot_fill(struct mm_cpu *cpu)
 {
-	unsigned long room = current_limit() - atomic_load_explicit(&zone.charged, memory_order_relaxed), pfn;
-	unsigned order;
+	unsigned long pfn = -1UL;
+	unsigned order = 0;
+	long room;
 
-	if ((long)room <= 0)
-		return false;
-	order = 63 - __builtin_clzl(min_ul(room, HOT_FILL));
-	if (zone.nonempty) /* large ones stay whole */
-		order = min_ul(order, __builtin_ctz(zone.nonempty));
-	pfn = rmqueue(&order);
+	spin_lock(&zone.lock);
+	room = (long)(current_limit() - atomic_load_explicit(&zone.charged, memory_order_relaxed));
+	if (room > 0) {
+		order = 63 - __builtin_clzl(min_ul(room, zone.hot_fill));
+		if (zone.nonempty) /* large ones stay whole */
+			order = min_ul(order, __builtin_ctz(zone.nonempty));
+		pfn = rmqueue(&order);
+	}
+	if (pfn != -1UL)
+		charge(1L << order);
+	spin_unlock(&zone.lock);
 	if (pfn == -1UL)
 		return false;
 	for (uint32_t i = 0, n = 1u << order; i < n; i++) /* they go out in ascending order */
-		zone.hot[i] = (uint32_t)pfn + n - 1 - i;
-	charge(1L << order);
-	__atomic_store_n(&zone.nr_hot, 1u << order, __ATOMIC_RELAXED);
+		cpu->hot[i] = (uint32_t)pfn + n - 1 - i;
+	set_nr_hot(cpu, 1u << order);
 	return true;
 }
 
 /* ---- allocation ---------------------------------------------------------------------------------------------------- */
 
-static inline void prep_new_page(struct page *page)
+noinline bool hot_refill(struct mm_cpu *cpu)
 {
-	atomic_store_explicit(&page->flags, PG_used, memory_order_relaxed);
-	atomic_store_explicit(&page->_mapcount, -1, memory_order_relaxed);
-	atomic_store_explicit(&page->mapping, 0, memory_order_relaxed);
-	page->private = 0;
-	atomic_store_explicit(&page->_refcount, 1, memory_order_release);
+	if (hot_fill(cpu))
+		return true;
+	spin_unlock_global(&cpu->lock);
+	if (!nr_hot_frames())
+		return false;
+	hot_drain(); /* what is left is on other stacks */
+	spin_lock(&cpu->lock);
+	if (cpu->nr_hot || hot_fill(cpu))
+		return true;
+	spin_unlock_global(&cpu->lock);
+	return false;
 }
 
-static noinline unsigned long alloc_one_refill(void);
-
-/* 24 instructions, every 32nd time 300 more. */
-unsigned long alloc_one(void)
+/* => zone.lock held: the room under the limit, or as much as `want`, may be charged, and if frames on stacks could make a block of `order`, they
+ * have been asked */
+static void zone_lock_for(unsigned long want, unsigned order)
 {
-	unsigned long pfn;
-	unsigned left;
+	bool fits, room;
 
 	spin_lock(&zone.lock);
-	left = zone.nr_hot;
-	if (unlikely(!left))
-		return alloc_one_refill();
-	pfn = zone.hot[--left];
-	__atomic_store_n(&zone.nr_hot, left, __ATOMIC_RELAXED);
-	spin_unlock_global(&zone.lock);
-	prep_new_page(pfn_to_page(pfn));
-	trace(alloc_pages, pfn, 1, 1);
-	return pfn;
-}
-
-/* => zone.lock held, released */
-static noinline unsigned long alloc_one_refill(void)
-{
-	bool any = hot_fill();
-
+	fits = zone.nonempty >> order;
+	room = atomic_load_explicit(&zone.charged, memory_order_relaxed) + want <= current_limit();
+	if (likely(fits && room) || !nr_hot_frames())
+		return;
 	spin_unlock(&zone.lock);
-	return any ? alloc_one() : -1UL;
+	if (!fits)
+		hot_drain();
+	else
+		hot_trim(want);
+	spin_lock(&zone.lock);
 }
 
 unsigned long alloc_run(unsigned want, unsigned *got)
 {
-	unsigned long pfn, used, limit = current_limit();
+	unsigned long pfn = -1UL, used, limit = current_limit();
 	unsigned order, nr;
+	long room;
 
 	if (want == 1) {
 		*got = 1;
-		return alloc_one();
+		if (!alloc_one(this_mm_cpu(), &pfn))
+			return -1UL;
+		trace(alloc_pages, pfn, 1, 1);
+		return pfn;
 	}
-	spin_lock(&zone.lock);
 	used = nr_used_frames();
-	if (used >= limit) {
-		spin_unlock(&zone.lock);
+	if (used >= limit)
 		return -1UL;
-	}
 	want = min_ul(want, limit - used);
 	order = want > 1 ? 32 - __builtin_clz(want - 1) : 0;
-	pfn = rmqueue(&order);
+	zone_lock_for(want, order);
+	room = (long)(current_limit() - atomic_load_explicit(&zone.charged, memory_order_relaxed));
+	if (room > 0)
+		pfn = rmqueue(&order);
 	if (pfn == -1UL) {
 		spin_unlock(&zone.lock);
 		return -1UL;
 	}
-	nr = min_ul(want, 1u << order);
+	nr = min_ul(min_ul(want, room), 1u << order);
 	if (nr < 1u << order)
 		free_blocks(pfn + nr, (1u << order) - nr);
 	charge(nr);
-	hot_trim();
 	spin_unlock(&zone.lock);
 
 	for (unsigned i = 0; i < nr; i++)
@@ -412,21 +459,39 @@ unsigned long alloc_run_fault(unsigned want, bool stream, unsigned *got)
 	}
 }
 
+/* One frame goes to the stack, if it isn't over the limit. */
+static bool give_to_stack(unsigned long pfn)
+{
+	struct mm_cpu *cpu = this_mm_cpu();
+	bool over;
+
+	spin_lock(&cpu->lock);
+	over = over_limit();
+	if (!over) {
+		if (cpu->nr_hot == zone.hot_max) {
+			spin_lock(&zone.lock);
+			hot_to_blocks(cpu, zone.hot_max - zone.hot_fill);
+			spin_unlock(&zone.lock);
+		}
+		cpu->hot[cpu->nr_hot] = (uint32_t)pfn;
+		set_nr_hot(cpu, cpu->nr_hot + 1);
+	}
+	spin_unlock_global(&cpu->lock);
+	return !over;
+}
+
 static void give_back(unsigned long pfn, unsigned long nr)
 {
 	for (unsigned long i = 0; i < nr; i++)
 		atomic_store_explicit(&pfn_to_page(pfn + i)->flags, 0, memory_order_relaxed);
 	machine_frames_freed(pfn, nr);
-	spin_lock(&zone.lock);
 	note_peak();
-	if (nr == 1 && zone.nr_hot < NR_HOT && !over_limit()) {
-		zone.hot[zone.nr_hot] = (uint32_t)pfn;
-		__atomic_store_n(&zone.nr_hot, zone.nr_hot + 1, __ATOMIC_RELAXED);
-	} else {
+	if (nr != 1 || !give_to_stack(pfn)) {
+		spin_lock(&zone.lock);
 		free_blocks(pfn, nr);
 		charge(-(long)nr);
+		spin_unlock(&zone.lock);
 	}
-	spin_unlock(&zone.lock);
 	trace(free_pages, pfn, nr, 0);
 }
 
@@ -519,8 +584,9 @@ void check_frames(void)
 	}
 	MM_BUG_ON(used != nr_used_frames());
 	MM_BUG_ON(free != zone.nr_free || listed != free);
-	for (unsigned i = 0; i < zone.nr_hot; i++)
-		MM_BUG_ON(zone.hot[i] >= zone.fresh || page_flags(pfn_to_page(zone.hot[i])));
-	MM_BUG_ON(zone.nr_hot && over_limit());
-	MM_BUG_ON(used + free + zone.nr_hot != zone.fresh);
+	for_each_cpu(cpu)
+		for (unsigned i = 0; i < mm_cpus[cpu].nr_hot; i++)
+			MM_BUG_ON(mm_cpus[cpu].hot[i] >= zone.fresh || page_flags(pfn_to_page(mm_cpus[cpu].hot[i])));
+	MM_BUG_ON(nr_hot_frames() && over_limit());
+	MM_BUG_ON(used + free + nr_hot_frames() != zone.fresh);
 }

@@ -79,7 +79,7 @@ static struct ptdesc *table_alloc(enum pt_level level)
 	}
 	spin_lock_init(&desc->ptl, ORDER_PTE);
 	desc->level = level;
-	count(page_tables, table_size(level) / PAGE_SIZE);
+	add_gauge(page_tables, table_size(level) / PAGE_SIZE);
 	return desc;
 }
 
@@ -87,7 +87,7 @@ static void table_free(struct ptdesc *desc)
 {
 	if (desc->reserved)
 		return;
-	count(page_tables, -(table_size(desc->level) / PAGE_SIZE));
+	add_gauge(page_tables, -(table_size(desc->level) / PAGE_SIZE));
 	machine_free(desc->table, table_size(desc->level));
 	kmem_cache_free(&ptdesc_cache, desc);
 }
@@ -163,7 +163,7 @@ void pmd_remember(struct mm_struct *mm, unsigned long addr)
 	if (!desc)
 		return;
 	__atomic_store_n(&desc->base, addr & -pt.pmd_span, __ATOMIC_RELAXED);
-	atomic_store_explicit(&mm->pmd_table, desc, memory_order_release);
+	atomic_store_explicit(&this_percpu(mm)->pmd_table, desc, memory_order_release);
 }
 
 struct ptdesc *pte_table_alloc(struct mm_struct *mm, unsigned long addr)
@@ -200,7 +200,8 @@ struct ptdesc *pte_table_next(struct mm_struct *mm, unsigned long *addr, unsigne
 /* The topmost table stands for "none", because its base is above all addresses (unless it is the table of pmds itself). */
 static void pmd_forget(struct mm_struct *mm)
 {
-	atomic_store_explicit(&mm->pmd_table, mm->pgd, memory_order_relaxed);
+	for_each_cpu(cpu)
+		atomic_store_explicit(&mm->percpu[cpu].pmd_table, mm->pgd, memory_order_relaxed);
 }
 
 bool pgd_alloc(struct mm_struct *mm)

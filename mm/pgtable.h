@@ -130,9 +130,9 @@ static inline pmd_t *pmd_alloc(struct mm_struct *mm, pud_t *pud, unsigned long a
 /* pgd, p4d, pud, pmd in one step, where the last walk has been to the same table of pmds (1 GiB on x86-64): 9 instructions for 60, and no
  * other two lines of memory for each level. A table is freed with mmap_lock held for writing, and is forgotten then. => mmap_lock held;
  * false: another one, walk */
-static inline bool pmd_remembered(struct mm_struct *mm, unsigned long addr, pmd_t **pmd)
+static inline bool pmd_remembered(const struct mm_percpu *percpu, unsigned long addr, pmd_t **pmd)
 {
-	const struct ptdesc *desc = atomic_load_explicit(&mm->pmd_table, memory_order_acquire);
+	const struct ptdesc *desc = atomic_load_explicit(&((struct mm_percpu *)percpu)->pmd_table, memory_order_acquire);
 
 	addr -= __atomic_load_n(&desc->base, __ATOMIC_RELAXED);
 	if (unlikely(addr >= pt.pmd_span))

@@ -31,7 +31,7 @@ static bool refill(struct kmem_cache *cache)
 #ifdef MM_DEBUG
 	size_t chunk = cache->size; /* every allocation may fail */
 #else
-	size_t chunk = CHUNK;
+	size_t chunk = cache->size < CHUNK ? CHUNK : cache->size;
 #endif
 	char *mem = machine_alloc(chunk);
 

@@ -82,7 +82,7 @@ static swp_entry_t take_slot(void)
 	__atomic_store_n(&swap_map[entry.val].count, 0, __ATOMIC_RELAXED);
 	swap_map[entry.val].cache = 0;
 	swap_map[entry.val].flags = SLOT_USED;
-	count(swap_slots_used, 1);
+	add_gauge(swap_slots_used, 1);
 	return entry;
 }
 
@@ -100,7 +100,7 @@ static void release_slot(swp_entry_t entry)
 	slot->flags = 0;
 	slot->cache = free_slots;
 	free_slots = entry.val;
-	count(swap_slots_used, -1);
+	add_gauge(swap_slots_used, -1);
 }
 
 int swap_count(swp_entry_t entry)
@@ -180,7 +180,7 @@ static void cache_insert(struct page *page, swp_entry_t entry)
 	page->private = entry.val;
 	slot_of(entry)->cache = page_to_pfn(page) + 1;
 	set_page_flags(page, PG_swapcache);
-	count(swap_cached, 1);
+	add_gauge(swap_cached, 1);
 }
 
 bool add_to_swap(struct page *page)
@@ -237,7 +237,7 @@ void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr)
 		clear_page_flags(pages[i], PG_swapcache | PG_writeback);
 		pages[i]->private = 0;
 	}
-	count(swap_cached, -(uint64_t)nr);
+	add_gauge(swap_cached, -(uint64_t)nr);
 	spin_unlock(&swap_lock);
 	/* Not the last ones: whoever isolated the pages has another. */
 	for (unsigned i = 0; i < nr; i++)
@@ -266,7 +266,7 @@ void delete_from_swap_cache(struct page *page)
 	clear_page_flags(page, PG_swapcache);
 	page->private = 0;
 	slot_of(entry)->cache = 0;
-	count(swap_cached, -(uint64_t)1);
+	add_gauge(swap_cached, -(uint64_t)1);
 	release_slot(entry);
 	spin_unlock(&swap_lock);
 	set_page_flags(page, PG_dirty);
@@ -361,7 +361,7 @@ static unsigned long shrink_turn(unsigned long nr, unsigned long *most)
 	unsigned long dropped = 0;
 
 	spin_lock(&swap_lock);
-	for (; *most && dropped < nr && read_count(swap_cached); --*most) {
+	for (; *most && dropped < nr && read_gauge(swap_cached); --*most) {
 		swp_entry_t entry = { shrink_hand };
 		struct swap_slot *slot = &swap_map[shrink_hand];
 		struct page *page;
@@ -385,7 +385,7 @@ static unsigned long shrink_turn(unsigned long nr, unsigned long *most)
 		put_page(page);
 		spin_lock(&swap_lock);
 	}
-	if (!read_count(swap_cached))
+	if (!read_gauge(swap_cached))
 		*most = 0;
 	spin_unlock(&swap_lock);
 	return dropped;
@@ -475,5 +475,5 @@ void check_swap(void)
 			MM_BUG_ON(!page_in_swap_cache(page) || page->private != i);
 		}
 	}
-	MM_BUG_ON(used != read_count(swap_slots_used));
+	MM_BUG_ON(used != read_gauge(swap_slots_used));
 }

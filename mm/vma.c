@@ -72,13 +72,13 @@ noinline struct vm_area_struct *find_vma_tree(struct mm_struct *mm, unsigned lon
 		}
 	}
 	if (vma)
-		atomic_store_explicit(&mm->vmacache, vma, memory_order_relaxed);
+		atomic_store_explicit(&this_percpu(mm)->vmacache, vma, memory_order_relaxed);
 	return vma;
 }
 
 struct vm_area_struct *find_vma(struct mm_struct *mm, unsigned long addr)
 {
-	return find_vma_after(mm, addr, vma_remembered(mm, addr), mm_tracing());
+	return find_vma_after(mm, addr, vma_remembered(mm, this_percpu(mm), addr), mm_tracing());
 }
 
 /* ---- one vma --------------------------------------------------------------------------------------------------------- */
@@ -174,7 +174,8 @@ void vma_remove(struct vm_area_struct *vma)
 	tree_erase(&mm->mm_rb, &vma->vm_rb, NULL);
 	mm->map_count--;
 	account_pages(vma, -(long)((vma->vm_end - vma->vm_start) >> PAGE_SHIFT));
-	atomic_store_explicit(&mm->vmacache, &vma_nowhere, memory_order_relaxed);
+	for_each_cpu(cpu)
+		atomic_store_explicit(&mm->percpu[cpu].vmacache, &vma_nowhere, memory_order_relaxed);
 	unlink_anon_vmas(vma);
 	if (unlikely(vma->vm_file)) {
 		spin_lock(&vma->vm_file->f_mapping->i_mmap_lock);

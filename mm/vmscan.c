@@ -25,9 +25,11 @@
 #include "mm/filemap.h"
 #include "mm/policy.h"
 
-static spinlock_t lru_lock;
-static unsigned long lru_nr[NR_LRU_LISTS]; /* lru_lock; read without */
-static unsigned long nr_stuck;             /* pages with PG_stuck; atomic */
+static struct {
+	spinlock_t lock;
+	unsigned long nr[NR_LRU_LISTS]; /* read without the lock */
+} lru __cacheline_aligned;
+static unsigned long nr_stuck __cacheline_aligned; /* pages with PG_stuck; atomic */
 
 /* Evictions under way, for those who found nothing to reclaim. */
 static atomic_uint evicting, evict_seq, evict_waiters;
@@ -35,21 +37,27 @@ static atomic_uint evicting, evict_seq, evict_waiters;
 void vmscan_init(void)
 {
 	for (int i = 0; i < NR_LRU_LISTS; i++)
-		lru_nr[i] = 0;
+		lru.nr[i] = 0;
 	nr_stuck = 0;
 	vmscan_reinit_locks();
 }
 
 void vmscan_reinit_locks(void)
 {
-	spin_lock_init(&lru_lock, ORDER_LRU);
+	spin_lock_init(&lru.lock, ORDER_LRU);
 	atomic_store(&evicting, 0);
 	atomic_store(&evict_waiters, 0);
 }
 
+/* With those on their way there: they are new, and nobody has used them a second time. */
 unsigned long lru_size(enum lru_list list)
 {
-	return __atomic_load_n(&lru_nr[list], __ATOMIC_RELAXED);
+	unsigned long n = __atomic_load_n(&lru.nr[list], __ATOMIC_RELAXED);
+
+	if (list == LRU_INACTIVE_ANON)
+		for_each_cpu(cpu)
+			n += __atomic_load_n(&mm_cpus[cpu].nr_lru, __ATOMIC_RELAXED);
+	return n;
 }
 
 unsigned long nr_unevictable(void)
@@ -73,10 +81,10 @@ static inline enum lru_list page_lru(const struct page *page)
 	return (f & PG_swapbacked || fault_path->one_lru ? LRU_INACTIVE_ANON : LRU_INACTIVE_FILE) + !!(f & PG_active);
 }
 
-/* => lru_lock held */
+/* => lru.lock held */
 static inline void lru_count(enum lru_list list, long n)
 {
-	__atomic_store_n(&lru_nr[list], lru_nr[list] + n, __ATOMIC_RELAXED);
+	__atomic_store_n(&lru.nr[list], lru.nr[list] + n, __ATOMIC_RELAXED);
 }
 
 /* PG_lru is set already */
@@ -102,16 +110,80 @@ static void lru_del(struct page *page)
 	lru_count(page_lru(page), -1);
 }
 
+/* ---- on the way to the lists ----------------------------------------------------------------------------------------------
+ *
+ * New anonymous pages, one at a time, wait with their processor until there are as many as fit, and take the lock once for all. The flags of such a page
+ * name the processor, and PG_lru is not set: it is as if isolated. It has no reference for that. Whoever frees it, or wants it on another list, has
+ * the processor emptied first, so that all that wait go to the same list. To one thread alone it seems as if there was no wait: whatever it does to the
+ * lists, what it has there comes first; and before anything is reclaimed or checked, what all have there. */
+
+/* The one before in the array is the next one in the list. => the processor's lock held; not empty */
+noinline void lru_drain_locked(struct mm_cpu *cpu)
+{
+	const unsigned change = (cpu->on_the_way & PG_CPU_MASK) | PG_lru; /* one is set, the other is not */
+	struct page *head = page_head(LRU_INACTIVE_ANON);
+	uint32_t next, link = cpu->lru[0] + NR_PAGE_HEADS;
+	unsigned nr = cpu->nr_lru;
+
+	cpu->lru[nr] = page_link(head) - NR_PAGE_HEADS;
+	spin_lock(&lru.lock);
+	next = head->next;
+	link_page(next)->prev = link;
+	for (unsigned i = 1; i <= nr; i++) {
+		struct page *page = link_page(link);
+
+		page->next = next;
+		next = link;
+		page->prev = link = cpu->lru[i] + NR_PAGE_HEADS;
+		atomic_fetch_xor_explicit(&page->flags, change, memory_order_relaxed);
+	}
+	head->next = next;
+	lru_count(LRU_INACTIVE_ANON, nr);
+	__atomic_store_n(&cpu->nr_lru, 0, __ATOMIC_RELAXED);
+	spin_unlock(&lru.lock);
+}
+
+static void lru_drain_cpu(struct mm_cpu *cpu)
+{
+	if (!__atomic_load_n(&cpu->nr_lru, __ATOMIC_RELAXED))
+		return;
+	spin_lock(&cpu->lock);
+	if (cpu->nr_lru)
+		lru_drain_locked(cpu);
+	spin_unlock_global(&cpu->lock);
+}
+
+/* => the page stands on its list, if it was on the way there */
+static void lru_drain_page(const struct page *page)
+{
+	unsigned cpu = (page_flags(page) & PG_CPU_MASK) >> PG_CPU_SHIFT;
+
+	if (unlikely(cpu))
+		lru_drain_cpu(&mm_cpus[cpu - 1]);
+}
+
+void lru_drain_all(void)
+{
+	for_each_cpu(cpu)
+		lru_drain_cpu(&mm_cpus[cpu]);
+}
+
+/* => the lists are locked, and what this thread has done before stands there */
+static void lock_lru(void)
+{
+	lru_drain_cpu(this_mm_cpu());
+	spin_lock(&lru.lock);
+}
+
 /* New anonymous pages, `nr` neighbours with equal flags, in one go: the last one is first in the list. */
-void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
+static void __lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 {
 	unsigned flags = PG_lru | PG_swapbacked | (unevictable ? PG_unevictable : 0);
 	uint32_t link = page_link(page), next, head_link;
 	enum lru_list list;
 	struct page *head;
 
-	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
-	spin_lock(&lru_lock);
+	lock_lru();
 	MM_DEBUG_ON(page_flags(page) & PG_lru);
 	set_page_flags(page, flags);
 	list = page_lru(page);
@@ -131,32 +203,31 @@ void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
 	}
 	head->next = link + nr - 1;
 	lru_count(list, nr);
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
+}
+
+void lru_cache_add_run(struct page *page, unsigned nr, bool unevictable)
+{
+	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), nr, unevictable);
+	__lru_cache_add_run(page, nr, unevictable);
 }
 
 void lru_cache_add_file(struct page *page)
 {
-	spin_lock(&lru_lock);
+	lock_lru();
 	lru_add(page);
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 }
 
-/* One, as above. 34 instructions. */
 void lru_cache_add_inactive_or_unevictable(struct page *page, const struct vm_area_struct *vma)
 {
-	struct page *head;
+	bool unevictable = vma->vm_flags & VM_LOCKED;
 
-	if (unlikely(vma->vm_flags & VM_LOCKED) || unlikely(page_flags(page) & (PG_unevictable | PG_active))) {
-		lru_cache_add_run(page, 1, vma->vm_flags & VM_LOCKED);
-		return;
-	}
-	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), 1, 0);
-	spin_lock(&lru_lock);
-	set_page_flags(page, PG_lru | PG_swapbacked);
-	head = page_head(LRU_INACTIVE_ANON);
-	page_list_add(page, head);
-	lru_count(LRU_INACTIVE_ANON, 1);
-	spin_unlock_global(&lru_lock);
+	trace(lru_cache_add_inactive_or_unevictable, page_to_pfn(page), 1, unevictable);
+	if (unlikely(unevictable) || unlikely(page_flags(page) & (PG_unevictable | PG_active)))
+		__lru_cache_add_run(page, 1, unevictable);
+	else
+		lru_cache_add_new(this_mm_cpu(), page, page_to_pfn(page));
 }
 
 /* => true: it is off the lists, and ours with a reference of its own */
@@ -170,15 +241,16 @@ static bool lru_isolate_locked(struct page *page)
 
 void lru_putback(struct page *page)
 {
-	spin_lock(&lru_lock);
+	lock_lru();
 	lru_add(page);
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 	put_page(page);
 }
 
 static void move_to(struct page *page, unsigned set, unsigned clear)
 {
-	spin_lock(&lru_lock);
+	lru_drain_page(page);
+	lock_lru();
 	if (page_flags(page) & PG_lru) {
 		lru_del(page);
 		clear_page_flags(page, clear);
@@ -188,7 +260,7 @@ static void move_to(struct page *page, unsigned set, unsigned clear)
 		clear_page_flags(page, clear); /* isolated: it returns to the list that its flags say */
 		set_page_flags(page, set);
 	}
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 }
 
 void activate_page(struct page *page)
@@ -227,7 +299,9 @@ void clear_page_stuck(struct page *page)
 
 void lru_del_batch(const uint32_t *pfn, unsigned nr)
 {
-	spin_lock(&lru_lock);
+	for (unsigned i = 0; i < nr; i++)
+		lru_drain_page(pfn_to_page(pfn[i]));
+	spin_lock(&lru.lock);
 	for (unsigned i = 0; i < nr; i++) {
 		struct page *page = pfn_to_page(pfn[i]);
 
@@ -235,7 +309,7 @@ void lru_del_batch(const uint32_t *pfn, unsigned nr)
 			lru_del(page);
 		clear_page_stuck(page);
 	}
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 }
 
 /* ---- a cluster ---------------------------------------------------------------------------------------------------------- */
@@ -348,7 +422,7 @@ static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsi
 		if (is_seed || victim_eligible(pte, lists))
 			c->v[c->nr++] = (struct victim){ .page = pfn_to_page(pte_pfn(pte)), .addr = addr };
 	}
-	spin_lock(&lru_lock);
+	lock_lru();
 	for (unsigned i = 0; i < c->nr; i++) {
 		struct page *page = c->v[i].page;
 
@@ -357,7 +431,7 @@ static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsi
 		else
 			unlock_page(page);
 	}
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 	c->nr = kept;
 }
 
@@ -1019,7 +1093,7 @@ struct page *isolate_tail(enum lru_list list)
 {
 	struct page *page = NULL;
 
-	spin_lock(&lru_lock);
+	lock_lru();
 	while (!page_list_empty(page_head(list))) {
 		page = link_page(page_head(list)->prev);
 		if (lru_isolate_locked(page))
@@ -1028,7 +1102,7 @@ struct page *isolate_tail(enum lru_list list)
 		lru_del(page);
 		page = NULL;
 	}
-	spin_unlock(&lru_lock);
+	spin_unlock(&lru.lock);
 	return page;
 }
 
@@ -1136,6 +1210,7 @@ unsigned long __try_to_free_pages(unsigned long nr)
 
 	if (mm_is_quiet())
 		return 0;
+	lru_drain_all();
 	if (fault_path->try_to_free_pages)
 		return fault_path->try_to_free_pages(nr);
 	freed = shrink_inactive_list(nr, &scan);
@@ -1177,9 +1252,9 @@ static struct page *isolate_shared(struct cluster *c, unsigned long *lo, unsigne
 		page = pfn_to_page(pte_pfn(pte));
 		if (page_mapcount(page) < 2 || page_is_file(page) || !trylock_page(page))
 			continue;
-		spin_lock(&lru_lock);
+		lock_lru();
 		ours = lru_isolate_locked(page);
-		spin_unlock(&lru_lock);
+		spin_unlock(&lru.lock);
 		*lo += PAGE_SIZE;
 		if (ours)
 			return page;
@@ -1202,9 +1277,9 @@ static struct page *isolate_file(struct vm_area_struct *vma, struct ptdesc *tabl
 		page = pfn_to_page(pte_pfn(pte));
 		if ((page_mapcount(page) > 1 && pageout_spares_shared()) || !trylock_page(page))
 			continue;
-		spin_lock(&lru_lock);
+		lock_lru();
 		ours = lru_isolate_locked(page);
-		spin_unlock(&lru_lock);
+		spin_unlock(&lru.lock);
 		if (ours) {
 			forget_young(vma, *lo, ptep, pte);
 			clear_page_flags(page, PG_referenced | PG_active);
@@ -1261,6 +1336,7 @@ unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len
 	mmap_assert_locked(mm);
 	if (mm_is_quiet())
 		return 0;
+	lru_drain_all();
 	if (fault_path->pageout_range)
 		return fault_path->pageout_range(mm, addr, len);
 	for (struct vm_area_struct *vma = find_vma(mm, addr); vma && vma->vm_start < end; vma = vma_next(mm, vma)) {
@@ -1287,6 +1363,7 @@ unsigned long pageout_range(struct mm_struct *mm, unsigned long addr, size_t len
 
 /* ---- I7 -------------------------------------------------------------------------------------------------------------------- */
 
+/* => lru_drain_all() */
 void check_lru(void)
 {
 	for (int list = 0; list < NR_LRU_LISTS; list++) {
@@ -1298,6 +1375,6 @@ void check_lru(void)
 			MM_BUG_ON(!page_mapcount(p) && !page_in_swap_cache(p) && !page_is_file(p)); /* the second goes at the next look */
 			MM_BUG_ON(link_page(p->next)->prev != page_link(p));
 		}
-		MM_BUG_ON(n != lru_nr[list]);
+		MM_BUG_ON(n != lru.nr[list]);
 	}
 }

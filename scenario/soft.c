@@ -202,7 +202,7 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	struct soft *s = ctx;
 	struct soft_process *p = &s->processes[process];
 	struct mm_struct *mm = p->mm;
-	unsigned long minor = atomic_load(&mm->min_flt), major = atomic_load(&mm->maj_flt);
+	unsigned long minor = mm_min_flt(mm), major = mm_maj_flt(mm);
 
 	switch (op->verb) {
 	case SCN_READ:
@@ -232,8 +232,8 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 		out->error = soft_call(&s->calls, p, op, out);
 		break;
 	}
-	out->min_flt = atomic_load(&mm->min_flt) - minor;
-	out->maj_flt = atomic_load(&mm->maj_flt) - major;
+	out->min_flt = mm_min_flt(mm) - minor;
+	out->maj_flt = mm_maj_flt(mm) - major;
 	if (++s->nr_operations % check_interval(s) == 0)
 		mm_check_invariants();
 	return 0;
@@ -251,7 +251,7 @@ static long rss(void *ctx, unsigned process, const struct scn_range *ranges, siz
 	const struct soft *s = ctx;
 	const struct mm_struct *mm = s->processes[process].mm;
 
-	return atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]) + atomic_load(&mm->rss[MM_SHMEMPAGES]);
+	return get_mm_counter(mm, MM_ANONPAGES) + get_mm_counter(mm, MM_FILEPAGES) + get_mm_counter(mm, MM_SHMEMPAGES);
 }
 
 static unsigned long heap(void *ctx, unsigned process)

@@ -505,6 +505,26 @@ int soft_peek(struct mm_struct *mm, unsigned long addr, uint8_t *value)
 	return err;
 }
 
+/* ---- processors ------------------------------------------------------------------------------------------------------------------ */
+
+#define NR_CPUS 8
+
+unsigned machine_cpus(void)
+{
+	return NR_CPUS;
+}
+
+/* Each thread has one; beyond eight they share. */
+unsigned machine_cpu(void)
+{
+	static atomic_uint threads;
+	static _Thread_local unsigned cpu; /* plus one; 0: none yet */
+
+	if (!cpu)
+		cpu = atomic_fetch_add(&threads, 1) % NR_CPUS + 1;
+	return cpu - 1;
+}
+
 /* ---- waiting and dying -------------------------------------------------------------------------------------------------------------- */
 
 void machine_wait(atomic_uint *word, unsigned val)

@@ -12,6 +12,17 @@ unsigned machine_caps(void)
 	return 0;
 }
 
+/* One fault is resolved at a time, mostly: nothing is shared, and nothing lies idle for another one. */
+unsigned machine_cpus(void)
+{
+	return 1;
+}
+
+unsigned machine_cpu(void)
+{
+	return 0;
+}
+
 static long new_uffd(int source, int kept)
 {
 	long dev, fd;

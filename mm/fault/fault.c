@@ -22,17 +22,6 @@
 const struct fault_path *fault_path = &linux_5_path;
 unsigned mm_check_every, mm_rules;
 
-static inline void count_fault(struct mm_struct *mm, bool major)
-{
-	if (unlikely(major)) {
-		atomic_fetch_add_explicit(&mm->maj_flt, 1, memory_order_relaxed);
-		count(maj_flt, 1);
-	} else {
-		atomic_fetch_add_explicit(&mm->min_flt, 1, memory_order_relaxed);
-		count(min_flt, 1);
-	}
-}
-
 /* PGFAULT counts tries; a fault that is counted as minor or major was at least one of them, so that only the others are counted here. */
 static void count_try(vm_fault_t ret)
 {
@@ -128,24 +117,28 @@ static noinline vm_fault_t fault_end_slow(struct mm_struct *mm, unsigned long ad
 }
 
 /* do_page_fault(), mmap_lock held. Inline in both entries. */
-static inline vm_fault_t __do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
+static inline vm_fault_t __do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags, unsigned cpu,
+						struct mm_percpu *percpu)
 {
 	vm_fault_t ret;
 
 	flags |= FAULT_FLAG_ALLOW_RETRY;
 	trace_fn(do_page_fault, addr, flags, 0);
+	flags |= cpu << FAULT_CPU_SHIFT;
 	ret = fault_path->fault(mm, addr, flags);
 	if (unlikely(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED | VM_FAULT_ERROR | VM_FAULT_MAJOR)) || unlikely(fault_path->account))
 		ret = fault_end_slow(mm, addr, flags, ret);
 	else
-		count_fault(mm, false); /* the first try */
+		count_minor_fault(percpu); /* the first try */
 	trace(fault_done, addr, ret, 0);
 	return ret;
 }
 
 vm_fault_t do_page_fault_locked(struct mm_struct *mm, unsigned long addr, unsigned flags)
 {
-	return __do_page_fault_locked(mm, addr, flags);
+	unsigned cpu = machine_cpu();
+
+	return __do_page_fault_locked(mm, addr, flags, cpu, &mm->percpu[cpu]);
 }
 
 vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr)
@@ -231,11 +224,13 @@ static __cold void check_every(void)
 
 vm_fault_t do_page_fault(struct mm_struct *mm, unsigned long addr, unsigned flags)
 {
+	unsigned cpu = machine_cpu();
+	struct mm_percpu *percpu = &mm->percpu[cpu];
 	vm_fault_t ret;
 
-	down_read(&mm->mmap_lock);
-	ret = __do_page_fault_locked(mm, addr, flags);
-	up_read(&mm->mmap_lock);
+	mmap_read_lock_on(mm, percpu);
+	ret = __do_page_fault_locked(mm, addr, flags, cpu, percpu);
+	mmap_read_unlock_on(mm, percpu);
 	if (unlikely(mm_check_every))
 		check_every();
 	return ret;

@@ -82,6 +82,10 @@ extern const struct fault_path linux_5_path, linux_2_6_path, linux_2_0_path;
 extern const struct fault_path *fault_path; /* the one in use */
 extern unsigned mm_rules;                   /* set of enum mm_rule */
 
+/* Beside FAULT_FLAG_: the processor (machine_cpu()) on which the fault began. Where it isn't known it is 0, which is right too. */
+#define FAULT_CPU_SHIFT 24
+static inline struct mm_percpu *fault_percpu(struct mm_struct *mm, unsigned flags) { return &mm->percpu[flags >> FAULT_CPU_SHIFT]; }
+
 /* Every so many faults, the invariants are checked (0: never). */
 extern unsigned mm_check_every;
 

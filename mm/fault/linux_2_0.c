@@ -482,7 +482,7 @@ static vm_fault_t __do_no_page(struct task_fault *f, pte_t pte)
 
 static vm_fault_t do_no_page(struct task_fault *f)
 {
-	unsigned long major = atomic_load(&f->mm->maj_flt);
+	unsigned long major = mm_maj_flt(f->mm);
 	vm_fault_t ret;
 	pte_t pte;
 
@@ -496,7 +496,7 @@ static vm_fault_t do_no_page(struct task_fault *f)
 	/* rss rises before anybody knows what comes of it. */
 	if (!f->installed)
 		add_mm_counter(f->mm, MM_MISCOUNTED, 1);
-	return atomic_load(&f->mm->maj_flt) != major ? ret | VM_FAULT_MAJOR : ret;
+	return mm_maj_flt(f->mm) != major ? ret | VM_FAULT_MAJOR : ret;
 }
 
 /* ---- do_wp_page ------------------------------------------------------------------------------------------------------------ */

@@ -50,16 +50,8 @@ static inline pte_t *pte_of(const struct ptdesc *table, unsigned long addr)
 
 /* ---- counting: in this generation by whoever knows, not at one place ----------------------------------------------------- */
 
-static inline void min_flt(struct mm_struct *mm)
-{
-	atomic_fetch_add_explicit(&mm->min_flt, 1, memory_order_relaxed);
-	count(min_flt, 1);
-}
-static inline void maj_flt(struct mm_struct *mm)
-{
-	atomic_fetch_add_explicit(&mm->maj_flt, 1, memory_order_relaxed);
-	count(maj_flt, 1);
-}
+static inline void min_flt(struct mm_struct *mm) { count_fault(mm, false); }
+static inline void maj_flt(struct mm_struct *mm) { count_fault(mm, true); }
 /* force_sig(): a signal has a number in this generation, and nothing else says why. In kernel mode: the task ends, for there is no exception table */
 void bad_area_2_0(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags);
 void counted_already(struct mm_struct *mm, vm_fault_t ret, unsigned flags);

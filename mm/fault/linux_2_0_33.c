@@ -173,7 +173,7 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 		free_page(page);
 		return VM_FAULT_HWPOISON;
 	}
-	if ((unsigned long)atomic_load(&f->mm->rss[MM_ANONPAGES]) < memory / 4)
+	if ((unsigned long)get_mm_counter(f->mm, MM_ANONPAGES) < memory / 4)
 		set_page_age(page, PAGE_INITIAL_AGE + PAGE_ADVANCE);
 	spin_lock(&f->table->ptl);
 	if (pte_same(ptep_get(pte_of(f->table, f->address)), orig))

@@ -61,7 +61,7 @@ void counted_already(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 
 bool lock_fault(struct mm_struct *mm, unsigned flags)
 {
-	if (!(flags & FAULT_FLAG_ALLOW_RETRY) || rwsem_is_write_locked(&mm->mmap_lock))
+	if (!(flags & FAULT_FLAG_ALLOW_RETRY) || mmap_is_write_locked(mm))
 		return false;
 	mmap_read_unlock(mm);
 	mmap_write_lock(mm);
@@ -106,7 +106,7 @@ struct page *get_free_page(struct mm_struct *mm)
 
 vm_fault_t oom(struct mm_struct *mm)
 {
-	trace_fn(oom, mm->rss[MM_ANONPAGES], 0, 0);
+	trace_fn(oom, get_mm_counter(mm, MM_ANONPAGES), 0, 0);
 	trace_why("no frame, and nothing to take one from: SIGKILL", 0, 0);
 	return VM_FAULT_OOM;
 }
@@ -447,7 +447,7 @@ int copy_bare_pages(struct mm_struct *dst, struct mm_struct *src)
 
 	dst->end_data = src->end_data;
 	dst->brk = src->brk;
-	atomic_store(&dst->rss[MM_MISCOUNTED], atomic_load(&src->rss[MM_MISCOUNTED]));
+	add_mm_counter(dst, MM_MISCOUNTED, get_mm_counter(src, MM_MISCOUNTED)); /* dst is new */
 	if (!fault_path->bare_pages)
 		return 0;
 	for (struct vm_area_struct *vma = vma_first(src); vma && !err; vma = vma_next(src, vma)) {
@@ -500,5 +500,5 @@ void task_put(struct mm_struct *mm)
 
 bool task_trylock(struct mm_struct *mm)
 {
-	return down_read_trylock(&mm->mmap_lock);
+	return mmap_read_trylock(mm);
 }

@@ -307,7 +307,7 @@ static void next_swap_task(struct mm_struct *mm)
 
 static unsigned long rss(struct mm_struct *mm)
 {
-	return atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]);
+	return get_mm_counter(mm, MM_ANONPAGES) + get_mm_counter(mm, MM_FILEPAGES);
 }
 
 /* => true: a frame is free. `current` has its mmap_lock held for writing */

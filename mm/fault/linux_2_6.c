@@ -871,13 +871,7 @@ void linux_2_6_account(struct mm_struct *mm, vm_fault_t ret, unsigned flags)
 	(void)flags;
 	if (ret & VM_FAULT_ERROR)
 		return;
-	if (ret & VM_FAULT_MAJOR) {
-		atomic_fetch_add_explicit(&mm->maj_flt, 1, memory_order_relaxed);
-		count(maj_flt, 1);
-	} else {
-		atomic_fetch_add_explicit(&mm->min_flt, 1, memory_order_relaxed);
-		count(min_flt, 1);
-	}
+	count_fault(mm, ret & VM_FAULT_MAJOR);
 }
 
 /* The end of a fault that can't be resolved: of a program, a signal with si_code; when there is no memory, SIGKILL (init, which tries again, isn't

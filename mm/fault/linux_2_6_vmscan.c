@@ -45,7 +45,7 @@ static unsigned mapped_ratio(void)
 
 	spin_lock(&mmlist_lock);
 	for (struct mm_struct *mm = mmlist; mm; mm = mm->next)
-		mapped += atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]) + atomic_load(&mm->rss[MM_SHMEMPAGES]);
+		mapped += get_mm_counter(mm, MM_ANONPAGES) + get_mm_counter(mm, MM_FILEPAGES) + get_mm_counter(mm, MM_SHMEMPAGES);
 	spin_unlock(&mmlist_lock);
 	return min_ul(100, mapped * 100 / (total ? total : 1));
 }

@@ -69,7 +69,7 @@ unsigned long mm_fault_around = 16; /* fault_around_bytes: 64 KiB */
 /* ---- small parts ------------------------------------------------------------------------------------------------------- */
 
 /* => true: no memory. */
-static inline bool vmf_pte_alloc(struct vm_fault *vmf)
+static inline_hot bool vmf_pte_alloc(struct vm_fault *vmf)
 {
 	hot_trace_fn(vmf->traced, pte_alloc, vmf->address, 0, 0);
 	if (likely(vmf->table))
@@ -92,13 +92,15 @@ static inline struct vm_fault vmf_copy(const struct vm_fault *vmf)
 
 /* An entry that is none gets its value, and the machine hears of it (how: pte_how(), and what else). => pte lock held; 1, or -errno: it is none
  * again */
-static inline int set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte, unsigned long pfn, unsigned how)
+static inline_hot int set_pte_at(const struct vm_fault *vmf, unsigned long addr, pte_t *ptep, pte_t pte, unsigned long pfn, unsigned how)
 {
 	int done;
 
-	trace_fn(set_pte_at, addr, 1, pfn);
+	hot_trace_fn(vmf->traced, set_pte_at, addr, 1, pfn);
 	set_pte(ptep, pte);
-	done = map_run(mm, addr, 1, pfn, how);
+	done = machine_map(vmf->vma->vm_mm, addr, 1, pfn, how);
+	if (vmf->traced)
+		trace(machine_map, addr, 1, pfn);
 	if (likely(done == 1))
 		return 1;
 	set_pte(ptep, (pte_t){ 0 });
@@ -106,19 +108,25 @@ static inline int set_pte_at(struct mm_struct *mm, unsigned long addr, pte_t *pt
 }
 
 /* A new anonymous page joins the lists. 5.4 took it for active. */
-static inline void lru_add_new_anon(struct page *page, struct vm_area_struct *vma)
+static inline_hot void lru_add_new_anon(const struct vm_fault *vmf, struct mm_cpu *cpu, struct page *page, unsigned long pfn)
 {
 	if (unlikely(mm_reuse_rule == REUSE_5_4))
 		set_page_flags(page, PG_active);
-	lru_cache_add_inactive_or_unevictable(page, vma);
+	else if (likely(!(vmf->vma->vm_flags & VM_LOCKED))) {
+		if (vmf->traced)
+			trace(lru_cache_add_inactive_or_unevictable, pfn, 1, 0);
+		lru_cache_add_new(cpu, page, pfn);
+		return;
+	}
+	lru_cache_add_inactive_or_unevictable(page, vmf->vma);
 }
 
 /* => NULL: OOM. Never published: free_new_page() takes it back */
-static struct page *alloc_page_vma(void)
+static struct page *alloc_page_vma(const struct vm_fault *vmf)
 {
-	unsigned long pfn = alloc_one_fault();
+	unsigned long pfn;
 
-	return likely(pfn != -1UL) ? pfn_to_page(pfn) : NULL;
+	return alloc_one_fault(fault_percpu(vmf->vma->vm_mm, vmf->flags)->cpu, &pfn, vmf->traced);
 }
 
 static void free_new_page(struct page *page)
@@ -141,11 +149,11 @@ static void copy_user_highpage(struct page *to, struct page *from)
 
 /* ---- do_anonymous_page --------------------------------------------------------------------------------------------------- */
 
-/* A frame whose first contents are zeros; the machine sees to that when it maps it (MACHINE_MAP_ZERO). => its number; -1UL: OOM */
-static inline unsigned long alloc_zeroed_user_highpage_movable(struct vm_fault *vmf)
+/* A frame whose first contents are zeros; the machine sees to that when it maps it (MACHINE_MAP_ZERO). => NULL: OOM */
+static inline_hot struct page *alloc_zeroed_user_highpage_movable(const struct vm_fault *vmf, struct mm_cpu *cpu, unsigned long *pfn)
 {
 	hot_trace_fn(vmf->traced, alloc_zeroed_user_highpage_movable, vmf->address, 1, 0);
-	return alloc_one_fault();
+	return alloc_one_fault(cpu, pfn, vmf->traced);
 }
 
 /* A read of what was never written: one page of zeros serves all. */
@@ -157,7 +165,7 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 	trace(zero_page, vmf->address, 0, 0);
 	vmf_lock_pte(vmf);
 	if (pte_none(ptep_get(vmf->pte)))
-		done = set_pte_at(vmf->vma->vm_mm, vmf->address, vmf->pte, pte, 0, pte_how(pte) | MACHINE_MAP_SHARED_ZERO);
+		done = set_pte_at(vmf, vmf->address, vmf->pte, pte, 0, pte_how(pte) | MACHINE_MAP_SHARED_ZERO);
 	vmf_unlock_pte(vmf);
 	return done == 1 ? 0 : VM_FAULT_NOPAGE;
 }
@@ -165,7 +173,9 @@ static noinline vm_fault_t do_zero_page(struct vm_fault *vmf)
 static inline_hot vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
+	struct mm_percpu *percpu;
 	struct vm_fault copy;
+	struct mm_cpu *cpu;
 	unsigned long pfn;
 	struct page *page;
 	unsigned how;
@@ -188,11 +198,12 @@ static inline_hot vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 		copy = vmf_copy(vmf);
 		return do_anonymous_window(&copy);
 	}
-	pfn = alloc_zeroed_user_highpage_movable(vmf);
-	if (unlikely(pfn == -1UL))
+	percpu = fault_percpu(vma->vm_mm, vmf->flags);
+	cpu = percpu->cpu;
+	page = alloc_zeroed_user_highpage_movable(vmf, cpu, &pfn);
+	if (unlikely(!page))
 		return VM_FAULT_OOM;
 
-	page = pfn_to_page(pfn);
 	spin_lock(vmf->ptl);
 	if (unlikely(!pte_none(ptep_get(vmf->pte)))) {
 		trace_why("another thread was faster", 0, 0);
@@ -202,17 +213,17 @@ static inline_hot vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 	}
 	page_add_new_anon_rmap(page, vma, vmf->address);
 	pte = mk_pte(vma, pfn, &how);
-	done = set_pte_at(vma->vm_mm, vmf->address, vmf->pte, pte, pfn, how | MACHINE_MAP_ZERO);
+	done = set_pte_at(vmf, vmf->address, vmf->pte, pte, pfn, how | MACHINE_MAP_ZERO);
 	if (unlikely(done != 1)) {
 		page_remove_rmap(page);
 		vmf_unlock_pte(vmf);
 		free_new_page(page);
 		return map_error(done);
 	}
-	add_mm_counter(vma->vm_mm, MM_ANONPAGES, 1);
-	lru_add_new_anon(page, vma);
+	add_percpu_counter(percpu, MM_ANONPAGES, 1);
+	lru_add_new_anon(vmf, cpu, page, pfn);
 	vmf_unlock_pte(vmf);
-	count(zeroed, 1);
+	count_on(cpu, zeroed, 1);
 	return 0;
 }
 
@@ -258,14 +269,14 @@ int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr)
 		page_add_new_anon_rmap(page, vma, addr);
 	else
 		page_add_file_rmap(page);
-	done = set_pte_at(mm, addr, ptep, pte, page_to_pfn(page), pte_how(pte));
+	done = set_pte_at(vmf, addr, ptep, pte, page_to_pfn(page), pte_how(pte));
 	if (unlikely(done != 1)) {
 		page_remove_rmap(page);
 		return done;
 	}
 	add_mm_counter(mm, cow ? MM_ANONPAGES : mm_counter_file(page), 1);
 	if (cow)
-		lru_add_new_anon(page, vma);
+		lru_add_new_anon(vmf, this_mm_cpu(), page, page_to_pfn(page));
 	else if (unlikely(vma->vm_flags & VM_LOCKED))
 		page_set_unevictable(page, true);
 	return 1;
@@ -356,7 +367,7 @@ static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 	trace_fn(do_cow_fault, vmf->address, vmf->pgoff, vmf->flags);
 	if (anon_vma_prepare(vmf->vma))
 		return VM_FAULT_OOM;
-	vmf->cow_page = alloc_page_vma(); /* before the page of the cache is locked */
+	vmf->cow_page = alloc_page_vma(vmf); /* before the page of the cache is locked */
 	if (!vmf->cow_page)
 		return VM_FAULT_OOM;
 	ret = __do_fault(vmf);
@@ -640,7 +651,7 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 	else
 		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | (pte_zero_page(vmf->orig_pte) ? MACHINE_MAP_ZERO : 0));
 	if (done == 1) {
-		lru_add_new_anon(new, vma);
+		lru_add_new_anon(vmf, this_mm_cpu(), new, page_to_pfn(new));
 		add_mm_counter(mm, MM_ANONPAGES, 1);
 	} else {
 		set_pte(vmf->pte, (pte_t){ 0 });
@@ -663,7 +674,7 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 	if (old)
 		get_page(old);
 	vmf_unlock_pte(vmf);
-	new = anon_vma_prepare(vmf->vma) ? NULL : alloc_page_vma();
+	new = anon_vma_prepare(vmf->vma) ? NULL : alloc_page_vma(vmf);
 	if (!new) {
 		if (old)
 			put_page(old);
@@ -895,7 +906,7 @@ static inline_hot vm_fault_t __handle_mm_fault(struct vm_area_struct *vma, unsig
 	vmf.pte = NULL;
 	vmf.ptl = NULL;
 	vmf.prealloc_pte = NULL;
-	if (unlikely(!pmd_remembered(mm, addr, &vmf.pmd))) {
+	if (unlikely(!pmd_remembered(fault_percpu(mm, flags), addr, &vmf.pmd))) {
 		vmf.pmd = walk_to_pmd(mm, addr);
 		if (!vmf.pmd)
 			return VM_FAULT_OOM;
@@ -925,14 +936,15 @@ static inline bool access_error(const struct vm_area_struct *vma, unsigned flags
 	return !(vma->vm_flags & (flags & FAULT_FLAG_INSTRUCTION ? VM_EXEC : VM_ACCESS_FLAGS));
 }
 
-/* The common fault, to its end. An anonymous one that finds its levels there costs 250 instructions from do_page_fault() on, those of the
- * machine apart: 45 at the entry (fault.c), 110 here, 35 for a frame, 40 for the LRU list. */
+/* The common fault, to its end. An anonymous one that finds its levels there costs 240 instructions from do_page_fault() on, those of the
+ * machine apart: 55 at the entry (fault.c), 125 here, 25 for a frame, 35 for the LRU list. It writes to its table, to the frame's struct page, and else
+ * only to what belongs to the processor (percpu.h). */
 static inline_hot vm_fault_t resolve(struct mm_struct *mm, unsigned long addr, unsigned flags, bool traced)
 {
 	struct vm_area_struct *vma;
 
 	hot_trace_fn(traced, __do_page_fault, addr, flags, 0);
-	vma = vma_remembered(mm, addr);
+	vma = vma_remembered(mm, fault_percpu(mm, flags), addr);
 	if (unlikely(!vma) && addr >= TASK_SIZE) {
 		trace_why("programs end at 0x%lx", TASK_SIZE, 0);
 		return VM_FAULT_BADMAP;

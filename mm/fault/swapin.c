@@ -370,6 +370,14 @@ vm_fault_t swapin_readahead(struct vm_fault *vmf)
 	return changed ? 0 : VM_FAULT_HWPOISON;
 }
 
+static uint64_t swapped_in(void)
+{
+	struct mm_stats sum;
+
+	fold_events(&sum);
+	return sum.swapped_in;
+}
+
 /* MADV_WILLNEED: up to `nr` swapped pages from vmf->address on. => pages brought in; *next is where to go on */
 static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long end, unsigned long *next)
 {
@@ -395,11 +403,11 @@ static unsigned swapin_ahead(struct vm_fault *vmf, unsigned nr, unsigned long en
 		return 0;
 	if (run.nr < asked) /* who got no frame has his turn with the next ones */
 		*next = run.s[run.nr - 1].addr + PAGE_SIZE;
-	before = read_count(swapped_in);
+	before = swapped_in();
 	switch (swapin_read(&run)) {
 	case 0:
 		swapin_map(vmf, &run);
-		return read_count(swapped_in) - before;
+		return swapped_in() - before;
 	default: /* the first one is busy or damaged: the others have their turn without it */
 		*next = vmf->address + PAGE_SIZE;
 		return 0;

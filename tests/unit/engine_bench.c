@@ -43,6 +43,8 @@ void machine_adopt(struct mm_struct *mm, unsigned long addr, unsigned long pfn) 
 void machine_wait(atomic_uint *word, unsigned val) { }
 void machine_wake(atomic_uint *word, int n) { }
 void machine_relax(void) { }
+unsigned machine_cpus(void) { return 1; }
+unsigned machine_cpu(void) { return 0; }
 
 void machine_bug(const char *file, int line, const char *what)
 {

@@ -209,7 +209,7 @@ SOME vm_fault_t fault_at(unsigned long addr, unsigned flags, struct page **page)
 	vma = find_vma(mm, addr);
 	vmf = (struct vm_fault){ .vma = vma, .address = addr & ~(P - 1), .pgoff = linear_page_index(vma, addr), .flags = flags };
 	ret = vma->vm_ops->fault(&vmf);
-	assert_int_equal(!(ret & VM_FAULT_RETRY), rwsem_is_locked(&mm->mmap_lock));
+	assert_int_equal(!(ret & VM_FAULT_RETRY), mmap_is_locked(mm));
 	if (!(ret & VM_FAULT_RETRY))
 		mmap_read_unlock(mm);
 	if (ret & VM_FAULT_LOCKED) {

@@ -204,29 +204,26 @@ static unsigned random_page(unsigned n)
  * is learned, and unlearned. */
 static void test_useless_copies(void **state)
 {
-	const struct mm_stats *s;
-
 	start(CAPS_UFFD, 1, 128);
-	s = mm_stats();
 	map(mm, B, 512, RW);
 	for (unsigned i = 0; i < 4000; i++) /* stores only: what is stored is what is swapped out */
 		put(mm, B + random_page(512) * P, i);
-	assert_int_equal(s->swap_cached, 0);
+	assert_int_equal(mm_stats()->swap_cached, 0);
 	assert_int_equal(memswap.held, 512 - nr_used_frames());
 	memswap.unchanged = memswap.stores = 0;
 	for (unsigned i = 0; i < 4000; i++) /* loads only: nothing need be stored again */
 		get(mm, B + random_page(512) * P);
-	assert_int_equal(s->swap_cached, nr_used_frames());
+	assert_int_equal(mm_stats()->swap_cached, nr_used_frames());
 	assert_true(memswap.unchanged > 2000 && memswap.stores < 200);
 	for (unsigned i = 0; i < 4000; i++) { /* loads before stores */
 		unsigned long addr = B + random_page(512) * P;
 
 		put(mm, addr, get(mm, addr) + 1);
 	}
-	assert_true(s->swap_cached < 128 / 8);
+	assert_true(mm_stats()->swap_cached < 128 / 8);
 	for (unsigned i = 0; i < 40000; i++)
 		get(mm, B + random_page(512) * P);
-	assert_int_equal(s->swap_cached, nr_used_frames());
+	assert_int_equal(mm_stats()->swap_cached, nr_used_frames());
 	finish();
 }
 

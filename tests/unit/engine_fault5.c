@@ -10,7 +10,7 @@ static const unsigned rules[RULES] = { MM_REUSE_5_4, MM_REUSE_5_15, MM_REUSE_6 }
 
 static long rss(struct mm_struct *m, int member)
 {
-	return atomic_load(&m->rss[member]);
+	return get_mm_counter(m, member);
 }
 
 static unsigned present(struct mm_struct *m, unsigned long addr, unsigned long pages)

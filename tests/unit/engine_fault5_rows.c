@@ -137,7 +137,7 @@ static void test_wp_zero_page_lost_race(void **state)
 	expect_faults(MINOR(2));
 	assert_int_equal(get(mm, B), 7);
 	assert_int_equal(nr_used_frames(), 1);
-	assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
 	finish();
 }
 
@@ -415,7 +415,7 @@ static void test_pfn_shared(void **state)
 	mm_check_invariants();
 	assert_int_equal(get(child, B), 7);
 	expect_faults(0);
-	assert_int_equal(atomic_load(&child->rss[MM_ANONPAGES]) + atomic_load(&child->rss[MM_FILEPAGES]), 0);
+	assert_int_equal(get_mm_counter(child, MM_ANONPAGES) + get_mm_counter(child, MM_FILEPAGES), 0);
 	mmput(child);
 	protect(mm, B, 4, 0, VM_WRITE);
 	assert_int_equal(soft_store(mm, B, 1), VM_FAULT_BADACCESS);
@@ -465,7 +465,7 @@ static void test_pfn_private(void **state)
 	expect_faults(MINOR(2));
 	assert_int_equal(get(mm, B), 42);
 	assert_int_equal(device_byte(1), 42);
-	assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
 	assert_int_equal(mm_stats()->cow_copy, 1);
 	assert_int_equal(mm_stats()->zeroed, 0);
 	mm_check_invariants();

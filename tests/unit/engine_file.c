@@ -430,7 +430,7 @@ static void test_map_pages(void **state)
 	assert_int_equal(map_around(B + 3 * P, 0, 20, &hit), 5);
 	assert_false(hit);
 	assert_true(pte_young(entry(mm, B + 20 * P)) && !pte_write(entry(mm, B + 20 * P)) && !pte_dirty(entry(mm, B + 20 * P)));
-	assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 19);
+	assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), 19);
 	assert_int_equal(mm_stats()->file_around_pages, 18);
 	set_page_flags(page = find_lock_page(mapping, 4), PG_uptodate);
 	unlock_page(page);

@@ -77,8 +77,8 @@ static void test_row8_private(void **state)
 	map_file(mm, 2 * B, 64, RW, 64);
 	write_pages(mm, 2 * B, 64, 201); /* no fault-around on a write */
 	assert_int_equal(faults(), MINOR(64));
-	assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 128);
-	assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 0);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 128);
+	assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), 0);
 	assert_int_equal(filemap_write_and_wait_range(mapping, 0, 256), 0);
 	assert_int_equal(disk.written, 0); /* private stores never reach the file */
 	finish();
@@ -454,7 +454,7 @@ static void test_row5_shared_anon(void **state)
 	assert_int_equal(faults(), MINOR(N));
 	write_pages(mm, B, N, 5);
 	assert_int_equal(faults(), 0);
-	assert_int_equal(atomic_load(&mm->rss[MM_SHMEMPAGES]), N);
+	assert_int_equal(get_mm_counter(mm, MM_SHMEMPAGES), N);
 	map_shared_anon(mm, 2 * B, N);
 	write_pages(mm, 2 * B, N, 6);
 	assert_int_equal(faults(), MINOR(N));
@@ -482,8 +482,8 @@ static void test_shmem_swap(void **state)
 	assert_int_equal(pageout(mm, B + P, N - 1), N - 1);
 	mm_check_invariants();
 	assert_int_equal(memswap.held, N / 2 - 1); /* the clean ones cost nothing: they are zeros again */
-	assert_int_equal(atomic_load(&mm->rss[MM_SHMEMPAGES]), 1);
-	assert_int_equal(atomic_load(&mm->rss[MM_SWAPENTS]), 0); /* the tree has the slot, no entry */
+	assert_int_equal(get_mm_counter(mm, MM_SHMEMPAGES), 1);
+	assert_int_equal(get_mm_counter(mm, MM_SWAPENTS), 0); /* the tree has the slot, no entry */
 	assert_true(pte_none(entry(mm, B + P)));
 	assert_int_equal(get(child, B + P), 5);
 	assert_int_equal(faults(), MAJOR(1)); /* read from swap */
@@ -708,7 +708,7 @@ static void test_balance(void **state)
 	for (unsigned turn = 0; turn < 3; turn++)
 		read_pages(mm, B, 1024, 0);
 	assert_true(nr_used_frames() <= 256);
-	assert_true(atomic_load(&mm->rss[MM_ANONPAGES]) < 128);
+	assert_true(get_mm_counter(mm, MM_ANONPAGES) < 128);
 	for (unsigned i = 0; i < 128; i++)
 		assert_int_equal(get(mm, 2 * B + i * P), 3);
 	mm_check_invariants();

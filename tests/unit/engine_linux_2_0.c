@@ -38,7 +38,7 @@ static vm_fault_t load(struct mm_struct *m, unsigned long addr)
 
 static long rss(struct mm_struct *m)
 {
-	return atomic_load(&m->rss[MM_ANONPAGES]) + atomic_load(&m->rss[MM_FILEPAGES]) + atomic_load(&m->rss[MM_MISCOUNTED]);
+	return get_mm_counter(m, MM_ANONPAGES) + get_mm_counter(m, MM_FILEPAGES) + get_mm_counter(m, MM_MISCOUNTED);
 }
 
 static struct page *page_at(struct mm_struct *m, unsigned long addr)
@@ -745,7 +745,7 @@ static void test_10_wp(void **state)
 	put(mm, B, 1);
 	child = fork_mm(mm);
 	mm_check_invariants();
-	assert_int_equal(atomic_load(&child->min_flt), 0);
+	assert_int_equal(mm_min_flt(child), 0);
 	assert_int_equal(rss(child), 1);
 	assert_true(pte_dirty(entry(child, B)) && pte_young(entry(child, B))); /* the entry as it was, but for W */
 	assert_false(pte_write(entry(mm, B)) || pte_write(entry(child, B)));
@@ -1268,7 +1268,7 @@ static void test_20_wp(void **state)
 	assert_true(pte_young(entry(mm, B)));
 	assert_true(pte_special(entry(child, B + P))); /* reserved: as it is */
 	assert_int_equal(rss(child), 1);
-	assert_int_equal(atomic_load(&child->min_flt), 0);
+	assert_int_equal(mm_min_flt(child), 0);
 	faults();
 	put(mm, B, 2);
 	expect(F(1, 0));

@@ -415,7 +415,7 @@ static void test_anon_read_allocates(void **state)
 		read_all(mm, N, -1);
 		expect_faults(MINOR(N));
 		assert_int_equal(nr_used_frames(), N); /* no zero page, although the machine could have one */
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), N);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), N);
 		assert_int_equal(mm_stats()->zeroed, N);
 		for (unsigned i = 0; i < N; i++) {
 			pte_t pte = pte_of(mm, B + i * P);
@@ -571,8 +571,8 @@ static void test_swap_read_then_write(void **state)
 		assert_int_equal(get(mm, B), 9);
 		assert_false(pte_write(pte_of(mm, B)));
 		assert_true(cached(1)); /* the slot stays while the page is clean */
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
-		assert_int_equal(atomic_load(&mm->rss[MM_SWAPENTS]), 0);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
+		assert_int_equal(get_mm_counter(mm, MM_SWAPENTS), 0);
 		expect_faults(MAJOR(1));
 		put(mm, B, 10);
 		expect_faults(MINOR(1)); /* reuse */
@@ -985,7 +985,7 @@ static void test_file_read(void **state)
 		map_file(B + N * P, N, SHARED, 0);
 		read_all(mm, N, 1);
 		expect_faults(MINOR(N));
-		assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), N);
+		assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), N);
 		assert_int_equal(page_count(page_of(mm, B)), 2);
 		assert_int_equal(get(mm, B + N * P), 1);
 		assert_int_equal(page_mapcount(page_of(mm, B)), 2);
@@ -1005,8 +1005,8 @@ static void test_file_private_write(void **state)
 		put(mm, B + 1, 77);
 		expect_faults(MINOR(1));
 		assert_int_equal(mm_stats()->copied, 1);
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
-		assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 0);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
+		assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), 0);
 		assert_true(page_flags(page_of(mm, B)) & PG_active);
 		assert_true(pte_write(pte_of(mm, B)) && pte_dirty(pte_of(mm, B)));
 		assert_int_equal(get(mm, B), 1);
@@ -1014,8 +1014,8 @@ static void test_file_private_write(void **state)
 		assert_int_equal(get(mm, B + P), 2);
 		put(mm, B + P + 1, 78);
 		expect_faults(MINOR(2));
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 2);
-		assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 0);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 2);
+		assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), 0);
 		assert_int_equal(on_disk(1), 1);
 		/* MADV_DONTNEED: the file's bytes again */
 		dontneed(mm, B, 1);
@@ -1199,8 +1199,8 @@ static void test_nopage(void **state)
 		put(mm, B + 2 * P + 1, 9); /* early COW */
 		expect_faults(MAJOR(2));
 		assert_int_equal(get(mm, B + 2 * P), 3);
-		assert_int_equal(atomic_load(&mm->rss[MM_FILEPAGES]), 2);
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+		assert_int_equal(get_mm_counter(mm, MM_FILEPAGES), 2);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
 		finish_file();
 	}
 }
@@ -1244,7 +1244,7 @@ static void test_no_pfn(void **state)
 		expect_faults(MINOR(2));
 		assert_int_equal(*(uint8_t *)machine_frame(device), 7);
 		assert_true(pte_write(pte_of(mm, B)) && pte_dirty(pte_of(mm, B)) && pte_special(pte_of(mm, B)));
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]) + atomic_load(&mm->rss[MM_FILEPAGES]), 0);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES) + get_mm_counter(mm, MM_FILEPAGES), 0);
 		child = fork_mm(mm); /* PFNMAP: entries are copied */
 		mm_check_invariants();
 		assert_true(pte_present(pte_of(child, B)));
@@ -1268,7 +1268,7 @@ static void test_wp_no_struct_page(void **state)
 		expect_faults(MINOR(2));
 		assert_int_equal(get(mm, B), 42);
 		assert_int_equal(((uint8_t *)machine_frame(device))[1], 42);
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 1);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
 		assert_int_equal(mm_stats()->cow_copy, 1);
 		finish();
 	}
@@ -1801,7 +1801,7 @@ static void test_reclaim_takes_unmapped_first(void **state)
 		write_all(mm, 64, 1);
 		faults();
 		assert_true(try_to_free_pages(32) >= 32);
-		assert_int_equal(atomic_load(&mm->rss[MM_ANONPAGES]), 64);
+		assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 64);
 		read_all(mm, 64, 1);
 		expect_faults(0);
 		finish_file();

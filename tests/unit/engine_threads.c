@@ -162,23 +162,204 @@ static void test_readers_have_their_turn(void **state)
 	mm = mm_alloc();
 	for (int i = 0; i < 200; i++) {
 		pthread_t t;
-		unsigned held;
-
 		atomic_store(&been_in, false);
 		mmap_write_lock(mm);
-		held = atomic_load(&mm->mmap_lock.state);
 		pthread_create(&t, NULL, read_once, NULL);
-		while (atomic_load(&mm->mmap_lock.state) == held)
+		while (!(atomic_load(&mm->mmap_lock.state) & RWSEM_RWAIT))
 			machine_relax();
 		mmap_write_unlock(mm);
 		mmap_write_lock(mm);
 		assert_true(atomic_load(&been_in));
 		mmap_write_unlock(mm);
 		pthread_join(t, NULL);
-		assert_int_equal(atomic_load(&mm->mmap_lock.state), 0);
+		assert_int_equal(atomic_load(&mm->mmap_lock.state) & ~MMAP_LEFT, 0);
 	}
 	mmput(mm);
 	engine_stop();
+}
+
+/* ---- what lies with another processor ------------------------------------------------------------------------------ */
+
+struct elsewhere {
+	void (*fn)(void);
+	unsigned not_here;
+	bool done;
+};
+
+static void *run_elsewhere(void *arg)
+{
+	struct elsewhere *e = arg;
+
+	e->done = machine_cpu() != e->not_here;
+	if (e->done)
+		e->fn();
+	return NULL;
+}
+
+/* By a thread that belongs to another processor than this one, which has ended then. */
+static void elsewhere(void (*fn)(void))
+{
+	struct elsewhere e = { fn, machine_cpu(), false };
+	pthread_t t;
+
+	while (!e.done) {
+		pthread_create(&t, NULL, run_elsewhere, &e);
+		pthread_join(t, NULL);
+	}
+}
+
+#define FEW 10
+
+static void start_few(unsigned long limit)
+{
+	engine_start(&(struct engine){ .caps = CAPS_X86, .frames = 8192, .limit = limit });
+	mm = mm_alloc();
+	map(mm, B, 100, RW);
+}
+
+static void finish_few(void)
+{
+	mm_check_invariants();
+	mmput(mm);
+	mm_check_invariants();
+	assert_int_equal(nr_used_frames(), 0);
+	engine_stop();
+}
+
+static void store_few(void)
+{
+	for (int i = 0; i < FEW; i++)
+		put(mm, B + i * P, 1);
+}
+
+static void store_and_drop_few(void)
+{
+	store_few();
+	for (int i = 0; i < FEW; i++) /* one by one: they go to the stack */
+		dontneed(mm, B + i * P, 1);
+}
+
+/* Frames on its stack are free, whoever needs them: nothing is evicted while there are any. */
+static void test_frames_of_another(void **state)
+{
+	start_few(40);
+	elsewhere(store_and_drop_few);
+	assert_int_equal(nr_used_frames(), 0);
+	assert_int_equal(nr_free_frames(), 40);
+	for (int i = 0; i < 40; i++)
+		put(mm, B + i * P, 2);
+	assert_int_equal(nr_used_frames(), 40);
+	assert_int_equal(mm_stats()->evicted, 0);
+	assert_int_equal(mm_stats()->frames_peak, 40);
+	elsewhere(store_and_drop_few);
+	mm_set_frame_limit(20); /* what is over it is on no stack */
+	finish_few();
+}
+
+/* The same for a run of neighbours, whose frames all lie there. */
+static void test_run_of_another(void **state)
+{
+	unsigned long pfn;
+	unsigned got;
+
+	start_few(FEW);
+	elsewhere(store_and_drop_few);
+	pfn = alloc_run(8, &got);
+	assert_int_not_equal(pfn, -1UL);
+	assert_int_equal(got, 8);
+	free_run(pfn, got);
+	finish_few();
+}
+
+/* Pages that wait there are reclaimed, go to the list of those that can't be, are freed, and leave nothing behind. */
+static void test_pages_of_another(void **state)
+{
+	start_few(0);
+	elsewhere(store_few);
+	assert_int_equal(lru_size(LRU_INACTIVE_ANON), FEW);
+	assert_int_equal(try_to_free_pages(FEW), FEW);
+	elsewhere(store_few);
+	mmap_write_lock(mm);
+	assert_int_equal(vma_modify_flags(mm, B, FEW * P, VM_LOCKED, 0), 0);
+	mmap_write_unlock(mm);
+	assert_int_equal(nr_unevictable(), FEW);
+	unmap(mm, B, FEW);
+	map(mm, B, FEW, RW);
+	elsewhere(store_few);
+	unmap(mm, B, FEW);
+	assert_int_equal(nr_used_frames(), 0);
+	assert_int_equal(lru_size(LRU_INACTIVE_ANON), 0);
+	mm_check_invariants();
+	map(mm, B, FEW, RW);
+	elsewhere(store_few);
+	finish_few();
+}
+
+/* Its readers are seen by writers, and what is counted there is in the sum. */
+static void read_and_stay(void) { mmap_read_lock(mm); }
+
+static void test_readers_of_another(void **state)
+{
+	start_few(0);
+	elsewhere(store_few);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), FEW);
+	assert_int_equal(mm_min_flt(mm), FEW);
+	assert_int_equal(mm_stats()->min_flt, FEW);
+	assert_int_equal(mm_stats()->zeroed, FEW);
+	dontneed(mm, B, FEW);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 0);
+	assert_false(mmap_is_locked(mm));
+	elsewhere(read_and_stay);
+	assert_true(mmap_is_locked(mm) && !mmap_is_write_locked(mm));
+	assert_true(mmap_read_trylock(mm));
+	mmap_read_unlock(mm);
+	mmap_read_unlock(mm); /* the other one's, from here */
+	assert_false(mmap_is_locked(mm));
+	mmap_write_lock(mm);
+	assert_false(mmap_read_trylock(mm));
+	mmap_write_unlock(mm);
+	finish_few();
+}
+
+/* Readers and writers without a pause: a writer is alone, and nobody sleeps for ever. */
+static unsigned long alone[2];
+
+static void *lock_in_turn(void *arg)
+{
+	uint32_t x = 9 + (uint32_t)(uintptr_t)arg;
+
+	for (int i = 0; i < 20000; i++) {
+		if (next(&x) % 4) {
+			if (next(&x) % 4)
+				mmap_read_lock(mm);
+			else if (!mmap_read_trylock(mm))
+				continue;
+			if (alone[0] != alone[1])
+				abort();
+			mmap_read_unlock(mm);
+		} else {
+			mmap_write_lock(mm);
+			alone[0]++;
+			machine_relax();
+			alone[1]++;
+			mmap_write_unlock(mm);
+		}
+	}
+	return NULL;
+}
+
+static void test_readers_and_writers(void **state)
+{
+	pthread_t t[4];
+
+	start_few(0);
+	for (uintptr_t i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, lock_in_turn, (void *)i);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	assert_false(mmap_is_locked(mm));
+	assert_int_equal(atomic_load(&mm->mmap_lock.state) & ~MMAP_LEFT, 0);
+	finish_few();
 }
 
 int main(void)
@@ -186,6 +367,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_page), cmocka_unit_test(test_readers_have_their_turn), cmocka_unit_test(test_x86), cmocka_unit_test(test_x86_windows), cmocka_unit_test(test_arm),
 		cmocka_unit_test(test_uffd),
+		cmocka_unit_test(test_frames_of_another), cmocka_unit_test(test_run_of_another), cmocka_unit_test(test_pages_of_another),
+		cmocka_unit_test(test_readers_of_another), cmocka_unit_test(test_readers_and_writers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
