@@ -447,8 +447,10 @@ static void knock(void)
 	pager_call(WARDEN_SLOT, answer, NULL);
 }
 
+/* What the handler does beside serving a fault it does while it is counted as busy, and not while somebody forks: the child would find its locks held. */
 static void handle(const struct uffd_msg *msg, bool first)
 {
+	static unsigned since; /* the first handler's */
 	const unsigned long addr = (unsigned long)msg->address;
 
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
@@ -467,6 +469,11 @@ static void handle(const struct uffd_msg *msg, bool first)
 		/* The warden knocks when others need memory: not the moment to take some. */
 		if (!atomic_load(&pg.fork_tid) && !(bell_is(addr) && bell_slot(addr) == WARDEN_SLOT))
 			balance();
+	}
+	__atomic_fetch_add(&pg.counters->faults_read, 1, __ATOMIC_RELAXED);
+	if (first && ++since >= PUBLISH_EVERY && !atomic_load(&pg.fork_tid)) {
+		since = 0;
+		pager_publish();
 	}
 	atomic_fetch_sub(&pg.busy, 1);
 	if (atomic_load(&pg.fork_tid))
@@ -599,7 +606,6 @@ static void own_slot(void)
 
 static void read_and_handle(bool first)
 {
-	static unsigned since; /* the first handler's */
 	struct uffd_msg msgs[MAX_READ];
 	uint64_t begin;
 	long n;
@@ -610,12 +616,8 @@ static void read_and_handle(bool first)
 	if (n < 0 && n != -EINTR && n != -EAGAIN)
 		machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
 	begin = auto_begin();
-	for (long i = 0; i < n / (long)sizeof(msgs[0]); i++) {
+	for (long i = 0; i < n / (long)sizeof(msgs[0]); i++)
 		handle(&msgs[i], first);
-		__atomic_fetch_add(&pg.counters->faults_read, 1, __ATOMIC_RELAXED);
-		if (first && ++since % PUBLISH_EVERY == 0)
-			pager_publish();
-	}
 	auto_end(begin);
 }
 

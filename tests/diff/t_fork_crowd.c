@@ -13,7 +13,7 @@
 #define LEN        (12 * MB)
 #define NR_PAGES   (LEN / PAGE)
 #define NR_THREADS 4
-#define FORKS      150
+#define FORKS      100
 #define SIDE_PAGES 64
 
 static char *area;
