@@ -158,9 +158,9 @@ def text(b, rows, picture):
 
 def main():
     p = sides.parser("programs", __doc__.split("\n\n", maxsplit=1)[0], "programs")
-    p.add_argument("--scale", type=int, help="how much data, in percent of what is usual (peaks of 64 to 192 MiB)")
+    p.add_argument("--scale", type=int, help="how much data, in percent of what is usual (peaks of 32 to 96 MiB)")
     o = sides.parse(p, [row[0] for row in ROWS])
-    o.scale = o.scale or (25 if o.quick else 100)
+    o.scale = o.scale or (50 if o.quick else 100)
     b = Bench(o)
     notes = [sides.load_note()]
     reasons = {"kernel": sides.why_no_kernel(o), "minflt": sides.why_no_minflt(o)}

@@ -238,9 +238,19 @@ def chosen(o, rows):
     return [row for row in rows if not o.only or row[0] in o.only]
 
 
+def busy():
+    """The share of the processors' time that is used, within half a second."""
+    def look():
+        with open("/proc/stat") as f:
+            times = [int(word) for word in f.readline().split()[1:9]]
+        return sum(times), times[3] + times[4]
+    (before, idle_before), _, (after, idle) = look(), time.sleep(0.5), look()
+    return 1 - (idle - idle_before) / max(1, after - before)
+
+
 def load_note():
-    load = os.getloadavg()[0]
-    return f"load average before the run: {load:.2f}" + (" (**busy: the figures are disturbed**)" if load > 0.5 else "")
+    share = busy()
+    return f"busy before the run: {share * 100:.0f} % of the processors" + (" (**the figures are disturbed**)" if share > 0.1 else "")
 
 
 def left_out(reasons):

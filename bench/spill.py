@@ -142,10 +142,10 @@ def measure(b, rows, who):
 
 def main():
     p = sides.parser("spill", __doc__.split("\n\n", maxsplit=1)[0], "spill")
-    p.add_argument("--size", type=sides.size, help="working set (default 128M); the frames are half of it")
+    p.add_argument("--size", type=sides.size, help="working set (default 64M); the frames are half of it")
     p.add_argument("--folder", default="/var/tmp", help="where both files lie (default /var/tmp)")
     o = sides.parse(p, [row[0] for row in ROWS])
-    o.size = o.size or (32 * MIB if o.quick else 128 * MIB)
+    o.size = o.size or (32 * MIB if o.quick else 64 * MIB)
     b = Bench(o)
     notes = [sides.load_note()]
     reasons = {"kernel": sides.why_no_kernel(o, "--disk", b.file), "minflt": sides.why_no_minflt(o)}

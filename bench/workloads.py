@@ -144,12 +144,12 @@ def drive_redis(work, data):
 
 
 WORKLOADS = [
-    Workload("sort", "sort, one thread", ["sort"], ["sort", "-S", "4G", "--parallel=1", "{data}/lines"], 64, make_sort),
-    Workload("python", "Python: dictionaries, lists, a sort", ["/usr/bin/python3"], ["/usr/bin/python3", "{data}/script.py"], 96, make_python),
-    Workload("sqlite", "SQLite, in memory: load, index, join", ["sqlite3"], ["sqlite3", ":memory:", ".read {data}/script.sql"], 128, make_sqlite),
+    Workload("sort", "sort, one thread", ["sort"], ["sort", "-S", "4G", "--parallel=1", "{data}/lines"], 32, make_sort),
+    Workload("python", "Python: dictionaries, lists, a sort", ["/usr/bin/python3"], ["/usr/bin/python3", "{data}/script.py"], 48, make_python),
+    Workload("sqlite", "SQLite, in memory: load, index, join", ["sqlite3"], ["sqlite3", ":memory:", ".read {data}/script.sql"], 64, make_sqlite),
     Workload("redis", "redis: load, then random reads and writes", ["redis-cli", "/usr/bin/redis-check-rdb"],
              ["{data}/redis-server", "--port", "0", "--save", "", "--unixsocket", "{work}/socket", "--enable-debug-command", "yes",
-              "--dir", "{work}"], 192, make_redis, drive_redis),
+              "--dir", "{work}"], 96, make_redis, drive_redis),
 ]
 
 
