@@ -127,11 +127,19 @@ class Sides:
             self.runs, self.state = kept["runs"], kept["state"]
             self.first = 1 + max((r["round"] for r in self.runs), default=-1)
 
+    def store(self):
+        """After each run: what an interrupted bench has measured is there for --add."""
+        path = stem(self.o)
+        if path:
+            with open(path + ".json.new", "w") as f:
+                json.dump({"machine": machine.describe(), "state": self.state, "runs": self.runs}, f, indent=1)
+            os.replace(path + ".json.new", path + ".json")
+
     def rounds(self):
         return range(self.first, self.first + self.o.rounds)
 
     def count_rounds(self):
-        nr = self.first + self.o.rounds
+        nr = 1 + max((r["round"] for r in self.runs), default=0)
         return "one round" if nr == 1 else f"{nr} rounds"
 
     def cgroup_stats(self):
@@ -168,11 +176,15 @@ class Sides:
 
     def keep(self, name, side, nr, result, key, unit):
         self.runs.append(dict(result, side=side, round=nr, pattern=name))
+        self.store()
         print(f"round {nr + 1}  {name:18} {side:14} {result[key]:10.1f} {unit}", file=sys.stderr)
 
+    def by_round(self, name, side, key):
+        return {r["round"]: r[key] for r in sorted(self.runs, key=lambda r: r["round"])
+                if r["pattern"] == name and r["side"] == side and r.get(key) is not None}
+
     def values(self, name, side, key):
-        return [r[key] for r in sorted(self.runs, key=lambda r: r["round"])
-                if r["pattern"] == name and r["side"] == side and r.get(key) is not None]
+        return list(self.by_round(name, side, key).values())
 
     def median(self, name, side, key):
         values = self.values(name, side, key)
@@ -180,11 +192,11 @@ class Sides:
 
     def ratio(self, name, over, under, key):
         """=> (ratio of the medians, smallest, largest of the rounds), or None"""
-        a, b = self.values(name, over, key), self.values(name, under, key)
-        if not a or not b:
+        a, b = self.by_round(name, over, key), self.by_round(name, under, key)
+        each = [a[nr] / b[nr] for nr in a if nr in b]
+        if not each:
             return None
-        each = [x / y for x, y in zip(a, b)]
-        return statistics.median(a) / statistics.median(b), min(each), max(each)
+        return statistics.median(a.values()) / statistics.median(b.values()), min(each), max(each)
 
 
 def why_no_kernel(o, *options):
@@ -211,7 +223,7 @@ def parser(name, description, kind):
     p.add_argument("--rounds", type=int, help="rounds, each running every side once (default 5)")
     p.add_argument("--quick", action="store_true", help="one round with little data: a look, no result")
     p.add_argument("--only", action="append", metavar="NAME", help="only this one of the rows (may be repeated)")
-    p.add_argument("--add", action="store_true", help="add rounds to the results of today, if there are any")
+    p.add_argument("--add", action="store_true", help="add rounds to the results of today, if there are any (--rounds 0: only write the report anew)")
     p.add_argument("--no-kernel", action="store_true", help="leave the kernel's side out")
     p.add_argument("--no-minflt", action="store_true", help="leave minflt's side out")
     p.add_argument("--out", help="folder for the results (default: bench/results; with --quick: none are written)")
@@ -225,7 +237,7 @@ def parse(p, known):
     o = p.parse_args()
     o.minflt = os.path.join(o.build, "minflt")
     o.pattern_program = os.path.join(o.build, "bench", "pattern")
-    o.rounds = o.rounds or (1 if o.quick else 5)
+    o.rounds = (1 if o.quick else 5) if o.rounds is None else o.rounds
     o.kind = o.kind or o.default_kind + ("-quick" if o.quick else "")
     o.out = o.out or (None if o.quick else os.path.join(HERE, "results"))
     for name in o.only or []:
@@ -288,8 +300,7 @@ def save(b, parts, notes):
     if path:
         with open(path + ".md", "w") as f:
             f.write(text)
-        with open(path + ".json", "w") as f:
-            json.dump({"machine": machine.describe(), "state": b.state, "runs": b.runs}, f, indent=1)
+        b.store()
     print(text)
 
 
