@@ -149,7 +149,7 @@ def measure(b, kernel, minflt):
 def main():
     o = arguments()
     b = Bench(o)
-    notes = [sides.load_note()]
+    notes = sides.load_note(o)
     reasons = {"kernel": sides.why_no_kernel(o), "minflt": sides.why_no_minflt(o)}
     notes += sides.left_out(reasons)
     try:

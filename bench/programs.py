@@ -144,7 +144,7 @@ def memory(b, rows):
 
 def text(b, rows, picture):
     lines = [f"# Real programs in a part of their memory: minflt and the kernel's zram swap, {sides.today()}", "",
-             f"Wall time, medians of {b.count_rounds()}, the sides in turn; a ratio above 1 means minflt is faster. LZ4 on both sides. What the programs put",
+             f"Wall time, medians of {b.count_rounds('seconds')}, the sides in turn; a ratio above 1 means minflt is faster. LZ4 on both sides. What the programs put",
              "out is compared with the native run. The peak is what a cgroup charges the native run for anonymous memory; the kernel's limit is the",
              "share of it, with what is charged besides on top. *Same frames*: `--resident` the share, the pool without a limit. *Same total*:",
              "`--memory` what the kernel's side took in all, cgroup and zram, without what is charged besides. The time of `minflt run` has its start-up",
@@ -163,7 +163,7 @@ def main():
     o = sides.parse(p, [row[0] for row in ROWS])
     o.scale = o.scale or (50 if o.quick else 100)
     b = Bench(o)
-    notes = [sides.load_note()]
+    notes = sides.load_note(o)
     reasons = {"kernel": sides.why_no_kernel(o), "minflt": sides.why_no_minflt(o)}
     notes += sides.left_out(reasons)
     rows = []

@@ -113,12 +113,12 @@ def kept_remarks(path):
     return "## Remarks\n\n(none yet)"
 
 
-def introduction(b):
+def introduction(b, but):
     o = b.o
     modes = sorted({r["mode"] for r in b.runs if r.get("mode")})
     return [f"# minflt and the kernel's zram swap, {datetime.date.today()}", "",
             f"Working set {o.size // MIB} MiB, {o.size // 2 // MIB} MiB of uncompressed pages on both sides, LZ4 on both,",
-            f"data compressible about 2:1 page by page, pages of 4 KiB. Medians of {b.count_rounds()}, the sides in turn; a ratio",
+            f"data compressible about 2:1 page by page, pages of 4 KiB. Medians of {b.count_rounds('ns_per_op', but)}, the sides in turn; a ratio",
             "above 1 means minflt is faster. Every byte is verified after each run. The kernel's limit has",
             f"{b.state.get('overhead', 0) / 1024:.0f} KiB on top for what a cgroup charges besides the region (measured without limit).",
             f"minflt's way of carrying pages: {', '.join(modes) or '-'}.", "", sides.MACHINE]
@@ -126,7 +126,7 @@ def introduction(b):
 
 def patterns(b, swap, fit, latency, reserve, equal_target, picture):
     """=> the lines of the report"""
-    parts = introduction(b)
+    parts = introduction(b, {row[0] for row in [*reserve, *fit]})
     if swap:
         parts += ["", "## Twice the frames", ""] + ([f"![plot]({os.path.basename(picture)})", ""] if picture else [])
         parts += [markdown(swap_table(b, swap)), "", "## Memory, MiB", "", markdown(memory_table(b, swap)), "",

@@ -138,9 +138,14 @@ class Sides:
     def rounds(self):
         return range(self.first, self.first + self.o.rounds)
 
-    def count_rounds(self):
-        nr = 1 + max((r["round"] for r in self.runs), default=0)
-        return "one round" if nr == 1 else f"{nr} rounds"
+    def count_rounds(self, key, but=()):
+        """As words: rows may have been measured in different numbers of rounds. `but`: rows with rounds of their own."""
+        rows = {}
+        for r in self.runs:
+            if r["pattern"] not in but and key in r:
+                rows.setdefault(r["pattern"], set()).add(r["round"])
+        few, many = min(map(len, rows.values()), default=0), max(map(len, rows.values()), default=0)
+        return f"{few} to {many} rounds" if few != many else "one round" if many == 1 else f"{many} rounds"
 
     def cgroup_stats(self):
         with open(self.stats) as f:
@@ -260,9 +265,12 @@ def busy():
     return 1 - (idle - idle_before) / max(1, after - before)
 
 
-def load_note():
+def load_note(o):
+    """=> the note, in a list; none when nothing is measured"""
+    if not o.rounds:
+        return []
     share = busy()
-    return f"busy before the run: {share * 100:.0f} % of the processors" + (" (**the figures are disturbed**)" if share > 0.1 else "")
+    return [f"busy before the run: {share * 100:.0f} % of the processors" + (" (**the figures are disturbed**)" if share > 0.1 else "")]
 
 
 def left_out(reasons):

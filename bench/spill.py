@@ -104,7 +104,7 @@ def text(b, rows, picture):
     ring = b.values(rows[0][0], "minflt", "io_uring") if rows else []
     lines = [f"# Spilling to a disk: minflt and the kernel's swap, {sides.today()}", "",
              f"Working set {b.o.size // MIB} MiB, {b.o.size // 2 // MIB} MiB of uncompressed pages on both sides and {POOL // MIB} MiB more: minflt's pool,",
-             f"and as much more for the kernel's limit. Data compressible about 2:1. Medians of {b.count_rounds()}, the sides in turn; a ratio above 1",
+             f"and as much more for the kernel's limit. Data compressible about 2:1. Medians of {b.count_rounds('ns_per_op')}, the sides in turn; a ratio above 1",
              f"means minflt is faster. The kernel swaps to a loop device over a file, {direct[seen[0]] if seen else '(not measured)'}; minflt to a file in",
              f"the same folder, compressed by LZ4 and encrypted{', through io_uring' if ring and ring[0] else ''}, and in a column of its own neither. Every byte is verified.", "",
              sides.MACHINE, "", "## An access", ""]
@@ -147,7 +147,7 @@ def main():
     o = sides.parse(p, [row[0] for row in ROWS])
     o.size = o.size or (32 * MIB if o.quick else 64 * MIB)
     b = Bench(o)
-    notes = [sides.load_note()]
+    notes = sides.load_note(o)
     reasons = {"kernel": sides.why_no_kernel(o, "--disk", b.file), "minflt": sides.why_no_minflt(o)}
     notes += sides.left_out(reasons)
     who = [side for side in SIDES if not reasons[side.removesuffix("_raw")]]

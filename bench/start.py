@@ -67,7 +67,7 @@ def fork_table(b, rows):
 def main():
     o = sides.parse(sides.parser("start", __doc__, "start"), [row[0] for row in STARTS + FORKS])
     b = Bench(o)
-    notes = [sides.load_note()]
+    notes = sides.load_note(o)
     why = sides.why_no_minflt(o)
     notes += sides.left_out({"minflt": why})
     try:
@@ -75,7 +75,7 @@ def main():
     except Failed as failure:
         sys.exit(f"bench: {failure}")
     sides.save(b, [f"# Starting and forking, {sides.today()}", "",
-                   f"Under `minflt run {' '.join(BUDGET)}` and natively, in turn; medians of {b.count_rounds()}, of which each is the median of many starts or forks.",
+                   f"Under `minflt run {' '.join(BUDGET)}` and natively, in turn; medians of {b.count_rounds('ms')}, of which each is the median of many starts or forks.",
                    "", sides.MACHINE, "", "## Start to end", "", "The whole command, from the start of `minflt run` to its end, and what that is more than natively.", "",
                    report.markdown(start_table(b, STARTS)), "", "## Fork to exit", "",
                    "Inside one program, from before fork to after wait; the child exits at once.", "", report.markdown(fork_table(b, FORKS))], notes)

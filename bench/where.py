@@ -170,7 +170,7 @@ def stage_table(b, name, side):
 
 def text(b, rows, pictures):
     lines = [f"# Where the time of a fault goes, {sides.today()}", "", __doc__.split("\n\n")[1].strip(), "",
-             f"Working set {b.o.size // MIB} MiB, half of it in uncompressed pages, LZ4; {b.count_rounds()}; {FREQUENCY} samples a second. Time without a sample",
+             f"Working set {b.o.size // MIB} MiB, half of it in uncompressed pages, LZ4; {b.count_rounds('ns_per_op')}; {FREQUENCY} samples a second. Time without a sample",
              "(the machine's other work) is spread over all stages. Sampling makes everything slower, so the last lines are above what the other benches say.", "",
              sides.MACHINE]
     for name, title in rows:
@@ -191,7 +191,7 @@ def main():
     o = sides.parse(p, [row[0] for row in ROWS])
     o.size, o.passes = o.size or (32 * MIB if o.quick else 128 * MIB), o.passes or (4 if o.quick else 12)
     b = Bench(o)
-    notes = [sides.load_note()]
+    notes = sides.load_note(o)
     perf = why_no_perf()
     reasons = {"kernel": perf or sides.why_no_kernel(o), "minflt": perf or sides.why_no_minflt(o)}
     notes += sides.left_out(reasons)
@@ -203,12 +203,14 @@ def main():
             for name, title in sides.chosen(o, ROWS):
                 for side in who:
                     stacks = b.measure(name, side, nr)
-                    path = sides.stem(o) and f"{sides.stem(o)}-{name}-{side}.svg"
-                    if path and stacks:
-                        flame.write(path, f"{title}, {side}", stacks)
-                        pictures[name, side] = os.path.basename(path)
+                    if sides.stem(o) and stacks:
+                        flame.write(f"{sides.stem(o)}-{name}-{side}.svg", f"{title}, {side}", stacks)
     except Failed as failure:
         sys.exit(f"bench: {failure}")
+    for name, _ in ROWS:
+        for side in STAGES:
+            if sides.stem(o) and os.path.exists(path := f"{sides.stem(o)}-{name}-{side}.svg"):
+                pictures[name, side] = os.path.basename(path)
     sides.save(b, text(b, ROWS, pictures), notes)
 
 
