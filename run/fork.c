@@ -34,6 +34,16 @@ extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
+extern char __libc_single_threaded __attribute__((weak));
+
+/* With one thread, nobody else is in malloc or stdio: the hooks and locks for that are left out, as libc does (dozens of pages less that parent and child write). */
+static bool alone; /* from prepare to the end; guarded as mask_before */
+
+static bool has_one_thread(void)
+{
+	return &__libc_single_threaded && __libc_single_threaded;
+}
+
 static uint64_t mask_before; /* signals, from prepare to the end; guarded by the gate, or by libc's own lock of fork */
 
 static bool have_files(void)
@@ -111,12 +121,19 @@ static void prepare(void)
 		return;
 	}
 	sys_call4(SYS_rt_sigprocmask, 0, (long)&all, (long)&before, 8);
+	if (has_one_thread()) {
+		quiet();
+		mask_before = before;
+		alone = true;
+		return;
+	}
 	if (have_files())
 		_IO_list_lock();
 	if (malloc_prepare)
 		malloc_prepare();
 	quiet();
 	mask_before = before;
+	alone = false;
 	if (have_files())
 		touch_files();
 }
@@ -124,6 +141,7 @@ static void prepare(void)
 static void parent(void)
 {
 	uint64_t before = mask_before;
+	bool was_alone = alone;
 
 	if (!atomic_load(&rt_active)) {
 		if (malloc_parent)
@@ -131,9 +149,9 @@ static void parent(void)
 		return;
 	}
 	go_on();
-	if (malloc_parent)
+	if (!was_alone && malloc_parent)
 		malloc_parent();
-	if (have_files())
+	if (!was_alone && have_files())
 		_IO_list_unlock();
 	sys_call4(SYS_rt_sigprocmask, 2, (long)&before, 0, 8);
 }
@@ -144,11 +162,11 @@ static void child(void)
 
 	if (ours)
 		take_over();
-	if (malloc_child)
+	if (malloc_child && !(ours && alone))
 		malloc_child();
 	if (!ours)
 		return;
-	if (have_files())
+	if (!alone && have_files())
 		_IO_list_resetlock();
 	sys_call4(SYS_rt_sigprocmask, 2, (long)&mask_before, 0, 8);
 }

@@ -5,17 +5,48 @@
  *   outsider exec PROGRAM [ARGUMENT...]     executes it
  *   outsider limit BYTES PROGRAM [ARGUMENT...]   executes it, by libc, with so much address space
  *   outsider map MIB SECONDS                maps and touches so much memory, and keeps it for so long
+ *
+ * and one that does all by libc:
+ *
+ *   outsider fork TIMES                     forks so often; says how many pages, on the average, parent and child touched anew for it
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "machine/sys.h"
 
 extern char **environ;
+
+static long touched(int who)
+{
+	struct rusage u;
+
+	getrusage(who, &u);
+	return u.ru_minflt;
+}
+
+static int forks(int times)
+{
+	const long before = touched(RUSAGE_SELF);
+	int status = 1;
+
+	for (int i = 0; i < times; i++) {
+		const pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			return 1;
+	}
+	printf("%ld\n", (touched(RUSAGE_SELF) - before + touched(RUSAGE_CHILDREN)) / times);
+	return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -27,6 +58,8 @@ int main(int argc, char **argv)
 		sys_call2(SYS_setrlimit, RLIMIT_AS, (long)&limit);
 		execv(argv[3], argv + 3);
 	}
+	if (argc > 2 && strcmp(argv[1], "fork") == 0)
+		return forks(atoi(argv[2]));
 	if (argc > 3 && strcmp(argv[1], "map") == 0) {
 		size_t len = (size_t)atoi(argv[2]) << 20;
 		long p = sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

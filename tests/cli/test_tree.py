@@ -242,6 +242,15 @@ a.kill()
         self.assertIn("minflt: out of memory", err)
 
 
+class Cheap(Tree):
+    def test_a_fork_touches_little(self):
+        """With one thread, parent and child write no page for locks that nobody else could hold: malloc's and stdio's."""
+        native = subprocess.run([OUTSIDER, "fork", "200"], capture_output=True, text=True).stdout
+        out, _, s = self.run_tree(OUTSIDER, "fork", "200")
+        self.assertEqual(s["tree"]["forks"], 200)
+        self.assertLess(int(out), int(native) + 45)
+
+
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as f:
