@@ -10,11 +10,6 @@
 #include "cmd/json.h"
 #include "cmd/summary.h"
 
-static double seconds(struct timeval tv)
-{
-	return (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
-}
-
 /* => the length of a valid UTF-8 sequence at s, or 0 */
 static unsigned utf8_length(const unsigned char *s)
 {
@@ -81,8 +76,8 @@ static void write_process(FILE *to, const struct run_options *o, const struct ou
 	else
 		fputs(",\n    \"signal\": null", to);
 	fprintf(to, ",\n    \"elapsed_seconds\": %.6f", out->seconds);
-	fprintf(to, ",\n    \"user_seconds\": %.6f", seconds(out->usage.ru_utime));
-	fprintf(to, ",\n    \"system_seconds\": %.6f", seconds(out->usage.ru_stime));
+	fprintf(to, ",\n    \"user_seconds\": %.6f", timeval_seconds(out->usage.ru_utime));
+	fprintf(to, ",\n    \"system_seconds\": %.6f", timeval_seconds(out->usage.ru_stime));
 	number(to, "max_resident_bytes", (uint64_t)out->usage.ru_maxrss * 1024);
 	number(to, "kernel_major_faults", (uint64_t)out->usage.ru_majflt);
 	number(to, "kernel_minor_faults", (uint64_t)out->usage.ru_minflt);

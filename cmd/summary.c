@@ -58,7 +58,7 @@ static void line_count(FILE *to, const char *label, uint64_t n)
 	fprintf(to, "\t%s: %" PRIu64 "\n", label, n);
 }
 
-static double seconds(struct timeval tv)
+double timeval_seconds(struct timeval tv)
 {
 	return (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
 }
@@ -77,7 +77,7 @@ static void write_elapsed(FILE *to, double s)
 
 static void write_process(FILE *to, const struct run_options *o, const struct outcome *out)
 {
-	const double user = seconds(out->usage.ru_utime), sys = seconds(out->usage.ru_stime);
+	const double user = timeval_seconds(out->usage.ru_utime), sys = timeval_seconds(out->usage.ru_stime);
 
 	if (WIFSIGNALED(out->wait_status))
 		fprintf(to, "Command terminated by signal %d (%s)\n", WTERMSIG(out->wait_status), strsignal(WTERMSIG(out->wait_status)));

@@ -18,6 +18,7 @@ void json_write(FILE *to, const struct run_options *o, const struct outcome *out
 
 /* What a stored page has shrunk to: bytes of the pages in the pool over the bytes that keep them. 0: nothing is stored. */
 double compression_ratio(const struct mf_control *c);
+double timeval_seconds(struct timeval tv);
 
 const char *codec_name(uint32_t codec);
 

@@ -34,15 +34,21 @@ static struct shifted *shifted_of(long resource)
 	return resource == RLIMIT_AS ? &shifted[0] : resource == RLIMIT_DATA ? &shifted[1] : NULL;
 }
 
-void rt_limits_init(void)
+unsigned rt_own_ranges(struct uffd_own *own)
 {
-	struct uffd_own own[8];
 	unsigned n = uffd_own_ranges(own);
 
 	pager_bell_range(&own[n].addr, &own[n].len);
 	n++;
 	swap_pool_range(&own[n].addr, &own[n].len);
-	n++;
+	return n + 1;
+}
+
+void rt_limits_init(void)
+{
+	struct uffd_own own[RT_OWN_RANGES];
+	unsigned n = rt_own_ranges(own);
+
 	for (unsigned i = 0; i < n; i++)
 		reserved += own[i].len;
 }

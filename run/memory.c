@@ -905,13 +905,9 @@ EXPORT int munlock(const void *addr, size_t len)
  * other memory. */
 static void unlock_own(void)
 {
-	struct uffd_own own[8];
-	unsigned n = uffd_own_ranges(own);
+	struct uffd_own own[RT_OWN_RANGES];
+	unsigned n = rt_own_ranges(own);
 
-	pager_bell_range(&own[n].addr, &own[n].len);
-	n++;
-	swap_pool_range(&own[n].addr, &own[n].len);
-	n++;
 	for (unsigned i = 0; i < n; i++)
 		if (own[i].len)
 			sys_call2(SYS_munlock, (long)own[i].addr, (long)own[i].len);

@@ -86,6 +86,10 @@ HIDDEN long rt_prctl_seccomp(const long a[5]);
 HIDDEN bool rt_word_readable(const char *p); /* eight bytes */
 
 /* limits.c */
+struct uffd_own;
+#define RT_OWN_RANGES 8
+/* What machine, pager and pool have mapped for themselves. => how many */
+HIDDEN unsigned rt_own_ranges(struct uffd_own *own);
 HIDDEN void rt_limits_init(void);
 HIDDEN long rt_prlimit(long pid, long resource, const void *set, void *old);
 HIDDEN void rt_limits_exec(bool begins);
