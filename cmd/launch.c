@@ -3,7 +3,8 @@
  * launch.c - start the program with the runtime preloaded, wait for it, and tell how it went.
  *
  * Signals: those that the terminal sends reach the program by itself, as it is in the same process group. What is sent to minflt alone (TERM,
- * HUP, USR1, USR2, and INT, QUIT and TSTP by kill(2)) is passed on. When the terminal stops the program, minflt stops too, so that the shell sees it;
+ * HUP, USR1, USR2, and INT, QUIT and TSTP by kill(2)) is passed on. A kill(2) of the whole group looks the same (si_code is SI_USER, and the sender may be
+ * anybody), so what it sends reaches the program twice; not to pass it on would lose what was meant for minflt alone. When the terminal stops the program, minflt stops too, so that the shell sees it;
  * when minflt is continued, so is the program. All of them are blocked and taken one by one: no handler, no race.
  */
 #include "cmd/launch.h"
