@@ -85,6 +85,10 @@ HIDDEN long rt_seccomp(unsigned long op, unsigned long flags, const void *args);
 HIDDEN long rt_prctl_seccomp(const long a[5]);
 HIDDEN bool rt_word_readable(const char *p); /* eight bytes */
 
+/* zerocopy.c */
+HIDDEN void rt_zerocopy_init(void);
+HIDDEN void rt_zerocopy_call(long nr, const long a[6]); /* a system call that the program is about to make */
+
 /* limits.c */
 struct uffd_own;
 #define RT_OWN_RANGES 8

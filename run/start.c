@@ -249,6 +249,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	told.name = argc > 0 ? argv[0] : "?";
 	rt_fork_init();
 	rt_brk_init();
+	rt_zerocopy_init();
 	if (!entry || !parse(*entry + strlen("MINFLT_CONTROL="), &told) || !map_control(told.fds.fd[LEND_CONTROL]))
 		return;
 	if (told.slot < 0 && atomic_load(&control->state) != MF_STATE_ASKED)

@@ -105,6 +105,7 @@ HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 		sys_exit_group((int)a);
 	if (is_fork(nr, a))
 		return rt_errno(rt_fork_call(nr, RT_ARGS(a, b, c, d, e)));
+	rt_zerocopy_call(nr, RT_ARGS(a, b, c, d, e, f));
 	r = by_name(nr, RT_ARGS(a, b, c, d, e, f), &known);
 	return known ? r : rt_errno(sys_call6(nr, a, b, c, d, e, f));
 }
@@ -135,12 +136,12 @@ HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word
 }
 
 #if defined(__x86_64__)
-/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, clone 56, fork 57, execve 59, exit 60;
- * above: getrlimit 97, setrlimit 160, prlimit64 302, mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, seccomp 317, execveat 322, mlock2 325,
- * pkey_mprotect 329, clone3 435, process_madvise 440. */
+/* Numbers below 64 that concern us: mmap 9, mprotect 10, munmap 11, brk 12, mremap 25, mincore 27, madvise 28, sendto 44, sendmsg 46, clone 56, fork 57, execve 59, exit 60;
+ * above: getrlimit 97, setrlimit 160, prlimit64 302, mlock..munlockall 149-152, prctl 157, futex 202 (only when it answers EFAULT), vmsplice 278, sendmmsg 307, seccomp 317, execveat 322, mlock2 325,
+ * pkey_mprotect 329, io_uring_setup 425, clone3 435, process_madvise 440. */
 _Static_assert(SYS_mmap == 9 && SYS_fork == 57 && SYS_execve == 59 && SYS_exit == 60 && SYS_mlock == 149 && SYS_munlockall == 152 && SYS_mlock2 == 325 &&
 	       SYS_futex == 202 && SYS_vmsplice == 278 && SYS_prctl == 157 && SYS_seccomp == 317 && SYS_execveat == 322 && SYS_getrlimit == 97 && SYS_setrlimit == 160 && SYS_prlimit64 == 302 &&
-	       SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
+	       SYS_sendto == 44 && SYS_sendmsg == 46 && SYS_sendmmsg == 307 && SYS_io_uring_setup == 425 && SYS_pkey_mprotect == 329 && SYS_clone3 == 435 && SYS_process_madvise == 440, "the table in the code below");
 __asm__(".text\n"
 	".globl syscall\n"
 	".type syscall,@function\n"
@@ -148,7 +149,7 @@ __asm__(".text\n"
 	"	.cfi_startproc\n"
 	"	cmp $63, %rdi\n"
 	"	ja 1f\n"
-	"	movabs $0x1b0000001a001e00, %rax\n"
+	"	movabs $0x1b0050001a001e00, %rax\n"
 	"	bt %rdi, %rax\n"
 	"	jc 3f\n"
 	"	jmp 2f\n"
@@ -166,6 +167,10 @@ __asm__(".text\n"
 	"	cmp $3, %rax\n"
 	"	jbe 3f\n"
 	"	cmp $278, %rdi\n"
+	"	je 3f\n"
+	"	cmp $307, %rdi\n"
+	"	je 3f\n"
+	"	cmp $425, %rdi\n"
 	"	je 3f\n"
 	"	cmp $317, %rdi\n"
 	"	je 3f\n"

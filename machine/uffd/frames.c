@@ -201,7 +201,8 @@ void home_drop(unsigned long pfn, unsigned nr)
 }
 
 /* Runs of freed frames that are at home stay there for the next use while the limit allows it: taking one again then costs a
- * memset instead of an allocation (0.1 against 0.8 us). Not while the next one to use it shall enter by COPY. */
+ * memset instead of an allocation (0.1 against 0.8 us). Not while the next one to use it shall enter by COPY, nor if somebody else may have the page. A page
+ * that is lent now was in the program when uffd_pages_are_lent() returned; so it has left, and its frame is freed, after that store. */
 void machine_frames_freed(unsigned long pfn, unsigned nr)
 {
 	unsigned long limit = atomic_load_explicit(&uffd.real_limit, memory_order_relaxed);
@@ -230,7 +231,7 @@ void machine_frames_freed(unsigned long pfn, unsigned nr)
 			break;
 		}
 	}
-	if (uffd_copies())
+	if (atomic_load(&uffd.lent) || uffd_copies())
 		excess = nr;
 	else if (uffd_stats.real_pages > limit)
 		excess = uffd_stats.real_pages - limit < nr ? (unsigned)(uffd_stats.real_pages - limit) : nr;

@@ -93,6 +93,12 @@ void uffd_set_crowded(bool crowded)
 	atomic_store_explicit(&uffd.crowded, crowded, memory_order_relaxed);
 }
 
+void uffd_pages_are_lent(void)
+{
+	if (!atomic_load_explicit(&uffd.lent, memory_order_relaxed))
+		atomic_store(&uffd.lent, true);
+}
+
 int uffd_disarm(unsigned long addr, size_t len)
 {
 	struct uffd_range r = { addr, len };

@@ -29,6 +29,9 @@
  * stored to leaves by MOVE as before: only MOVE tells what is pinned. Every frame finds its way by its state, so the two modes may change at any time. Pages
  * that come back one by one to be read are watched also while one processor runs the program: no MOVE, no hash, and bytes that nobody looks at.
  *
+ * MOVE doesn't see references to a page that are no pins (MSG_ZEROCOPY). Where the program may have given such (uffd_pages_are_lent()), a page that has left
+ * is never used for other bytes: it is given back to the host when its frame is freed, and who has a reference keeps the page as it was.
+ *
  * EBUSY from MOVE means shared since a fork, or pinned for I/O. The page is made exclusive by an atomic OR with 0 and tried again; still
  * EBUSY means pinned: `stuck`.
  *
@@ -79,6 +82,9 @@ void uffd_wake(unsigned long addr);
 void uffd_wake_all(void);
 /* Several threads of the program run at one time, or no longer. Any time. */
 void uffd_set_crowded(bool crowded);
+/* From now on, in this process and in those that it forks, the kernel may hold pages of the program by references that aren't pins. Any time; a page that is
+ * lent after the return of this call keeps its bytes for who it is lent to. */
+void uffd_pages_are_lent(void);
 /* From now on an access to addr is a SIGBUS. => 0 or -errno (a kernel before 6.6). */
 int uffd_poison(unsigned long addr);
 
