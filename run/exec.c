@@ -352,11 +352,43 @@ static int from_libc(const char *path, char *const argv[], char *const envp[])
 static const unsigned char stub[] = { 0xb8, 0x3b, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff };
 static const unsigned char landing[] = { 0xf3, 0x0f, 0x1e, 0xfa }; /* endbr64, in some builds */
 
+#ifndef PR_GET_MDWE
+#define PR_GET_MDWE 66
+#endif
+
+/* After PR_SET_MDWE, what has been writable never becomes executable: the kernel writes then, as for a debugger, and the rights stay as they are. */
+static bool patch_by_kernel(unsigned char *at, const unsigned char *code, size_t len)
+{
+	long fd = sys_open("/proc/self/mem", O_WRONLY | O_CLOEXEC), n;
+
+	if (fd < 0)
+		return false;
+	n = sys_call4(SYS_pwrite64, fd, (long)code, (long)len, (long)at);
+	sys_close((int)fd);
+	return n == (long)len;
+}
+
+static bool patch(unsigned char *at, const unsigned char *code, size_t len)
+{
+	unsigned long page = page_down((unsigned long)at);
+	size_t pages = page_up((unsigned long)at + len) - page;
+
+	if (sys_call5(SYS_prctl, PR_GET_MDWE, 0, 0, 0, 0) > 0)
+		return patch_by_kernel(at, code, len);
+	if (sys_mprotect(page, pages, PROT_READ | PROT_WRITE))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		at[i] = code[i];
+	if (sys_mprotect(page, pages, PROT_READ | PROT_EXEC))
+		sys_exit_group(125); /* libc can't be executed any more */
+	return true;
+}
+
 /* movabs $from_libc, %rax; jmp *%rax: 12 bytes over the stub's 13, which nobody jumps into */
 static void divert(unsigned char *at)
 {
-	unsigned long page = page_down((unsigned long)at), target = (unsigned long)from_libc;
-	size_t len = page_up((unsigned long)at + sizeof(stub)) - page;
+	const unsigned long target = (unsigned long)from_libc;
+	unsigned char code[12] = { 0x48, 0xb8, [10] = 0xff, 0xe0 };
 
 	for (size_t i = 0; i < sizeof(landing) && at[i] == landing[i]; i++)
 		if (i + 1 == sizeof(landing)) {
@@ -366,17 +398,9 @@ static void divert(unsigned char *at)
 	for (size_t i = 0; i < sizeof(stub); i++)
 		if (at[i] != stub[i])
 			return;
-	if (sys_mprotect(page, len, PROT_READ | PROT_WRITE))
-		return;
-	at[0] = 0x48;
-	at[1] = 0xb8;
 	for (int i = 0; i < 8; i++)
-		at[2 + i] = (unsigned char)(target >> 8 * i);
-	at[10] = 0xff;
-	at[11] = 0xe0;
-	rt_exec_diverted = sys_mprotect(page, len, PROT_READ | PROT_EXEC) == 0;
-	if (!rt_exec_diverted)
-		sys_exit_group(125); /* libc can't be executed any more */
+		code[2 + i] = (unsigned char)(target >> 8 * i);
+	rt_exec_diverted = patch(at, code, sizeof(code));
 }
 #endif
 

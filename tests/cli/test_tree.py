@@ -42,6 +42,17 @@ class Followed(Tree):
         self.assertGreaterEqual(s["tree"]["processes"], 5)
         self.assertEqual(s["tree"]["unfollowed"], 0)
 
+    def test_no_new_executable_memory(self):
+        script = f"{MANAGED}; env -i /bin/{MANAGED}"
+        out, err, s = self.run_tree(sys.executable, "-c", "import ctypes, os, subprocess\nif ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): print('no MDWE')\n"
+                                    f"subprocess.run(['sh', '-c', {script!r}])\nos.system({MANAGED!r})\nos.execv('/bin/sh', ['sh', '-c', {script!r}])")
+        if "no MDWE" in out:
+            self.skipTest("a kernel without PR_SET_MDWE")
+        counts = [int(n) for n in out.split()]
+        self.assertEqual((len(counts), err), (5, ""))
+        self.assertTrue(all(counts), out)
+        self.assertEqual(s["tree"]["unfollowed"], 0)
+
     def test_not_wanted(self):
         out, err, s = self.run_tree("sh", "-c", f"{MANAGED}; exec {MANAGED}", options=["--no-follow"], status=1)
         self.assertEqual((out, err), ("0\n0\n", ""))
