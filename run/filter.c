@@ -225,7 +225,7 @@ static void make_preface(struct preface *p)
 
 /* ---- installing ---------------------------------------------------------------------------------------------------- */
 
-/* The kernel reads the set before it looks at what is to be done with it: EFAULT, or EINVAL, and nothing done. */
+/* p is not NULL. The kernel reads the set before it looks at what is to be done with it: EFAULT, or EINVAL, and nothing done. */
 bool rt_word_readable(const char *p)
 {
 	return sys_call4(SYS_rt_sigprocmask, 99, (long)p, 0, 8) != -EFAULT;

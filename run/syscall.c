@@ -20,13 +20,13 @@
 
 long rt_syscall(long nr, long a, long b, long c, long d, long e, long f);
 
-/* clone: flags are the first argument; clone3: the first word of the struct. */
-static bool is_fork(long nr, long a)
+/* clone: flags are the first argument; clone3: the first word of the struct, which the kernel may refuse (EINVAL, EFAULT). */
+static bool is_fork(long nr, long a, long b)
 {
 	if (nr == SYS_clone)
 		return !(a & CLONE_VM);
 	if (nr == SYS_clone3)
-		return a && !(*(const uint64_t *)a & CLONE_VM);
+		return a && b >= (long)sizeof(uint64_t) && rt_word_readable((const char *)a) && !(*(const uint64_t *)a & CLONE_VM);
 	return nr == SYS_fork;
 }
 
@@ -103,7 +103,7 @@ HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 
 	if (nr == SYS_exit && atomic_load(&rt_active) && last_thread())
 		sys_exit_group((int)a);
-	if (is_fork(nr, a))
+	if (is_fork(nr, a, b))
 		return rt_errno(rt_fork_call(nr, RT_ARGS(a, b, c, d, e)));
 	rt_zerocopy_call(nr, RT_ARGS(a, b, c, d, e, f));
 	r = by_name(nr, RT_ARGS(a, b, c, d, e, f), &known);

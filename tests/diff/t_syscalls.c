@@ -357,6 +357,17 @@ static void bad_pointers(void)
 	munmap(w, 16 * PAGE);
 }
 
+/* Programs ask in this way whether there is such a call. */
+static void probed(void)
+{
+	uint64_t words[8] = { 0 };
+
+	RC("clone3 of nothing", syscall(SYS_clone3, NULL, 64));
+	RC("clone3 of a bad address", syscall(SYS_clone3, 8L, 64));
+	RC("clone3, too short", syscall(SYS_clone3, words, 4));
+	RC("clone3, shorter than ever", syscall(SYS_clone3, words, 56));
+}
+
 int main(void)
 {
 	from = map(LEN + PAGE);
@@ -374,5 +385,6 @@ int main(void)
 	in_child("read by a child", read_by_child, NULL);
 	spawned();
 	bad_pointers();
+	probed();
 	return done();
 }
