@@ -57,6 +57,7 @@ int main(int argc, char **argv)
 
 	if (memory == MAP_FAILED || !ns || madvise(memory, bytes, MADV_NOHUGEPAGE)) {
 		perror("forks");
+		free(ns);
 		return 2;
 	}
 	for (size_t i = 0; i < bytes; i += 4096)
