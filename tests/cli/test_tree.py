@@ -11,6 +11,7 @@ import time
 from helper import MINFLT, NOBODY, STATIC_PROGRAM, Case, main
 
 OUTSIDER = os.environ["OUTSIDER"]
+NOISE = os.environ["NOISE"]
 M = 1 << 20
 MANAGED = "grep -c libminflt /proc/self/maps"  # 0 when the runtime isn't there
 
@@ -239,13 +240,14 @@ print("right")
         self.assertGreater(s["swap"]["swapped_out_pages"], 1000)
 
     def test_nothing_to_be_had(self):
-        """Nobody can give: the one that needs is ended, the others go on."""
+        """Nobody can give: the one that needs is ended, the others go on. It is a program that uses nothing twice: one with a heap that it works in
+        would squeeze its own pages first, for a minute or two."""
         fill = self.path("fill.py", "import os, sys, time\nb = [os.urandom(4096) for i in range(24 * 256)]\nprint('filled', flush=True)\n"
                                     "time.sleep(float(sys.argv[1]))\n")
         script = self.path("both.py", f"""
 import subprocess, sys
 a = subprocess.Popen([sys.executable, {fill!r}, "600"], stdout=subprocess.PIPE, text=True)
-print(a.stdout.readline().strip(), subprocess.run([sys.executable, {fill!r}, "0"]).returncode)
+print(a.stdout.readline().strip(), subprocess.run([{NOISE!r}, "40", "0", "0"]).returncode)
 a.kill()
 """)
         out, err, s = self.run_tree(sys.executable, script, memory="36M")

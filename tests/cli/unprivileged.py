@@ -26,7 +26,7 @@ def main():
         os.chmod(folder, 0o755)
         env = dict(os.environ, TMPDIR="/tmp", HOME=folder)
         # Wherever this has been built, that user may not be let in.
-        for name in "MINFLT", "STATIC_PROGRAM", "OUTSIDER":
+        for name in "MINFLT", "STATIC_PROGRAM", "OUTSIDER", "NOISE":
             env[name] = shutil.copy(os.environ[name], folder)
         shutil.copy(os.path.join(os.environ["BUILD_ROOT"], "libminflt-run.so"), folder)
         for name in "helper.py", sys.argv[1]:
