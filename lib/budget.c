@@ -29,7 +29,6 @@
 #include "swap/swap.h"
 
 #define PAGE          MACHINE_PAGE_SIZE
-#define RECLAIM_BATCH 64UL
 #define SPILLS        8  /* segments in one go */
 #define PIECE         (1ULL << 20)
 #define RETRY_NS      10000000ULL /* until pinned pages are tried again; longer, if that takes longer than a 20th of it */

@@ -12,6 +12,9 @@ struct swap_pool;
 /* Frames that exist beyond what budget_init() says: for pages that are pinned. 1 GiB */
 #define BUDGET_PINNED (1UL << 18)
 
+/* Pages evicted at a time; so many of each handler may be on their way beyond what is counted. */
+#define RECLAIM_BATCH 64UL
+
 /* How many frames there are, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
 int budget_init(const struct mf_request *request, unsigned long *nr_frames);
 void budget_attach(struct swap_pool *pool);

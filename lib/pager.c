@@ -145,14 +145,27 @@ static void collect(struct mf_counters *n)
 	swap_pool_stats(pg.pool, &n->swap);
 }
 
+/* Pages that another handler evicts between the look at the engine and that at the pool would count in both: this thread may have lost its processor
+ * for milliseconds there. => false: more than a few, whenever it was tried */
+static bool collect_at_one_time(struct mf_counters *n)
+{
+	for (int i = 0; i < 4; i++) {
+		collect(n);
+		if (mm_stats()->evicted - n->mm.evicted <= 8)
+			return true;
+	}
+	return false;
+}
+
 static void publish(bool exact)
 {
 	struct mf_counters *c = pg.counters, n;
 	uint64_t total, touched;
+	bool sure;
 
 	if (!c)
 		return;
-	collect(&n);
+	sure = collect_at_one_time(&n);
 	tree_since(&n, &pg.base);
 	c->mm = n.mm;
 	c->swap = n.swap;
@@ -165,7 +178,7 @@ static void publish(bool exact)
 	if (touched > c->touched_peak)
 		c->touched_peak = touched;
 	c->frame_limit = budget_frame_limit();
-	if (total > c->total_peak)
+	if (total > c->total_peak && sure)
 		c->total_peak = total;
 	c->move_in = n.move_in;
 	c->move_out = n.move_out;
@@ -396,13 +409,20 @@ static void serve(const struct uffd_msg *msg)
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* Another handler may be at it, which will do. */
+/* Another handler may be at it, which will do for as many pages as the budget has to spare for each handler. */
 static void balance(void)
 {
-	static atomic_uint faults;
+	static atomic_uint faults, passed_over;
+	bool mine;
 
 	mmap_read_lock(pager_mm);
-	if (try_balance()) {
+	mine = try_balance();
+	if (!mine && atomic_fetch_add(&passed_over, 1) >= RECLAIM_BATCH) {
+		lock_balance();
+		mine = true;
+	}
+	if (mine) {
+		atomic_store(&passed_over, 0);
 		budget_balance();
 		unlock_balance();
 	}
