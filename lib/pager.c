@@ -787,6 +787,7 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	err = uffd_machine_init(nr_frames + BUDGET_PINNED);
 	if (err)
 		return err;
+	uffd_set_real_limit(nr_frames);
 	pg.stack = (unsigned long)machine_alloc(HANDLER_STACK);
 	pg.tls = (unsigned long)machine_alloc(PAGE);
 	if (bell_init() || !pg.stack || !pg.tls)

@@ -74,6 +74,12 @@ class Real(Case):
         self.assertLessEqual(s["kept"]["pool_peak_bytes"], 64 * M)
         self.assertLessEqual(s["kept"]["frames_peak_pages"] * 4096, 32 * M)
 
+    def test_resident_by_the_kernels_account(self):
+        """Frames that are free don't keep their pages beyond the limit: frames beyond it exist only for what is pinned."""
+        pattern = os.path.join(BUILD_ROOT, "bench", "pattern")
+        _, s = self.stats("--resident=64M", "--compress=lz4", pattern, "--pattern", "rand-write", "--size", "128M")
+        self.assertLess(s["process"]["max_resident_bytes"], s["kept"]["total_peak_bytes"] + 24 * M)
+
     def test_checking_takes_no_budget(self):
         # What the check of the invariants looks at became resident and counted: the whole table of slots, 8 MiB at least.
         out, s = self.stats("--memory=12M", "--compress=zstd", "--check-every=500", *self.python(6000))
