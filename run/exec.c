@@ -349,7 +349,7 @@ static int from_libc(const char *path, char *const argv[], char *const envp[])
 
 #if defined(__x86_64__)
 /* mov $59, %eax; syscall; cmp $-4095, %rax; the jump to the error's path begins behind */
-static const unsigned char stub[] = { 0xb8, 0x3b, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff };
+static const unsigned char execve_code[] = { 0xb8, 0x3b, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff };
 static const unsigned char landing[] = { 0xf3, 0x0f, 0x1e, 0xfa }; /* endbr64, in some builds */
 
 #ifndef PR_GET_MDWE
@@ -384,7 +384,7 @@ static bool patch(unsigned char *at, const unsigned char *code, size_t len)
 	return true;
 }
 
-/* movabs $from_libc, %rax; jmp *%rax: 12 bytes over the stub's 13, which nobody jumps into */
+/* movabs $from_libc, %rax; jmp *%rax: 12 bytes over 13, which nobody jumps into */
 static void divert(unsigned char *at)
 {
 	const unsigned long target = (unsigned long)from_libc;
@@ -395,8 +395,8 @@ static void divert(unsigned char *at)
 			at += sizeof(landing);
 			break;
 		}
-	for (size_t i = 0; i < sizeof(stub); i++)
-		if (at[i] != stub[i])
+	for (size_t i = 0; i < sizeof(execve_code); i++)
+		if (at[i] != execve_code[i])
 			return;
 	for (int i = 0; i < 8; i++)
 		code[2 + i] = (unsigned char)(target >> 8 * i);

@@ -4,6 +4,7 @@
  */
 #include "common.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -184,6 +185,23 @@ int is_zero(const void *p, size_t len)
 		if (at[i])
 			return 0;
 	return 1;
+}
+
+int direct_file(void *p, size_t len, uint64_t seed, int flags, int *direct)
+{
+	char name[] = "direct.XXXXXX";
+	int plain = mkstemp(name);
+
+	*direct = open(name, flags | O_DIRECT | O_CLOEXEC);
+	if (*direct < 0)
+		*direct = open(name, flags | O_CLOEXEC);
+	if (plain < 0 || *direct < 0)
+		die("file");
+	unlink(name);
+	fill(p, len, seed);
+	if (pwrite(plain, p, len, 0) != (ssize_t)len || fsync(plain))
+		die("write");
+	return plain;
 }
 
 void zeroed(const char *name, const void *p, size_t len)

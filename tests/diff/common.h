@@ -74,6 +74,9 @@ void fill_at(void *p, size_t len, uint64_t seed, size_t first);
 void holds(const char *name, const void *p, size_t len, uint64_t seed);      /* says "name: holds", or which byte is WRONG */
 void holds_at(const char *name, const void *p, size_t len, uint64_t seed, size_t first);
 int  intact(const void *p, size_t len, uint64_t seed, size_t first);         /* the same without a line; 1 or 0 */
+/* A file without a name in the current folder that holds fill(p, len, seed), which p then holds, too. => two descriptors: one buffered, and in *direct
+ * one for flags | O_DIRECT, where the file system can. */
+int  direct_file(void *p, size_t len, uint64_t seed, int flags, int *direct);
 void zeroed(const char *name, const void *p, size_t len);
 int  is_zero(const void *p, size_t len);
 uint64_t digest(const void *p, size_t len);

@@ -6,10 +6,8 @@
 
 Exit 0: everybody saw and stored the right bytes, 1: not, 77: no gdb or strace, or they may not trace here.
 """
-import argparse
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -98,19 +96,8 @@ def check(name, good):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--minflt', required=True)
-    parser.add_argument('--mode', required=True, choices=list(diff.MODES))
-    parser.add_argument('program')
-    args = parser.parse_args()
-    minflt, program = os.path.abspath(args.minflt), os.path.abspath(args.program)
-    if not (shutil.which('gdb') and shutil.which('strace')):
-        print('skipped: no gdb or no strace')
-        return 77
-    if not os.path.exists(os.path.join(os.path.dirname(minflt), 'libminflt-run.so')):
-        print('skipped: not built')
-        return 77
-    command = [minflt, 'run', '-q', *diff.MODES[args.mode][0], '--', program]
+    minflt, program, options = diff.of_one_program('gdb', 'strace')
+    command = [minflt, 'run', '-q', *options, '--', program]
     native, managed = Watched([program]), Watched(command)
     want = native.read()
     good = check("native", native.ask() == digest(want))

@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,23 @@ def check_statistics(path, wanted):
     for fault in faults:
         print(f'statistics: {fault}')
     return not faults
+
+
+def of_one_program(*tools):
+    """What the drivers with a mind of their own are given: => (command, program, options of the mode). Ends with 77 where a tool or the runtime is missing."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--minflt', required=True)
+    parser.add_argument('--mode', required=True, choices=list(MODES))
+    parser.add_argument('program')
+    args = parser.parse_args()
+    minflt = os.path.abspath(args.minflt)
+    for missing in [tool for tool in tools if not shutil.which(tool)]:
+        print(f'skipped: no {missing}')
+        sys.exit(77)
+    if not os.path.exists(os.path.join(os.path.dirname(minflt), 'libminflt-run.so')):
+        print('skipped: not built')
+        sys.exit(77)
+    return minflt, os.path.abspath(args.program), MODES[args.mode][0]
 
 
 def main():

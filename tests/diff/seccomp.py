@@ -7,10 +7,8 @@ native and managed runs.
 
 Exit 0: same, 1: different, 77: no strace, or it can't trace here.
 """
-import argparse
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -47,18 +45,7 @@ def ends(result, want):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--minflt', required=True)
-    parser.add_argument('--mode', required=True, choices=list(diff.MODES))
-    parser.add_argument('program')
-    args = parser.parse_args()
-    program, minflt = os.path.abspath(args.program), os.path.abspath(args.minflt)
-    if not shutil.which('strace'):
-        print('skipped: no strace')
-        return 77
-    if not os.path.exists(os.path.join(os.path.dirname(minflt), 'libminflt-run.so')):
-        print('skipped: not built')
-        return 77
+    minflt, program, options = diff.of_one_program('strace')
     allowed = recorded(program)
     print('allowed:', ' '.join(allowed))
     good = True
@@ -67,8 +54,8 @@ def main():
         command = [program, how, *allowed, '157', '317']
         native = diff.run(command, 60)
         with tempfile.TemporaryDirectory() as folder:
-            options = [option.format(folder=folder) for option in diff.MODES[args.mode][0]]
-            managed = diff.run([minflt, 'run', '-q', *options, '--', *command], 60)
+            own = [option.format(folder=folder) for option in options]
+            managed = diff.run([minflt, 'run', '-q', *own, '--', *command], 60)
         if how == 'violate':  # minflt's status for a signal
             same = diff.compare(command, (0, native[1], ''), (0, managed[1], managed[2]), ('native', 'minflt'))
             good = ends(native, -signal.SIGSYS) and ends(managed, 128 + signal.SIGSYS) and same and good

@@ -18,23 +18,6 @@ static int fd, buffered;
 static char *area, *fixed;
 static atomic_int stop;
 
-/* Direct where the file system can; the requests are the same. */
-static void open_file(void)
-{
-	char name[] = "t_direct.XXXXXX";
-
-	buffered = mkstemp(name);
-	fd = open(name, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (fd < 0)
-		fd = open(name, O_RDWR | O_CLOEXEC);
-	if (buffered < 0 || fd < 0)
-		die("file");
-	unlink(name);
-	fill(area, LEN, 1);
-	if (pwrite(buffered, area, LEN, 0) != (ssize_t)LEN || fsync(buffered))
-		die("write");
-}
-
 /* Everything else goes out all the time. */
 static void *pushes(void *arg)
 {
@@ -184,7 +167,7 @@ int main(void)
 
 	area = map(LEN);
 	fixed = map(BUFFERS * BUFFER);
-	open_file();
+	buffered = direct_file(area, LEN, 1, O_RDWR, &fd);
 	by_threads();
 	rc = io_uring_queue_init(64, &ring, 0);
 	if (rc) {

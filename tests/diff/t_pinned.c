@@ -50,20 +50,10 @@ static void by_process_vm(void)
 	fits_again();
 }
 
-/* Direct where the file system can. */
 static void by_read(void)
 {
-	char name[] = "t_pinned.XXXXXX";
-	int plain = mkstemp(name), fd = open(name, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	int fd, plain = direct_file(area, LEN, 2, O_RDONLY, &fd);
 
-	if (fd < 0)
-		fd = open(name, O_RDONLY | O_CLOEXEC);
-	if (plain < 0 || fd < 0)
-		die("file");
-	unlink(name);
-	fill(area, LEN, 2);
-	if (write(plain, area, LEN) != (ssize_t)LEN || fsync(plain))
-		die("write");
 	memset(area, 9, LEN);
 	RC("pread", pread(fd, area, LEN, 0));
 	holds("read", area, LEN, 2);
