@@ -41,6 +41,11 @@ def size(text):
     return int(text[:-1]) << units[text[-1].upper()] if text[-1].upper() in units else int(text)
 
 
+def number(path):
+    with open(path) as f:
+        return int(f.read())
+
+
 def run(argv):
     """=> the program's line of JSON, with its peak resident bytes by the kernel's account as `rss`; Failed when it failed"""
     with tempfile.TemporaryFile() as err:
@@ -90,12 +95,13 @@ class Watched:
 
     def look(self, group):
         old = "/memory/" in group
-        with open(group + ("/memory.usage_in_bytes" if old else "/memory.current")) as f:
-            usage = int(f.read())
+        path = group + ("/memory.usage_in_bytes" if old else "/memory.current")
+        before = number(path)
         with open(group + "/memory.stat") as f:
             stat = dict(line.split() for line in f)
-        if usage > self.peak:
-            self.peak, self.anon = usage, int(stat["rss" if old else "anon"])
+        usage = number(path)
+        if usage > self.peak and abs(usage - before) <= usage // 100: # else the two don't belong together
+            self.peak, self.anon = usage, min(usage, int(stat["rss" if old else "anon"]))
 
     def watch(self):
         while not self.ended.wait(0.02):

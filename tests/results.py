@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reads and adds up test results for check.sh.
 
-results.py BUILD            the last test run of a build directory, one line each: STATUS <tab> NAME <tab> TEXT
+results.py BUILD            the last test run of a build directory, one line each: STATUS <tab> NAME <tab> TEXT; for a failed test TEXT goes on,
+                            after carriage returns, with the last lines of what it has put out
 results.py --summary LIST   such lines added up; status 1 if anything failed or nothing passed
 results.py --tidy BUILD OUT the C files of the project that the build compiles, and in OUT/compile_commands.json how: what is compiled
                             several times stands there once for each set of macros that the sources ask for
@@ -13,9 +14,17 @@ import shlex
 import sys
 
 
+KEPT_LINES = 40  # of what a failed test has put out, for the summary
+
+
 def last_line(test):
     lines = [line.strip() for line in (test.get("stdout", "") + "\n" + test.get("stderr", "")).splitlines() if line.strip()]
     return lines[-1] if lines else ""
+
+
+def ending(test):
+    """The last lines of both streams, errors at the end."""
+    return [line.rstrip() for stream in ("stdout", "stderr") for line in test.get(stream, "").splitlines()[-KEPT_LINES:] if line.strip()]
 
 
 def reason(test):
@@ -44,17 +53,22 @@ def results(build):
             elif test["result"] == "SKIP":
                 yield "SKIP", name, reason(test)
             else:
-                yield "FAIL", name, f"{test['result'].lower()}: {last_line(test)}"
+                yield "FAIL", name, "\r".join([f"{test['result'].lower()}: {last_line(test)}", *ending(test)])
 
 
 def summary(path):
-    with open(path) as f:
+    with open(path, newline="\n") as f:
         rows = [line.rstrip("\n").split("\t", 2) for line in f]
     count = {status: sum(row[0] == status for row in rows) for status in ("PASS", "FAIL", "SKIP")}
-    for status, word in ("SKIP", "skipped"), ("FAIL", "failed"):
-        for row in rows:
-            if row[0] == status:
-                print(f"{word}: {row[1]}: {row[2]}")
+    failed = [(row[1], *row[2].split("\r")) for row in rows if row[0] == "FAIL"]
+    for name, _, *lines in failed: # once more where it is read first
+        if lines:
+            print("\n".join([f"--- {name}", *lines, "---"]))
+    for row in rows:
+        if row[0] == "SKIP":
+            print(f"skipped: {row[1]}: {row[2]}")
+    for name, what, *_ in failed:
+        print(f"failed: {name}: {what}")
     print(f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped")
     return 1 if count["FAIL"] or not count["PASS"] else 0
 
