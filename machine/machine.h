@@ -105,6 +105,10 @@ void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *rang
 /* After machine_unmap(): which of these pages (bit i) were mapped with MACHINE_MAP_SAME and have certainly not been stored to since. */
 uint64_t machine_unwritten(unsigned long pfn, unsigned nr);
 
+/* After machine_unmap(): may the bytes stay in frame `pfn` for as long as the engine likes, and be mapped from there, at any address? false: only until
+ * machine_release(), or a machine_map() at the address that they came from. */
+bool machine_at_home(unsigned long pfn);
+
 /* A store to the page at addr, mapped on frame `pfn`, was stopped because the machine watched for one: it may go on. */
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
 

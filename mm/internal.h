@@ -278,6 +278,9 @@ unsigned add_to_swap_for_unmap(struct page *const *pages, unsigned nr);
 /* The end of an eviction: entries still name the slots. Drops the cache's references, which are not the
  * last ones. Pages locked. */
 void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr);
+/* remove_mapping() of a page of the swap cache: only if nobody but the cache and the caller has it, and its slot has its bytes. Entries name the
+ * slot. => page locked; true: gone, and with it the cache's reference */
+bool remove_swap_mapping(struct page *page);
 bool add_to_swap_cache(struct page *page, swp_entry_t entry); /* false: the entry is gone or has a page already */
 void delete_from_swap_cache(struct page *page);               /* page locked; drops the cache's reference */
 struct page *lookup_swap_cache(swp_entry_t entry);            /* with a reference */
@@ -286,6 +289,7 @@ void free_swap_and_cache(swp_entry_t entry);
 /* => true: entry's page is on its way out (then it was waited for, and the caller looks at the entry again) */
 bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl);
 bool swap_writeback(swp_entry_t entry); /* is its page on its way out? */
+bool unmapped_page_stays(struct page *page); /* in the swap cache, for those who name its slot. => page locked */
 void free_swap_cache(struct page *page); /* page no longer mapped: leave the cache if nobody is in it */
 bool swap_keep_copy(void);         /* is a copy of a page that comes in, and may be written unseen, worth its room? */
 void swap_copy_was_true(void);     /* by which that is judged */

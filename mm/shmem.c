@@ -185,6 +185,7 @@ int shmem_writepage(struct page *page)
 		delete_from_swap_cache(page);
 		return -ENOSPC;
 	}
+	clear_page_flags(page, PG_dirty);
 	count(swapped_out, 1);
 	swap_duplicate(entry, 1);
 	spin_lock(&mapping->tree_lock);

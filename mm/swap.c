@@ -244,6 +244,29 @@ void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr)
 		atomic_fetch_sub_explicit(&pages[i]->_refcount, 1, memory_order_release);
 }
 
+/* Whoever looks a page up has taken swap_lock before us and has a reference, or comes after us and finds nothing. */
+bool remove_swap_mapping(struct page *page)
+{
+	swp_entry_t entry = page_swap_entry(page);
+	bool gone;
+
+	MM_DEBUG_ON(!(page_flags(page) & PG_locked) || !page_in_swap_cache(page));
+	spin_lock(&swap_lock);
+	gone = page_count(page) == 2 && !(page_flags(page) & PG_dirty);
+	if (gone) {
+		slot_of(entry)->cache = 0;
+		clear_page_flags(page, PG_swapcache);
+		page->private = 0;
+		add_gauge(swap_cached, -(uint64_t)1);
+		release_slot(entry);
+	}
+	spin_unlock(&swap_lock);
+	trace_leaf(remove_mapping, page_to_pfn(page), page->index, gone);
+	if (gone)
+		put_page(page);
+	return gone;
+}
+
 bool add_to_swap_cache(struct page *page, swp_entry_t entry)
 {
 	struct swap_slot *slot = slot_of(entry);
@@ -291,7 +314,7 @@ struct page *lookup_swap_cache(swp_entry_t entry)
 
 /* A page that no table maps any more stays only if swap entries still name its slot, and either somebody works on it or faults are to find
  * there what Linux leaves there. A program that runs under the engine has better use for the frame; 2.0 doesn't look there. */
-static bool unmapped_page_stays(struct page *page)
+bool unmapped_page_stays(struct page *page)
 {
 	return mm_swapin_around == 1 && !fault_path->no_rmap && swap_count(page_swap_entry(page));
 }

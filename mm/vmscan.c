@@ -10,10 +10,14 @@
  *        pte lock:    slot and swap cache; entry -> swap entry; machine_unmap()        stuck: entry restored, active list
  *                                                                                      gone: entry cleared, frame freed
  *        no lock:     store the bytes                                                  full: mapped back
+ *                     has nobody but us and the cache a reference?                     wanted: unlock, stays in the swap cache
  *                     machine_release(); out of the swap cache; unlock; frames freed as runs
  *
  * From the swap entry until the page lock is released the page has PG_writeback: whoever meets the swap entry waits for the page
  * lock first. So nobody uses the address while a machine call for it is under way, and page tables stay until the end.
+ *
+ * Who waits for the page lock has found the page in the swap cache, and finds it there when he gets the lock: a fault maps it again without reading
+ * it (do_swap_cached(): minor). A page that nobody waits for is taken out at once; Linux lets it lie until reclaim comes by again.
  *
  * Pages of files stand on lists of their own, shared anonymous memory on the anonymous ones. They go one by one (free_file_page): entries
  * become none, a clean page is dropped, one of shared anonymous memory goes to swap, a dirty one of a file stays (4.3).
@@ -318,7 +322,7 @@ struct victim {
 	struct page *page; /* locked, isolated */
 	unsigned long addr;
 	pte_t old;
-	enum { V_UNMAPPED, V_STORED, V_BACK, V_STUCK, V_GONE } state;
+	enum { V_UNMAPPED, V_STORED, V_WANTED, V_BACK, V_STUCK, V_GONE } state;
 };
 
 struct cluster {
@@ -439,7 +443,7 @@ static void collect(struct cluster *c, struct page *seed, unsigned long lo, unsi
  * the last reference; they could not drop that because we have the lock. */
 void keep_page(struct page *page, unsigned flags)
 {
-	if (page_in_swap_cache(page) && page_mapcount(page) == 0)
+	if (page_in_swap_cache(page) && page_mapcount(page) == 0 && !unmapped_page_stays(page))
 		delete_from_swap_cache(page);
 	set_page_flags(page, flags);
 	unlock_page(page);
@@ -625,6 +629,22 @@ static void cluster_back(struct cluster *c)
 	}
 }
 
+/* Stored and unmapped. Has somebody found the page in the swap cache meanwhile, who waits for its lock? He gets it, where its bytes can stay in
+ * the frame. */
+static bool page_wanted(struct page *page)
+{
+	return unlikely(page_count(page) != 2) && machine_at_home(page_to_pfn(page));
+}
+
+/* => page isolated and locked; afterwards neither: in the swap cache */
+static void leave_in_swap_cache(struct page *page)
+{
+	trace_why("somebody has found frame %lu in the swap cache: it stays there", page_to_pfn(page), 0);
+	clear_page_flags(page, PG_writeback | PG_anon_exclusive); /* the swap entry knows the latter */
+	unlock_page(page);
+	lru_putback(page);
+}
+
 /* => no lock held but the pages'. Frames freed */
 static unsigned store_cluster(struct cluster *c, struct scan *scan)
 {
@@ -639,6 +659,9 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 			continue;
 		c->v[i].state = store_page(c->v[i].page, scan) ? V_BACK : V_STORED;
 	}
+	for (unsigned i = 0; i < c->nr; i++)
+		if (c->v[i].state == V_STORED && page_wanted(c->v[i].page))
+			c->v[i].state = V_WANTED;
 	for (unsigned i = 0, n; i < c->nr; i += n) {
 		n = piece(c, i, c->v[i].state);
 		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old))
@@ -647,9 +670,12 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 	if (nr_ranges)
 		machine_release(c->mm, ranges, nr_ranges);
 	cluster_back(c);
-	for (unsigned i = 0; i < c->nr; i++)
+	for (unsigned i = 0; i < c->nr; i++) {
 		if (c->v[i].state == V_STORED)
 			pages[freed++] = c->v[i].page;
+		else if (c->v[i].state == V_WANTED)
+			leave_in_swap_cache(c->v[i].page);
+	}
 	delete_evicted_from_swap_cache(pages, freed);
 	for (unsigned i = 0; i < freed; i++) {
 		unlock_page(pages[i]);
@@ -724,6 +750,24 @@ static bool stays_for_use(struct vm_area_struct *vma, unsigned long addr, pte_t 
 	return true;
 }
 
+/* A page that no entry maps; what names its slot is to find its bytes there. => page isolated and locked; afterwards neither. 1: freed; 0: it stays
+ * in the swap cache, because somebody has found it there, or the backend is full */
+static unsigned free_unmapped_page(struct page *page, struct scan *scan)
+{
+	if (page_in_swap_cache(page)) {
+		if (!swap_count(page_swap_entry(page))) {
+			delete_from_swap_cache(page);
+		} else if ((page_flags(page) & PG_dirty && store_page(page, scan)) || !remove_swap_mapping(page)) {
+			leave_in_swap_cache(page);
+			return 0;
+		}
+	}
+	unlock_page(page);
+	put_page(page);
+	count(evicted, 1);
+	return 1;
+}
+
 static bool unmap_one_of_many(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
 {
 	swp_entry_t entry = page_swap_entry(page);
@@ -776,6 +820,7 @@ static unsigned evict_shared(struct page *page, struct scan *scan)
 		return 0;
 	}
 	evictions_begin(1);
+	set_page_flags(page, PG_writeback);
 	if (store_page(page, scan)) {
 		if (!swap_count(page_swap_entry(page)))
 			delete_from_swap_cache(page);
@@ -783,17 +828,13 @@ static unsigned evict_shared(struct page *page, struct scan *scan)
 		rmap_walk_locked(page, root, unmap_one_of_many, &u);
 		page_unlock_anon_vma(root);
 	}
+	clear_page_flags(page, PG_writeback);
 	evictions_end(1);
 	if (page_mapcount(page)) {
 		keep_page(page, u.locked ? PG_unevictable : PG_active);
 		return 0;
 	}
-	if (page_in_swap_cache(page))
-		delete_from_swap_cache(page);
-	unlock_page(page);
-	put_page(page);
-	count(evicted, 1);
-	return 1;
+	return free_unmapped_page(page, scan);
 }
 
 /* ---- an anonymous page ---------------------------------------------------------------------------------------------------- */
@@ -947,12 +988,7 @@ static unsigned free_file_page(struct page *page, struct scan *scan, bool only_c
 		keep_page(page, 0);
 		return 0;
 	}
-	if (page_in_swap_cache(page)) /* shmem_writepage(): the tree names the slot now */
-		delete_from_swap_cache(page);
-	unlock_page(page);
-	put_page(page);
-	count(evicted, 1);
-	return 1;
+	return free_unmapped_page(page, scan); /* shmem_writepage(): it is in the swap cache, and the tree names the slot */
 }
 
 static bool vma_is_exec(struct page *page, struct vm_area_struct *vma, unsigned long addr, void *arg)
@@ -1037,10 +1073,8 @@ static unsigned shrink_anon_page(struct page *page, struct scan *scan)
 			break;
 		}
 	}
-	if (page_mapcount(page) == 0) {
-		keep_page(page, 0);
-		return 0;
-	}
+	if (page_mapcount(page) == 0)
+		return free_unmapped_page(page, scan);
 	return page_mapcount(page) == 1 ? evict_around(page, scan) : evict_shared(page, scan);
 }
 
@@ -1079,12 +1113,8 @@ unsigned evict_page(struct page *page, bool only_clean)
 		keep_page(page, PG_active);
 		return 0;
 	}
-	if (!page_mapcount(page)) {
-		bool freed = page_in_swap_cache(page);
-
-		keep_page(page, 0); /* leaves the swap cache */
-		return freed;
-	}
+	if (!page_mapcount(page))
+		return free_unmapped_page(page, &scan);
 	return page_mapcount(page) == 1 ? evict_around(page, &scan) : evict_shared(page, &scan);
 }
 

@@ -319,6 +319,11 @@ uint64_t machine_unwritten(unsigned long pfn, unsigned nr)
 	return 0;
 }
 
+bool machine_at_home(unsigned long pfn)
+{
+	return true;
+}
+
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn)
 {
 	machine_bug(__FILE__, __LINE__, "this machine watches for no stores");

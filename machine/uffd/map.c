@@ -265,6 +265,11 @@ static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn, unsign
 	return r;
 }
 
+bool machine_at_home(unsigned long pfn)
+{
+	return uffd.state[pfn] == HOME;
+}
+
 /* Put back what machine_unmap() froze. */
 static int map_frozen(unsigned long addr, unsigned nr, unsigned long pfn)
 {

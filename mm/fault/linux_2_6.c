@@ -502,7 +502,7 @@ static struct page *get_swap_page(struct vm_fault *vmf, vm_fault_t *ret)
 		lock_page(page);
 		if (page_in_swap_cache(page) && page_swap_entry(page).val == entry.val)
 			return page;
-		/* It was on its way out (the engine's pages leave the swap cache in one go): the slot has its bytes. */
+		/* It has left the swap cache for good (somebody stored to it, or nobody names the slot any more), or its bytes could not stay. */
 		unlock_page(page);
 		put_page(page);
 	}

@@ -12,6 +12,7 @@
  *      damaged                      HWPOISON, the entry stays; 0 if the entry has changed
  *      no frame                     OOM
  *      in the swap cache, locked    a first try lets go of mmap_lock and waits: RETRY; a second waits
+ *      and on its way out           waits, and maps it: 0
  *
  * Lock order: mmap_lock (read) > page locks, in ascending order of addresses, of frames that nobody knows yet > pte lock > swap.
  *
@@ -264,6 +265,7 @@ vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *again)
 {
 	struct mm_struct *mm = vmf->vma->vm_mm;
 	swp_entry_t entry = pte_to_swp_entry(vmf->orig_pte);
+	bool may_drop = (vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY;
 	struct swapin_run run;
 	int err = 0;
 
@@ -271,7 +273,8 @@ vm_fault_t do_swap_cached(struct vm_fault *vmf, struct page *page, bool *again)
 	run.fault = 0;
 	*again = false;
 	if (!trylock_page(page)) {
-		if ((vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY) {
+		/* Linux doesn't hold the lock while a page is written out: that wait is none of its retries, which may count as major. */
+		if (may_drop && !(page_flags(page) & PG_writeback)) {
 			enter_reclaim(); /* a reference outside mmap_lock */
 			mmap_read_unlock(mm);
 			wait_on_page_locked(page);

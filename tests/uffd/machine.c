@@ -142,6 +142,7 @@ static void test_zero_fill_then_out_and_in_again(void **state)
 	fill(0, 16, 100);
 	assert_int_equal(out(0, 16, 64), 0);
 	assert_frames(64, 16, 100);
+	assert_int_equal(machine_at_home(64), want_move);
 	release(0, 16, 64);
 	assert_false(resident(0));
 	assert_false(resident(15));
@@ -352,6 +353,7 @@ static void test_frozen_pages_refuse_stores(void **state)
 	assert_int_equal(read(uffd_fd, &msg, sizeof(msg)), sizeof(msg));
 	assert_true(msg.flags & UFFD_PAGEFAULT_WP);
 	assert_frames(0, 1, 50);
+	assert_false(machine_at_home(0));
 	assert_int_equal(((unsigned char *)machine_frame(0))[0], 50);
 	in(0, 1, 0, MACHINE_MAP_WRITE); /* put back */
 	uffd_wake((unsigned long)area);
@@ -379,6 +381,7 @@ static void test_unwritten_pages_are_dropped_together(void **state)
 	assert_int_equal(machine_unwritten(32, 3), 7);
 	assert_int_equal(machine_unwritten(37, 2), 3);
 	assert_frames(37, 2, 25);
+	assert_false(machine_at_home(37)); /* its bytes are where the program has them */
 	assert_int_equal(uffd_stats.real_pages, 8);
 	machine_release(NULL, ranges, 2);
 	assert_false(resident(2) || resident(5) || resident(6));
