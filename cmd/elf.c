@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/foreign.h"
+
 #if defined(__x86_64__)
 #define THIS_MACHINE EM_X86_64
 #else
@@ -35,6 +37,13 @@ static enum elf_kind judge_header(int fd, Elf64_Ehdr *eh)
 	return ELF_OK;
 }
 
+static enum elf_kind judge_foreign(int fd)
+{
+	const enum foreign kind = foreign_program(fd);
+
+	return kind == FOREIGN_SANITIZER ? ELF_SANITIZER : kind == FOREIGN_AUDIT ? ELF_AUDIT : ELF_OK;
+}
+
 enum elf_kind elf_judge(int fd)
 {
 	Elf64_Ehdr eh;
@@ -51,7 +60,7 @@ enum elf_kind elf_judge(int fd)
 		if (pread(fd, &ph, sizeof(ph), (off_t)(eh.e_phoff + i * sizeof(ph))) != (ssize_t)sizeof(ph))
 			return ELF_BROKEN;
 		if (ph.p_type == PT_INTERP)
-			return ELF_OK;
+			return judge_foreign(fd);
 	}
 	return ELF_STATIC;
 }

@@ -6,12 +6,14 @@
 #define MF_CMD_ELF_H
 
 enum elf_kind {
-	ELF_OK,      /* for this machine, 64 bits, with a dynamic linker */
-	ELF_NOT,     /* no ELF file */
-	ELF_BROKEN,  /* cut short, or no program */
-	ELF_CLASS,   /* 32 bits */
-	ELF_MACHINE, /* another architecture */
-	ELF_STATIC,  /* no dynamic linker is asked for: nothing can be preloaded */
+	ELF_OK,         /* for this machine, 64 bits, with a dynamic linker */
+	ELF_NOT,        /* no ELF file */
+	ELF_BROKEN,     /* cut short, or no program */
+	ELF_CLASS,      /* 32 bits */
+	ELF_MACHINE,    /* another architecture */
+	ELF_STATIC,     /* no dynamic linker is asked for: nothing can be preloaded */
+	ELF_SANITIZER,  /* these two: see lib/foreign.h */
+	ELF_AUDIT,
 };
 
 enum elf_kind elf_judge(int fd);

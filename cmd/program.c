@@ -18,6 +18,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/elf.h"
+#include "lib/foreign.h"
 
 #define SCRIPT_LINE  256 /* the kernel reads so much of the first line */
 #define SCRIPT_DEPTH 4   /* scripts run by scripts; the kernel stops soon after */
@@ -113,6 +114,11 @@ static int refuse_elf(const char *path, int fd)
 		return complain(EXIT_MINFLT, "%s: is a 32-bit program; minflt runs 64-bit programs", path);
 	case ELF_MACHINE:
 		return complain(EXIT_MINFLT, "%s: is a program for another architecture; use a build for this machine", path);
+	case ELF_SANITIZER:
+		return complain(EXIT_MINFLT, "%s: is built with a sanitizer, which brings a malloc of its own and stops all threads; use a build without "
+				"-fsanitize=address, thread, memory, leak or hwaddress", path);
+	case ELF_AUDIT:
+		return complain(EXIT_MINFLT, "%s: asks for an auditor (DT_AUDIT), beside which the runtime cannot be preloaded; use a build without", path);
 	case ELF_BROKEN:
 		return complain(EXIT_NOT_EXEC, "%s: is a damaged ELF file", path);
 	case ELF_NOT:
@@ -161,6 +167,17 @@ static int judge(const char *path, int depth)
 		return complain(err == ENOENT ? EXIT_MISSING : EXIT_NOT_EXEC, "%s: its interpreter %s: %s", path, interpreter,
 				strerror(err));
 	return judge(interpreter, depth + 1);
+}
+
+int program_judge_environment(void)
+{
+	const char *preload = getenv("LD_PRELOAD"), *audit = getenv("LD_AUDIT");
+
+	if (audit && *audit)
+		return complain(EXIT_MINFLT, "LD_AUDIT is set, and the runtime cannot be preloaded beside an auditor; unset it");
+	if (preload && foreign_preload(preload) != FOREIGN_NOT)
+		return complain(EXIT_MINFLT, "LD_PRELOAD names the runtime of a sanitizer, which brings a malloc of its own; unset it");
+	return 0;
 }
 
 int program_judge(const struct program *p)

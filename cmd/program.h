@@ -19,5 +19,7 @@ int program_find(struct program *p, const char *name);
 /* The dynamic linker heeds LD_PRELOAD for 64-bit dynamically linked programs of this architecture that gain no privileges. A script is judged by its
  * interpreter. => 0; 125 or 126 after having said what is wrong */
 int program_judge(const struct program *p);
+/* What the dynamic linker is told by the environment. => 0 or 125, likewise */
+int program_judge_environment(void);
 
 #endif

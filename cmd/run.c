@@ -63,6 +63,8 @@ static int prepare(struct prepared *p, int argc, char **argv)
 	status = program_find(&p->program, p->o.program[0]);
 	if (!status)
 		status = program_judge(&p->program);
+	if (!status)
+		status = program_judge_environment();
 	if (status)
 		return status;
 	if (p->o.stats_file) {

@@ -34,6 +34,8 @@ static const char *const reasons[TREE_NR_WHY] = {
 	[TREE_WHY_SILENT] = "its runtime did not report for duty",
 	[TREE_WHY_BARE] = "executed by a system call outside of libc",
 	[TREE_WHY_FILTER] = "under a seccomp filter",
+	[TREE_WHY_SANITIZER] = "built with a sanitizer",
+	[TREE_WHY_AUDIT] = "audited by LD_AUDIT",
 	[TREE_WHY_FULL] = "too many processes at once",
 };
 

@@ -31,6 +31,8 @@
 #define NR_BUFFERS 16
 #define SMALL      4096
 #define PRELOAD    "LD_PRELOAD="
+#define AUDIT      "LD_AUDIT="
+#define LISTS      "LD_TRACE_LOADED_OBJECTS=" /* the program's libraries are listed, and it doesn't run: ldd */
 #define SELF_FD    "/proc/self/fd/"
 #define CONTROL    "MINFLT_CONTROL="
 #define NUMBERS    128 /* bytes, for the numbers that go into both */
@@ -159,6 +161,22 @@ static struct buffer *make_env(char *const envp[], const struct lend *fds, unsig
 	put(text, preload ? ":1" : ":0");
 	env[nr] = NULL;
 	return b;
+}
+
+/* What the environment tells the dynamic linker. => as rt_judge() */
+static int judge_environment(char *const envp[])
+{
+	const char *preload = NULL;
+
+	for (size_t i = 0; envp && envp[i]; i++) {
+		if (begins(envp[i], AUDIT) && envp[i][sizeof(AUDIT) - 1])
+			return TREE_WHY_AUDIT;
+		if (begins(envp[i], LISTS))
+			return RT_UNNOTED;
+		if (begins(envp[i], PRELOAD))
+			preload = envp[i] + sizeof(PRELOAD) - 1;
+	}
+	return preload ? rt_judge_foreign(foreign_preload(preload)) : RT_FOLLOW;
 }
 
 /* ---- execution --------------------------------------------------------------------------------------------------------- */
@@ -329,10 +347,12 @@ long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[]
 		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
 	pin_lift();
 	if (pager_control()->request.no_follow)
-		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, -1);
+		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, RT_UNNOTED);
 	if (rt_filtered)
 		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
 	why = rt_judge(dirfd, path, flags, 0);
+	if (why == RT_FOLLOW)
+		why = judge_environment(envp);
 	if (why == RT_PLAIN)
 		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
 	if (why != RT_FOLLOW)

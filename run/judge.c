@@ -28,6 +28,11 @@ static bool ends_with(const char *text, size_t len, const char *end, size_t end_
 	return true;
 }
 
+int rt_judge_foreign(enum foreign kind)
+{
+	return kind == FOREIGN_SANITIZER ? (int)TREE_WHY_SANITIZER : kind == FOREIGN_AUDIT ? (int)TREE_WHY_AUDIT : RT_FOLLOW;
+}
+
 static int judge_linker(int fd, const Elf64_Phdr *ph)
 {
 	char name[128];
@@ -35,7 +40,9 @@ static int judge_linker(int fd, const Elf64_Phdr *ph)
 
 	if (sys_pread(fd, name, len, ph->p_offset) != (long)len || !len)
 		return RT_FOLLOW;
-	return ends_with(name, len - 1, LINKER, sizeof(LINKER) - 1) ? RT_FOLLOW : TREE_WHY_LINKER;
+	if (!ends_with(name, len - 1, LINKER, sizeof(LINKER) - 1))
+		return TREE_WHY_LINKER;
+	return rt_judge_foreign(foreign_program(fd));
 }
 
 static int judge_elf(int fd, const Elf64_Ehdr *eh)

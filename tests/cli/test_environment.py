@@ -51,6 +51,21 @@ class Inherited(Case):
         plain = subprocess.run(["env"], env=env, capture_output=True, text=True).stdout
         self.assertEqual(run("-q", "env", env=env).stdout, plain)
 
+    def refused_for(self, words, **more):
+        """What the dynamic linker says about minflt itself comes first."""
+        p = run("echo", "has run", env=environment(**more))
+        self.assertEqual((p.returncode, p.stdout), (125, ""), p.stderr)
+        self.assertIn(words, p.stderr.splitlines()[-1])
+
+    def test_auditor(self):
+        self.refused_for("LD_AUDIT is set", LD_AUDIT="/none.so")
+        self.assertEqual(run("-q", "true", env=environment(LD_AUDIT="")).returncode, 0)
+
+    def test_sanitizer_preloaded(self):
+        for name in "/nowhere/libasan.so.8", "libm.so.6:libtsan.so", "libm.so.6 /usr/lib/libclang_rt.asan-x86_64.so":
+            self.refused_for("LD_PRELOAD names the runtime of a sanitizer", LD_PRELOAD=name)
+        self.assertEqual(run("-q", "true", env=environment(LD_PRELOAD="libm.so.6")).returncode, 0)
+
     def test_old_preload(self):
         # Something harmless that the dynamic linker can load anywhere.
         other = subprocess.run(["sh", "-c", "ldd /bin/sh | grep -o '/[^ ]*libc.so.6'"], capture_output=True, text=True).stdout.strip()

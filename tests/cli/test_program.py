@@ -63,6 +63,35 @@ class Find(Case):
         self.assertEqual(run("x" * 5000).returncode, 126)
 
 
+class Foreign(Case):
+    """Programs that the runtime could be preloaded into and that don't run with it."""
+
+    def build(self, name, *flags, code="int main(void) { return 42; }"):
+        """Its path. Skipped when this compiler can't, or when it doesn't run natively either."""
+        compiler = next((c for c in (name.partition("-")[0], "cc") if shutil.which(c)), None)
+        if not compiler:
+            self.skipTest("no compiler")
+        p = subprocess.run([compiler, *flags, "-x", "c", "-", "-o", self.path(name)], input=code, text=True, capture_output=True)
+        if p.returncode or subprocess.run([self.path(name)], capture_output=True).returncode != 42:
+            self.skipTest(f"{compiler} makes no such program here: {' '.join(flags)}")
+        return self.path(name)
+
+    def test_sanitizers(self):
+        for compiler in "gcc", "clang":
+            for flags in ["-fsanitize=address"], ["-fsanitize=thread"], ["-fsanitize=leak"], ["-fsanitize=memory"], ["-fsanitize=address", "-static-libasan"], \
+                    ["-fsanitize=thread", "-static-libtsan"], ["-fsanitize=address", "-shared-libasan"], ["-fsanitize=address,undefined", "-s"]:
+                with self.subTest(compiler + str(flags)):
+                    self.refused(run(self.build(f"{compiler}-program", *flags)), 125, "built with a sanitizer", "use a build without")
+
+    def test_undefined_behaviour_alone(self):
+        for flags in ["-fsanitize=undefined"], ["-fsanitize=undefined", "-static-libubsan"]:
+            with self.subTest(str(flags)):
+                self.assertEqual(run("-q", self.build("gcc-program", *flags)).returncode, 42)
+
+    def test_auditors(self):
+        self.refused(run(self.build("gcc-program", "-Wl,--audit=/none.so")), 125, "DT_AUDIT")
+
+
 class Judge(Case):
     def test_static(self):
         self.assertEqual(subprocess.run([STATIC_PROGRAM], stdout=subprocess.PIPE, check=True).stdout, b"the static program has run\n")

@@ -112,6 +112,33 @@ class NotFollowed(Tree):
         out, err, _ = self.run_tree("sh", "-c", f"{program} -c libminflt /proc/self/maps; ls -l /proc/self/fd >/dev/null")
         self.assertEqual((out, err), ("0\n", "minflt: ran without minflt: suid (runs with other privileges)\n"))
 
+    def test_built_with_a_sanitizer(self):
+        for flags in ["-fsanitize=address"], ["-fsanitize=thread"], ["-fsanitize=address", "-static-libasan"]:
+            with self.subTest(str(flags)):
+                p = subprocess.run(["gcc", *flags, "-x", "c", "-", "-o", self.path("sanitized")], capture_output=True, text=True,
+                                   input="#include <stdlib.h>\nint main(void) { return malloc(20 << 20) ? 42 : 1; }")
+                if p.returncode or subprocess.run([self.path("sanitized")], capture_output=True, env=environment(ASAN_OPTIONS="detect_leaks=0")).returncode != 42:
+                    self.skipTest("gcc makes no such program here")
+                _, err, _ = self.run_tree("sh", "-c", self.path("sanitized"), status=42, ASAN_OPTIONS="detect_leaks=0")
+                self.assertEqual(err, "minflt: ran without minflt: sanitized (built with a sanitizer)\n")
+
+    def test_audited(self):
+        out, err, _ = self.run_tree("sh", "-c", "LD_AUDIT=/none.so /bin/echo runs; LD_AUDIT= /bin/echo followed")
+        self.assertEqual(out, "runs\nfollowed\n")
+        self.assertEqual([line for line in err.splitlines() if line.startswith("minflt")], ["minflt: ran without minflt: echo (audited by LD_AUDIT)"])
+
+    def test_sanitizer_preloaded(self):
+        out, err, _ = self.run_tree("sh", "-c", "LD_PRELOAD=/nowhere/libasan.so /bin/echo runs")
+        self.assertEqual(out, "runs\n")
+        self.assertIn("minflt: ran without minflt: echo (built with a sanitizer)\n", err)
+
+    def test_libraries_are_listed(self):
+        """ldd: nothing of ours is in the list, and no program has run without us."""
+        out, err, s = self.run_tree("sh", "-c", "LD_TRACE_LOADED_OBJECTS=1 /bin/echo")
+        self.assertIn("libc.so.6", out)
+        self.assertNotIn("/proc/self/fd", out)
+        self.assertEqual((err, s["tree"]["unfollowed"]), ("", 0))
+
     def test_32_bits(self):
         code = bytes.fromhex("b801000000bb2a000000cd80")  # exit(42)
         header = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0)
