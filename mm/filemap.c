@@ -27,6 +27,12 @@ static struct kmem_cache mapping_cache, file_cache;
 struct address_space *mapping_list;
 spinlock_t mapping_list_lock;
 
+/* Where workingset_shrink() goes on. => mapping_list_lock */
+static struct sweep {
+	struct address_space *mapping; /* NULL: from the start of the list */
+	unsigned long index;
+} sweep;
+
 void filemap_init(void)
 {
 	kmem_cache_init(&mapping_cache, sizeof(struct address_space), offsetof(struct address_space, next), false);
@@ -34,6 +40,7 @@ void filemap_init(void)
 	page_tree_init();
 	spin_lock_init(&mapping_list_lock, ORDER_LEAF);
 	mapping_list = NULL;
+	sweep = (struct sweep){ .mapping = NULL };
 }
 
 bool machine_has_files(void)
@@ -70,9 +77,17 @@ struct address_space *address_space_alloc(const struct address_space_operations 
 	return mapping;
 }
 
+/* => nobody sweeps it, or will */
 static void mapping_unlink(struct address_space *mapping)
 {
 	spin_lock(&mapping_list_lock);
+	while (mapping->sweepers) { /* for some microseconds */
+		spin_unlock(&mapping_list_lock);
+		machine_relax();
+		spin_lock(&mapping_list_lock);
+	}
+	if (sweep.mapping == mapping)
+		sweep = (struct sweep){ .mapping = mapping->next };
 	if (mapping->prev)
 		mapping->prev->next = mapping->next;
 	else
@@ -170,10 +185,10 @@ struct page *find_get_page(struct address_space *mapping, unsigned long index, s
 		swap->val = 0;
 	spin_lock(&mapping->tree_lock);
 	item = page_tree_load(&mapping->i_pages, index);
-	page = item_is_swap(item) ? NULL : item;
+	page = item_is_value(item) ? NULL : item;
 	if (page)
 		get_page(page); /* the cache's reference can't go meanwhile */
-	else if (item && swap)
+	else if (item_is_swap(item) && swap)
 		*swap = item_swap(item);
 	spin_unlock(&mapping->tree_lock);
 	trace_leaf(find_get_page, index, page ? page_to_pfn(page) : -1UL, 0);
@@ -195,9 +210,36 @@ struct page *find_lock_page(struct address_space *mapping, unsigned long index)
 	return NULL;
 }
 
+void page_cache_forget_shadow(struct address_space *mapping, unsigned long index)
+{
+	page_tree_erase(&mapping->i_pages, index);
+	mapping->nrshadows--;
+	atomic_fetch_sub_explicit(&workingset.nr_shadows, 1, memory_order_relaxed);
+}
+
+/* => tree_lock held. *shadow: what had stood there, or 0; -EEXIST: a page stands there */
+static int page_cache_insert(struct address_space *mapping, unsigned long index, struct page *page, shadow_t *shadow)
+{
+	int err = page_tree_insert(&mapping->i_pages, index, page);
+	void *there;
+
+	*shadow = 0;
+	if (likely(err != -EEXIST))
+		return err;
+	there = page_tree_load(&mapping->i_pages, index);
+	if (!item_is_shadow(there))
+		return err;
+	*shadow = item_shadow(there);
+	page_tree_replace(&mapping->i_pages, index, page);
+	mapping->nrshadows--;
+	atomic_fetch_sub_explicit(&workingset.nr_shadows, 1, memory_order_relaxed);
+	return 0;
+}
+
 /* => page locked, known to nobody. On the lists: anonymous ones for shared anonymous memory, else those of files */
 int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsigned long index)
 {
+	shadow_t shadow;
 	int err;
 
 	trace_fn(add_to_page_cache_lru, page_to_pfn(page), index, 0);
@@ -206,7 +248,7 @@ int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsi
 	if (mapping->flags & MAPPING_ANON)
 		set_page_flags(page, PG_swapbacked);
 	spin_lock(&mapping->tree_lock);
-	err = page_tree_insert(&mapping->i_pages, index, page);
+	err = page_cache_insert(mapping, index, page, &shadow);
 	if (!err) {
 		get_page(page);
 		mapping->nrpages++;
@@ -215,16 +257,23 @@ int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsi
 	spin_unlock(&mapping->tree_lock);
 	if (err)
 		return err;
+	if (unlikely(shadow))
+		workingset_refault(page, true, shadow);
 	lru_cache_add_file(page);
 	return 0;
 }
 
-/* => tree_lock and the page lock held; the cache's reference is the caller's now */
-static void page_cache_unlink(struct address_space *mapping, struct page *page)
+/* => tree_lock and the page lock held; the cache's reference is the caller's now. shadow 0: nothing is left */
+static void page_cache_unlink(struct address_space *mapping, struct page *page, shadow_t shadow)
 {
-	void *old = page_tree_erase(&mapping->i_pages, page->index);
+	void *old = shadow ? page_tree_replace(&mapping->i_pages, page->index, shadow_item(shadow)) :
+			     page_tree_erase(&mapping->i_pages, page->index);
 
 	MM_BUG_ON(old != page);
+	if (shadow) {
+		mapping->nrshadows++;
+		atomic_fetch_add_explicit(&workingset.nr_shadows, 1, memory_order_relaxed);
+	}
 	mapping->nrpages--;
 	atomic_store_explicit(&page->mapping, 0, memory_order_release);
 }
@@ -236,21 +285,21 @@ void delete_from_page_cache(struct page *page)
 	trace_leaf(delete_from_page_cache, page_to_pfn(page), page->index, 0);
 	MM_DEBUG_ON(!(page_flags(page) & PG_locked) || !mapping || page_mapcount(page));
 	spin_lock(&mapping->tree_lock);
-	page_cache_unlink(mapping, page);
+	page_cache_unlink(mapping, page, 0);
 	spin_unlock(&mapping->tree_lock);
 	put_page(page);
 }
 
 /* While tree_lock is held nobody can find the page in the tree; an entry that might have been dirty has given its bit to the page before it
  * dropped its reference. Reclaim may isolate the page meanwhile: whoever locks it later sees that it has no mapping any more. */
-bool remove_mapping(struct address_space *mapping, struct page *page)
+bool __remove_mapping(struct address_space *mapping, struct page *page, bool reclaimed)
 {
-	bool gone;
+	bool gone, shadow = reclaimed && !(mapping->flags & MAPPING_ANON);
 
 	spin_lock(&mapping->tree_lock);
 	gone = atomic_load_explicit(&page->_refcount, memory_order_acquire) == 2 && !(page_flags(page) & PG_dirty);
 	if (gone)
-		page_cache_unlink(mapping, page);
+		page_cache_unlink(mapping, page, shadow ? workingset_eviction(page, true) : 0);
 	spin_unlock(&mapping->tree_lock);
 	trace_leaf(remove_mapping, page_to_pfn(page), page->index, gone);
 	if (gone)
@@ -264,7 +313,7 @@ void page_cache_for_each(struct address_space *mapping, unsigned long first, uns
 
 	spin_lock(&mapping->tree_lock);
 	for (unsigned long i = first; i <= last && (page = page_tree_next(&mapping->i_pages, &i, last)); i++)
-		if ((!item_is_swap(page) && !fn(page, i, arg)) || i == ~0UL)
+		if ((!item_is_value(page) && !fn(page, i, arg)) || i == ~0UL)
 			break;
 	spin_unlock(&mapping->tree_lock);
 }
@@ -293,6 +342,67 @@ unsigned find_get_pages(struct address_space *mapping, unsigned long *index, uns
 	if (g.nr)
 		*index = g.next + 1;
 	return g.nr;
+}
+
+/* ---- shadows that tell nothing any more --------------------------------------------------------------------------------------
+ *
+ * No more than one frame's worth of evictions can be of interest, so with twice as many shadows at least half are too old. A hand goes round all
+ * caches; it looks at SWEEP items at a time, which is some ten times as many as one reclaim leaves behind. */
+
+#define SWEEP 1024
+
+/* => where to go on, 0: at the start of the next mapping; *left is what is left of the turn. The mapping stays (sweepers) */
+static unsigned long sweep_mapping(struct address_space *mapping, unsigned long index, unsigned *left)
+{
+	unsigned long life = shadow_lifetime();
+	void *item = NULL;
+
+	spin_lock(&mapping->tree_lock);
+	for (; *left && (item = page_tree_next(&mapping->i_pages, &index, ~0UL - 1)); index++, --*left)
+		if (item_is_shadow(item) && shadow_age(item_shadow(item)) > life)
+			page_cache_forget_shadow(mapping, index);
+	spin_unlock(&mapping->tree_lock);
+	return item ? index : 0;
+}
+
+/* => the next one to be swept, which stays until sweep_end(); NULL: there is none */
+static struct address_space *sweep_begin(unsigned long *index)
+{
+	struct address_space *mapping;
+
+	spin_lock(&mapping_list_lock);
+	mapping = sweep.mapping;
+	*index = mapping ? sweep.index : 0;
+	if (!mapping)
+		mapping = mapping_list;
+	if (mapping)
+		mapping->sweepers++;
+	spin_unlock(&mapping_list_lock);
+	return mapping;
+}
+
+static void sweep_end(struct address_space *mapping, unsigned long index)
+{
+	spin_lock(&mapping_list_lock);
+	mapping->sweepers--;
+	sweep = (struct sweep){ index ? mapping : mapping->next, index };
+	spin_unlock(&mapping_list_lock);
+}
+
+void workingset_shrink(void)
+{
+	unsigned left = SWEEP;
+
+	if (likely(atomic_load_explicit(&workingset.nr_shadows, memory_order_relaxed) <= 2 * shadow_lifetime()))
+		return;
+	for (unsigned mappings = 0; left && mappings < SWEEP; mappings++) {
+		unsigned long index;
+		struct address_space *mapping = sweep_begin(&index);
+
+		if (!mapping)
+			return;
+		sweep_end(mapping, sweep_mapping(mapping, index, &left));
+	}
 }
 
 bool filemap_cached(struct address_space *mapping, unsigned long pgoff)
@@ -445,12 +555,22 @@ int filemap_poke(struct address_space *mapping, uint64_t offset, uint8_t value)
 	return err < 0 ? err : 0; /* 1: out of swap */
 }
 
+/* Nobody asks for what it was: that it comes back so soon tells nothing. */
+static void forget_shadow(struct address_space *mapping, unsigned long index)
+{
+	spin_lock(&mapping->tree_lock);
+	if (item_is_shadow(page_tree_load(&mapping->i_pages, index)))
+		page_cache_forget_shadow(mapping, index);
+	spin_unlock(&mapping->tree_lock);
+}
+
 int filemap_add_written(struct address_space *mapping, unsigned long pgoff, const void *bytes)
 {
 	struct page *page = NULL;
 
 	enter_reclaim();
 	down_read(&mapping->invalidate_lock);
+	forget_shadow(mapping, pgoff);
 	if (pgoff < i_pages_end(mapping))
 		page = find_or_create_page(mapping, pgoff);
 	if (page) {
@@ -700,7 +820,7 @@ static void map_leaf(struct map_pages *m, void *const *slot, unsigned n, unsigne
 		pteval_t val;
 		unsigned f;
 
-		if (!page || item_is_swap(page) || !map_page_trylock(page, &ptep[i], &f))
+		if (!page || item_is_value(page) || !map_page_trylock(page, &ptep[i], &f))
 			continue;
 		val = pfn_pte(page_to_pfn(page), m->prot).val;
 		first = i;
@@ -803,7 +923,7 @@ const struct vm_operations_struct generic_file_vm_ops = {
 	.page_mkwrite = filemap_page_mkwrite,
 };
 
-/* ---- F1, F5 ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- F1, F5, F6 ---------------------------------------------------------------------------------------------------------------------- */
 
 static void check_cached_page(struct address_space *mapping, struct page *page, unsigned long index)
 {
@@ -818,8 +938,10 @@ static void check_cached_page(struct address_space *mapping, struct page *page, 
 
 void check_page_cache(uint16_t *slots, uint8_t *cached)
 {
+	unsigned long shadows = 0;
+
 	for (struct address_space *mapping = mapping_list; mapping; mapping = mapping->next) {
-		unsigned long pages = 0, swapped = 0, items;
+		unsigned long pages = 0, swapped = 0, mine = 0, items;
 		void *item;
 
 		MM_BUG_ON(spin_is_locked(&mapping->tree_lock) || spin_is_locked(&mapping->i_mmap_lock));
@@ -834,11 +956,18 @@ void check_page_cache(uint16_t *slots, uint8_t *cached)
 					slots[item_swap(item).val]++;
 				continue;
 			}
+			if (item_is_shadow(item)) {
+				MM_BUG_ON(!workingset.file || mapping->flags & MAPPING_ANON || i >= i_pages_end(mapping));
+				mine++;
+				continue;
+			}
 			pages++;
 			check_cached_page(mapping, item, i);
 			if (cached)
 				cached[page_to_pfn(item)]++;
 		}
-		MM_BUG_ON(pages != mapping->nrpages || pages + swapped != items);
+		MM_BUG_ON(pages != mapping->nrpages || mine != mapping->nrshadows || pages + swapped + mine != items || mapping->sweepers);
+		shadows += mine;
 	}
+	MM_BUG_ON(shadows != atomic_load(&workingset.nr_shadows));
 }

@@ -13,6 +13,7 @@
  *   F4  a clean page of a mapping with MAPPING_NOTIFY has no writable entry in a shared vma
  *   F5  no entry names a page of an address_space beyond its end; the bytes behind the end in the last page are zero in the cache
  *       when it is truncated or read
+ *   F6  shadows stand in the caches of files alone (linux-5), as many as nrshadows; the sum over all is workingset.nr_shadows
  *
  * Locks, outer to inner: mmap_lock > invalidate_lock > page lock > i_mmap_lock, anon_vma lock > page-table lock > swap > tree_lock > LRU.
  */
@@ -23,7 +24,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Radix tree of pages by offset (page_tree.h). A slot: NULL, a struct page, or a swap entry (value with bit 0 set). */
+/* Radix tree of pages by offset (page_tree.h). A slot: NULL, a struct page, a swap entry, or a shadow. */
 struct radix_node;
 struct page_tree {
 	struct radix_node *root;
@@ -37,14 +38,15 @@ struct address_space {
 	void *host;
 	_Atomic uint64_t i_size;              /* bytes; rises and falls under invalidate_lock for writing */
 	struct rw_semaphore invalidate_lock;  /* who brings pages in holds it for reading, truncate for writing */
-	spinlock_t tree_lock;                 /* i_pages, nrpages */
+	spinlock_t tree_lock;                 /* i_pages, nrpages, nrshadows */
 	struct page_tree i_pages;
-	unsigned long nrpages;
+	unsigned long nrpages, nrshadows;
 	spinlock_t i_mmap_lock;               /* the two below; and the bounds of the vmas in them, as with an anon_vma */
 	struct tree_root i_mmap;              /* vmas by vm_pgoff, an interval tree */
 	struct vm_area_struct *i_mmap_nonlinear; /* linked by vma->nonlinear_next */
 	unsigned long nr_nonlinear;
-	struct address_space *next, *prev;    /* all of them; for the invariants */
+	struct address_space *next, *prev;    /* all of them; mapping_list_lock */
+	unsigned sweepers;                    /* of workingset_shrink(): it stays until they have left. mapping_list_lock */
 	unsigned ra_pages;                    /* largest readahead window; 32 */
 	atomic_bool wb_err;                   /* writing has failed, and nobody was told yet */
 };
@@ -123,7 +125,7 @@ int filemap_read_page(struct page *page);
 struct page *read_cache_page(struct address_space *mapping, unsigned long index, int *err);
 /* Up to `max` pages of [*index, last] with a reference each; *index is where to go on. => how many */
 unsigned find_get_pages(struct address_space *mapping, unsigned long *index, unsigned long last, struct page **pages, unsigned max);
-/* F1, F5 from the caches' side; swap entries in the caches are added to `slots` (may be NULL), pages in them to `cached` (one byte a frame).
+/* F1, F5, F6 from the caches' side; swap entries in the caches are added to `slots` (may be NULL), pages in them to `cached` (one byte a frame).
  * => nothing else runs */
 void check_page_cache(uint16_t *slots, uint8_t *cached);
 
@@ -135,8 +137,12 @@ struct page *find_lock_page(struct address_space *mapping, unsigned long index);
 int add_to_page_cache_lru(struct page *page, struct address_space *mapping, unsigned long index);
 /* => page locked; drops the cache's reference. The caller has one of his own */
 void delete_from_page_cache(struct page *page);
-/* reclaim: only if nobody but the cache and the caller has it and it is clean. => page locked; true: gone from the cache */
-bool remove_mapping(struct address_space *mapping, struct page *page);
+/* Only if nobody but the cache and the caller has it and it is clean. reclaimed: a file's page leaves its shadow. => page locked; true: gone from
+ * the cache */
+bool __remove_mapping(struct address_space *mapping, struct page *page, bool reclaimed);
+static inline bool remove_mapping(struct address_space *mapping, struct page *page) { return __remove_mapping(mapping, page, false); }
+/* The shadow that stands there goes, without its page having come back. => tree_lock held */
+void page_cache_forget_shadow(struct address_space *mapping, unsigned long index);
 /* Calls fn for the pages of [first, last] in order, with tree_lock held, until it returns false. */
 typedef bool page_tree_fn(struct page *page, unsigned long index, void *arg);
 void page_cache_for_each(struct address_space *mapping, unsigned long first, unsigned long last, page_tree_fn *fn, void *arg);

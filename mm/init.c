@@ -4,6 +4,7 @@
  */
 #include "mm/fault/fault.h"
 #include "mm/filemap.h"
+#include "mm/workingset.h"
 
 struct mm_stats mm_gauges;
 struct mm_cpu mm_cpus[MACHINE_MAX_CPUS];
@@ -149,6 +150,7 @@ int mm_init(const struct mm_params *params)
 	fault_path = find_generation(params->kernel);
 	if (!fault_path)
 		return -EINVAL;
+	workingset_init();
 	err = page_alloc_init(params->nr_frames, params->frame_limit);
 	if (err)
 		return err;

@@ -12,7 +12,8 @@
  *   I1  number of present, not special entries that name a frame  =  _mapcount + 1 of its page
  *   I2  _refcount  =  mapcount + (1 when in the swap cache)
  *   I3  count of a slot  =  number of swap entries that name it;  slot in use  <=>  count > 0 or cache
- *   I4  slot.cache = pfn  <=>  PG_swapcache of that page is set and page.private = slot
+ *   I4  slot.cache = pfn  <=>  PG_swapcache of that page is set and page.private = slot; a shadow stands there (linux-5) only if swap entries name
+ *       the slot
  *   I5  (each the sum over the processors) rss[MM_ANONPAGES] = present, not special entries of the mm;  rss[MM_SWAPENTS] = its swap entries
  *   I6  a writable entry lies in a VM_WRITE vma, and its page is exclusive, mapped once and has no swap entries beside it
  *   I7  a mapped page is on exactly one LRU list, when all that were on their way there have arrived; a free one is on exactly one buddy list or a
@@ -144,8 +145,9 @@ enum pageflags {
 	PG_error      = 1 << 15, /* page cache: reading or writing it failed */
 	PG_reserved   = 1 << 16, /* linux-2.0: neither counted nor freed (zero page, BAD_PAGE) */
 	PG_swapbacked = 1 << 17, /* on the anonymous lists: anonymous, or shared anonymous */
+	PG_workingset = 1 << 29, /* was active once, here or before it was evicted (workingset.h) */
 };
-/* Beside the flags: the processor with which the page waits for its LRU list, plus one (vmscan.c). linux-2.0 keeps the page's age above. */
+/* Beside the flags: the processor with which the page waits for its LRU list, plus one (vmscan.c). linux-2.0 keeps the page's age above, in 5 bits. */
 #define PG_CPU_SHIFT 18
 #define PG_CPU_MASK  (0x3fu << PG_CPU_SHIFT)
 
@@ -300,11 +302,11 @@ struct mm_struct {
 
 /* 8 bytes a slot. */
 struct swap_slot {
-	uint32_t cache; /* pfn + 1 of the page in the swap cache; link of a free slot */
+	uint32_t cache; /* pfn + 1 of the page in the swap cache, 0: none; link of a free slot; SLOT_SHADOW: the shadow of the page that has left */
 	uint16_t count; /* swap entries, I3 */
 	uint16_t flags; /* enum swap_slot_flags */
 };
-enum swap_slot_flags { SLOT_USED = 1 };
+enum swap_slot_flags { SLOT_USED = 1, SLOT_SHADOW = 2 };
 _Static_assert(sizeof(struct swap_slot) <= 8, "one for every page in swap");
 
 #endif

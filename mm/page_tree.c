@@ -214,9 +214,12 @@ unsigned long page_tree_next_hole(const struct page_tree *tree, unsigned long in
 {
 	unsigned long end = index + most;
 
-	for (; index < end; index++)
-		if (!page_tree_load(tree, index))
+	for (; index < end; index++) {
+		const void *item = page_tree_load(tree, index);
+
+		if (!item || item_is_value(item))
 			break;
+	}
 	return index;
 }
 

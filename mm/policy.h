@@ -9,6 +9,8 @@
  *      active list       shrunk when it outgrows              stuck pages, and those that a full backend did not take; shrunk
  *                                                             when it outgrows
  *
+ * A page that comes back soon after it was evicted is no new page but active at once (workingset.h).
+ *
  * used since the last look, by Linux 5.15: used now and marked from before -> active list; used by several entries -> active list; used
  * now -> marked, one more round; not used -> evicted. Pages of files: policy_file_references().
  */
@@ -48,16 +50,43 @@ static inline enum page_references policy_file_references(int referenced_ptes, b
 	return marked || referenced_ptes > 1 || exec ? PAGEREF_ACTIVATE : PAGEREF_KEEP;
 }
 
-/* Anonymous or file pages next? Each kind is looked at in proportion to how many there are of it, those of files 7 times for 3: a clean one costs
- * nothing to drop, and no more to bring back than one in swap (Linux's swappiness of 60). seen: looked at so far in this call. */
-#define WEIGHT_ANON 60
-#define WEIGHT_FILE 140
+/* A page comes back (workingset.h). Had it stayed, so many pages could have gone in its place: the active ones of its own kind, and all of the other
+ * kind; anonymous ones only if there is swap for them. The inactive ones of its own kind it had outlived already. 5.4 (`old`) thinks of active
+ * file pages alone. size: by list */
+static inline unsigned long policy_workingset_size(const unsigned long size[], bool file, bool swap, bool old)
+{
+	unsigned long n = size[LRU_ACTIVE_FILE];
 
-static inline bool policy_take_file(const unsigned long seen[2], unsigned long anon, unsigned long file)
+	if (old)
+		return n;
+	if (!file)
+		n += size[LRU_INACTIVE_FILE];
+	if (swap)
+		n += size[LRU_ACTIVE_ANON] + (file ? size[LRU_INACTIVE_ANON] : 0);
+	return n;
+}
+
+/* How hard each kind is pressed. By swappiness, 7 times for 3: a clean page of a file costs nothing to drop, and no more to bring back than one in
+ * swap. And the harder, the less of what came back of late had been in use (cost: pages thrashed); but the dearer kind at half of what the
+ * other gets at least. */
+#define SWAPPINESS_5 60
+
+static inline void policy_pressure(const unsigned long cost[2], unsigned long pressure[2])
+{
+	unsigned long total = cost[0] + cost[1], anon = total + cost[0], file = total + cost[1];
+
+	total = anon + file;
+	pressure[0] = SWAPPINESS_5 * (total + 1) / (anon + 1);
+	pressure[1] = (200 - SWAPPINESS_5) * (total + 1) / (file + 1);
+}
+
+/* Anonymous or file pages next? Each kind is looked at in proportion to how many there are of it and to the pressure. seen: looked at so far in this
+ * call. */
+static inline bool policy_take_file(const unsigned long seen[2], unsigned long anon, unsigned long file, const unsigned long pressure[2])
 {
 	if (!file || !anon)
 		return file;
-	return seen[1] * anon * WEIGHT_ANON <= seen[0] * file * WEIGHT_FILE;
+	return seen[1] * anon * pressure[0] <= seen[0] * file * pressure[1];
 }
 
 /* Below 1 GiB Linux keeps the two lists equal; above, the active one may be larger: inactive * sqrt(10 * GiB) < active. */

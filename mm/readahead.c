@@ -77,12 +77,12 @@ static bool batch_add(struct read_batch *b, unsigned long index, bool mark)
 
 static bool page_is_cached(struct address_space *mapping, unsigned long index)
 {
-	bool cached;
+	const void *item;
 
 	spin_lock(&mapping->tree_lock);
-	cached = page_tree_load(&mapping->i_pages, index);
+	item = page_tree_load(&mapping->i_pages, index);
 	spin_unlock(&mapping->tree_lock);
-	return cached;
+	return item && !item_is_value(item);
 }
 
 unsigned do_page_cache_readahead(struct file *file, unsigned long start, unsigned nr, unsigned async)

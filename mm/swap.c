@@ -3,7 +3,7 @@
  * swap.c - slots and the swap cache.
  *
  * A slot is 8 bytes: the number of swap entries that name it, and the page that holds the same content, if one is resident (the swap
- * cache). Its life:
+ * cache); else, in linux-5, the shadow of the page that has left (workingset.h). Its life:
  *
  *      free --add_to_swap----> cache           the page is about to be written out
  *           --try_to_unmap---> cache + count   its entries name the slot
@@ -19,6 +19,7 @@
  * Lock: swap_lock guards all slots. PG_swapcache and page.private change under the page lock and swap_lock.
  */
 #include "mm/fault/fault.h"
+#include "mm/workingset.h"
 
 struct swap_slot *swap_map;
 unsigned long nr_swap_slots;
@@ -67,6 +68,20 @@ static struct swap_slot *slot_of(swp_entry_t entry)
 	return &swap_map[entry.val];
 }
 
+/* pfn + 1 of the page in the cache, 0: none. => swap_lock held */
+static inline uint32_t slot_page(const struct swap_slot *slot)
+{
+	return likely(!(slot->flags & SLOT_SHADOW)) ? slot->cache : 0;
+}
+
+/* The page has left the cache; entries name the slot. => swap_lock held */
+static inline void slot_leave_shadow(struct swap_slot *slot, const struct page *page)
+{
+	slot->cache = workingset.anon ? workingset_eviction(page, false) : 0;
+	if (unlikely(slot->cache))
+		slot->flags |= SLOT_SHADOW;
+}
+
 /* => swap_lock held */
 static swp_entry_t take_slot(void)
 {
@@ -92,7 +107,7 @@ static void release_slot(swp_entry_t entry)
 {
 	struct swap_slot *slot = slot_of(entry);
 
-	if (slot->count || slot->cache)
+	if (slot->count || slot_page(slot))
 		return;
 	spin_unlock(&swap_lock);
 	ops->free(ops_ctx, entry.val);
@@ -173,14 +188,19 @@ bool swap_keep_copy(void)
 
 /* ---- swap cache -------------------------------------------------------------------------------------------------------- */
 
-/* => swap_lock and the page lock held */
-static void cache_insert(struct page *page, swp_entry_t entry)
+/* => swap_lock and the page lock held. The shadow that stood there, or 0 */
+static shadow_t cache_insert(struct page *page, swp_entry_t entry)
 {
+	struct swap_slot *slot = slot_of(entry);
+	shadow_t shadow = unlikely(slot->flags & SLOT_SHADOW) ? slot->cache : 0;
+
 	get_page(page);
 	page->private = entry.val;
-	slot_of(entry)->cache = page_to_pfn(page) + 1;
+	slot->cache = page_to_pfn(page) + 1;
+	slot->flags = SLOT_USED;
 	set_page_flags(page, PG_swapcache);
 	add_gauge(swap_cached, 1);
+	return shadow;
 }
 
 bool add_to_swap(struct page *page)
@@ -233,7 +253,7 @@ void delete_evicted_from_swap_cache(struct page *const *pages, unsigned nr)
 		struct swap_slot *slot = slot_of(page_swap_entry(pages[i]));
 
 		MM_DEBUG_ON(!slot->count || slot->cache != page_to_pfn(pages[i]) + 1);
-		slot->cache = 0;
+		slot_leave_shadow(slot, pages[i]);
 		clear_page_flags(pages[i], PG_swapcache | PG_writeback);
 		pages[i]->private = 0;
 	}
@@ -254,7 +274,7 @@ bool remove_swap_mapping(struct page *page)
 	spin_lock(&swap_lock);
 	gone = page_count(page) == 2 && !(page_flags(page) & PG_dirty);
 	if (gone) {
-		slot_of(entry)->cache = 0;
+		slot_leave_shadow(slot_of(entry), page);
 		clear_page_flags(page, PG_swapcache);
 		page->private = 0;
 		add_gauge(swap_cached, -(uint64_t)1);
@@ -270,13 +290,16 @@ bool remove_swap_mapping(struct page *page)
 bool add_to_swap_cache(struct page *page, swp_entry_t entry)
 {
 	struct swap_slot *slot = slot_of(entry);
+	shadow_t shadow = 0;
 	bool ok;
 
 	spin_lock(&swap_lock);
-	ok = slot->count && !slot->cache;
+	ok = slot->count && !slot_page(slot);
 	if (ok)
-		cache_insert(page, entry);
+		shadow = cache_insert(page, entry);
 	spin_unlock(&swap_lock);
+	if (unlikely(shadow))
+		workingset_refault(page, false, shadow);
 	return ok;
 }
 
@@ -303,12 +326,12 @@ struct page *lookup_swap_cache(swp_entry_t entry)
 
 	spin_lock(&swap_lock);
 	cache = slot_of(entry)->cache;
-	if (cache && slot_of(entry)->flags) {
+	if (cache && slot_of(entry)->flags == SLOT_USED) {
 		page = pfn_to_page(cache - 1);
 		get_page(page);
 	}
 	spin_unlock(&swap_lock);
-	trace(lookup_swap_cache, entry.val, cache, 0);
+	trace(lookup_swap_cache, entry.val, page ? cache : 0, 0);
 	return page;
 }
 
@@ -391,7 +414,7 @@ static unsigned long shrink_turn(unsigned long nr, unsigned long *most)
 
 		if (++shrink_hand >= fresh_slot)
 			shrink_hand = 1;
-		if (entry.val >= fresh_slot || !(slot->flags & SLOT_USED) || slot->count || !slot->cache)
+		if (entry.val >= fresh_slot || slot->flags != SLOT_USED || slot->count || !slot->cache)
 			continue;
 		page = pfn_to_page(slot->cache - 1);
 		if (!get_page_unless_zero(page))
@@ -461,7 +484,7 @@ int swap_writepage(struct page *page)
 /* => nothing evicts or brings in the slot meanwhile (pte lock, one thread) */
 int swap_peek(swp_entry_t entry, unsigned offset, uint8_t *value)
 {
-	uint32_t cache = slot_of(entry)->cache;
+	uint32_t cache = slot_page(slot_of(entry));
 	uint8_t *buf;
 	int err;
 
@@ -491,8 +514,9 @@ void check_swap(void)
 			continue;
 		}
 		used++;
-		MM_BUG_ON(!slot->count && !slot->cache);
-		if (slot->cache) {
+		MM_BUG_ON(!slot->count && !slot_page(slot));
+		MM_BUG_ON(slot->flags & SLOT_SHADOW && (!slot->cache || !workingset.anon));
+		if (slot_page(slot)) {
 			struct page *page = pfn_to_page(slot->cache - 1);
 
 			MM_BUG_ON(!page_in_swap_cache(page) || page->private != i);

@@ -46,6 +46,7 @@
 	X(anon_vma_prepare) X(page_add_anon_rmap) X(page_add_file_rmap) X(page_remove_rmap)                        \
 	X(lookup_swap_cache) X(swap_readpage) X(swap_free) X(swap_duplicate) X(add_to_swap)                        \
 	X(delete_from_swap_cache) X(try_to_free_pages) X(shrink_active_list) X(shrink_inactive_list)               \
+	X(workingset_eviction) X(workingset_refault) /* pfn, distance, pages */ X(lru_note_cost)                      \
 	X(page_referenced) X(try_to_unmap) X(pageout)                                                              \
 	/* mappings */                                                                                             \
 	X(mmap_region) X(do_munmap) X(vma_merge) X(split_vma) X(zap_pte_range) X(move_page_tables)                 \

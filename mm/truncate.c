@@ -65,17 +65,19 @@ static void truncate_page(struct address_space *mapping, struct page *page)
 	delete_from_page_cache(page);
 }
 
-/* A page of shared anonymous memory that is in swap. */
-static void truncate_swap(struct address_space *mapping, unsigned long index, void *item)
+/* A page of shared anonymous memory that is in swap, or one of a file that was evicted. */
+static void truncate_value(struct address_space *mapping, unsigned long index, void *item)
 {
 	bool ours;
 
 	spin_lock(&mapping->tree_lock);
 	ours = page_tree_load(&mapping->i_pages, index) == item;
-	if (ours)
+	if (ours && item_is_shadow(item))
+		page_cache_forget_shadow(mapping, index);
+	else if (ours)
 		page_tree_erase(&mapping->i_pages, index);
 	spin_unlock(&mapping->tree_lock);
-	if (ours)
+	if (ours && item_is_swap(item))
 		free_swap_and_cache(item_swap(item));
 }
 
@@ -86,7 +88,7 @@ static void *next_item(struct address_space *mapping, unsigned long *index)
 
 	spin_lock(&mapping->tree_lock);
 	item = page_tree_next(&mapping->i_pages, index, ~0UL - 1);
-	if (item && !item_is_swap(item))
+	if (item && !item_is_value(item))
 		get_page(item);
 	spin_unlock(&mapping->tree_lock);
 	return item;
@@ -102,8 +104,8 @@ void truncate_inode_pages(struct address_space *mapping, unsigned long start)
 	while ((item = next_item(mapping, &index))) {
 		struct page *page = item;
 
-		if (item_is_swap(item)) {
-			truncate_swap(mapping, index, item);
+		if (item_is_value(item)) {
+			truncate_value(mapping, index, item);
 			continue;
 		}
 		lock_page(page);

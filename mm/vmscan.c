@@ -28,6 +28,7 @@
 #include "mm/fault/linux_2_6.h"
 #include "mm/filemap.h"
 #include "mm/policy.h"
+#include "mm/workingset.h"
 
 static struct {
 	spinlock_t lock;
@@ -279,8 +280,10 @@ void mark_page_accessed(struct page *page)
 	trace_leaf(mark_page_accessed, page_to_pfn(page), f & PG_active, f & PG_referenced);
 	if (!(f & PG_referenced))
 		set_page_flags(page, PG_referenced);
-	else if (!(f & (PG_active | PG_unevictable)))
+	else if (!(f & (PG_active | PG_unevictable))) {
 		activate_page(page);
+		workingset_activation();
+	}
 }
 
 void page_set_unevictable(struct page *page, bool on)
@@ -337,7 +340,8 @@ struct scan {
 	unsigned long looked; /* pages */
 	bool full;            /* the last cluster had pages that the backend, or the slots, had no room for */
 	bool shrunk;          /* the swap cache had nothing to give: not asked again */
-	unsigned long seen[2]; /* pages looked at: anonymous, of files; halved when they grow */
+	unsigned long seen[2]; /* pages looked at: anonymous, of files */
+	unsigned long pressure[2]; /* policy_pressure() */
 	bool dirty;           /* dirty pages of files were met and left alone */
 	bool may_writepage;   /* they are written now */
 	bool alone;           /* page by page: no neighbours */
@@ -446,6 +450,8 @@ void keep_page(struct page *page, unsigned flags)
 	if (page_in_swap_cache(page) && page_mapcount(page) == 0 && !unmapped_page_stays(page))
 		delete_from_swap_cache(page);
 	set_page_flags(page, flags);
+	if (flags & PG_active)
+		workingset_activation();
 	unlock_page(page);
 	lru_putback(page);
 }
@@ -984,7 +990,7 @@ static unsigned free_file_page(struct page *page, struct scan *scan, bool only_c
 		return 0;
 	}
 	mapping = page_mapping(page);
-	if (mapping && !remove_mapping(mapping, page)) {
+	if (mapping && !__remove_mapping(mapping, page, true)) {
 		keep_page(page, 0);
 		return 0;
 	}
@@ -1160,8 +1166,12 @@ static void shrink_active_list(unsigned nr, enum lru_list list)
 
 	trace_fn(shrink_active_list, nr, lru_size(list), lru_size(list - 1));
 	while (nr-- && (page = isolate_tail(list))) {
-		if (!keep_active(page))
+		if (keep_active(page)) {
+			workingset_activation();
+		} else {
 			clear_page_flags(page, PG_active);
+			workingset_deactivation(page);
+		}
 		lru_putback(page);
 	}
 }
@@ -1172,7 +1182,7 @@ static enum lru_list choose_list(struct scan *scan)
 {
 	unsigned long anon = nr_swap_slots ? lru_size(LRU_INACTIVE_ANON) + lru_size(LRU_ACTIVE_ANON) : 0;
 	unsigned long file = lru_size(LRU_INACTIVE_FILE) + lru_size(LRU_ACTIVE_FILE);
-	enum lru_list list = policy_take_file(scan->seen, anon, file) ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
+	enum lru_list list = policy_take_file(scan->seen, anon, file, scan->pressure) ? LRU_INACTIVE_FILE : LRU_INACTIVE_ANON;
 
 	scan->seen[list == LRU_INACTIVE_FILE]++;
 	if (policy_inactive_is_low(lru_size(list), lru_size(list + 1)))
@@ -1212,6 +1222,7 @@ static unsigned long shrink_inactive_list(unsigned long nr, struct scan *scan)
 
 	trace_fn(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
 	scan->looked = 0;
+	workingset_pressure(scan->pressure);
 	while (freed < nr && scan->looked < budget && barren < BARREN_CLUSTERS) {
 		enum lru_list list = choose_list(scan);
 		struct page *page = isolate_tail(list);
@@ -1248,6 +1259,7 @@ unsigned long __try_to_free_pages(unsigned long nr)
 		scan.may_writepage = true;
 		freed = shrink_inactive_list(nr, &scan);
 	}
+	workingset_shrink();
 	return freed;
 }
 

@@ -34,7 +34,7 @@ PARTS = [
                           "shared by looking into other tasks' tables; and that of 2.0.33."),
 ]
 FIRST = ["5-anonymous", "5-two-levels", "5-five-levels", "5-fork", "5-fork-advice", "5-reuse-rules", "5-mprotect", "5-file-read", "5-file-cold",
-         "5-file-advice", "5-file-private-write", "5-file-shared-write", "5-shared-anonymous", "5-truncate", "5-swap", "5-swap-fork", "5-reclaim",
+         "5-file-advice", "5-file-private-write", "5-file-shared-write", "5-shared-anonymous", "5-truncate", "5-swap", "5-swap-fork", "5-reclaim", "5-workingset",
          "5-populate", "5-stack", "5-signals", "5-kernel-fault", "5-arm",
          "2.6-anonymous", "2.6-linear", "2.6-cold", "2.6-advice", "2.6-wp", "2.6-fork", "2.6-nonlinear", "2.6-swap", "2.6-arm", "2.6-signals",
          "2.0-anonymous", "2.0-file", "2.0-share", "2.0-write", "2.0-heap-and-stack", "2.0-swap", "2.0-reclaim", "2.0-signals", "2.0-page-cache"]
