@@ -71,6 +71,10 @@ static inline void page_list_add(struct page *page, struct page *head)
 	page->next = next;
 	page->prev = page_link(head);
 }
+static inline void page_list_add_tail(struct page *page, struct page *head)
+{
+	page_list_add(page, link_page(head->prev));
+}
 static inline void page_list_del(struct page *page)
 {
 	link_page(page->next)->prev = page->prev;
@@ -333,6 +337,8 @@ static inline_hot void lru_cache_add_new(struct mm_cpu *cpu, struct page *page, 
 void lru_drain_all(void);
 void lru_cache_add_file(struct page *page); /* a page of an address_space; which list its flags say */
 void activate_page(struct page *page);
+/* A page that reclaim would have taken if it had been clean is clean now: to the end of the inactive list. => page locked */
+void rotate_reclaimable_page(struct page *page);
 /* Used: inactive -> referenced -> active. By who unmaps a young entry of a file (fault-paths.md 4.3) */
 void mark_page_accessed(struct page *page);
 /* try_to_free_pages() for who holds an mmap_lock or has entered reclaim already. */

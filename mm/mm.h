@@ -144,6 +144,7 @@ typedef unsigned vm_fault_t;
 #define VM_FAULT_NOPAGE 0x0100u
 #define VM_FAULT_LOCKED 0x0200u
 #define VM_FAULT_RETRY  0x0400u
+#define VM_FAULT_DONE_COW 0x1000u   /* ->fault has filled the private copy and entered it; not seen outside the engine */
 #define VM_FAULT_COMPLETED 0x4000u /* 6.x: done, and mmap_lock is released already; not seen outside the engine */
 #define VM_FAULT_BADMAP 0x10000u    /* SIGSEGV, SEGV_MAPERR */
 #define VM_FAULT_BADACCESS 0x20000u /* SIGSEGV, SEGV_ACCERR */

@@ -146,6 +146,7 @@ enum pageflags {
 	PG_reserved   = 1 << 16, /* linux-2.0: neither counted nor freed (zero page, BAD_PAGE) */
 	PG_swapbacked = 1 << 17, /* on the anonymous lists: anonymous, or shared anonymous */
 	PG_workingset = 1 << 29, /* was active once, here or before it was evicted (workingset.h) */
+	PG_reclaim    = 1 << 30, /* reclaim has met it dirty: first to go when it is written */
 };
 /* Beside the flags: the processor with which the page waits for its LRU list, plus one (vmscan.c). linux-2.0 keeps the page's age above, in 5 bits. */
 #define PG_CPU_SHIFT 18
@@ -181,7 +182,7 @@ struct vm_operations_struct {
 	struct page *(*nopage)(struct vm_area_struct *vma, unsigned long addr, vm_fault_t *type);
 	unsigned long (*nopfn)(struct vm_area_struct *vma, unsigned long addr);
 	/* linux-2.0: may `area` have the page that `from`, another task's, has at addr? (1.0) A page for the slot that stands in an entry of the
-	 * vma, with a reference (2.0.33); NULL: it can't be had */
+	 * vma, with a reference (1.0: of shared memory); NULL: it can't be had */
 	bool (*share)(const struct vm_area_struct *from, const struct vm_area_struct *area, unsigned long addr);
 	struct page *(*swapin)(struct vm_area_struct *vma, unsigned long pgoff, unsigned long slot);
 	void (*open)(struct vm_area_struct *vma);

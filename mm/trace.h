@@ -18,7 +18,7 @@
 	X(do_page_fault) X(find_vma) X(expand_stack) X(handle_mm_fault) X(handle_pte_fault) X(do_anonymous_page)   \
 	X(do_swap_page) X(do_wp_page) X(__do_fault) X(page_mkwrite) X(copy_page_range) X(dup_mm)                   \
 	/* linux-5 */                                                                                              \
-	X(__do_page_fault) X(__set_current_state) X(__handle_mm_fault) X(__do_user_fault) X(__do_kernel_fault)     \
+	X(__do_page_fault) X(__set_current_state) X(__handle_mm_fault) X(__do_user_fault) X(__do_kernel_fault) X(pagefault_out_of_memory) \
 	X(pgd_offset) X(p4d_alloc) X(pud_alloc) X(pmd_alloc) X(pte_alloc)                                          \
 	X(alloc_zeroed_user_highpage_movable) X(mk_pte) X(page_add_new_anon_rmap)                                  \
 	X(lru_cache_add_inactive_or_unevictable) X(set_pte_at) /* addr, pages, pfn */                              \
@@ -32,7 +32,7 @@
 	X(remap_file_pages) X(populate_range) X(install_file_pte) X(try_to_unmap_cluster) X(pud_offset)            \
 	/* linux-2.0 */                                                                                            \
 	X(do_no_page) X(get_empty_pgtable) X(get_empty_page) X(swap_in) X(file_mmap_nopage) X(filemap_nopage)      \
-	X(share_page) X(file_mmap_share) X(try_to_share) X(copy_page) X(bmap) X(bread_page) X(put_page) X(oom) X(zeromap_page_range)  \
+	X(share_page) X(file_mmap_share) X(try_to_share) X(copy_page) X(bmap) X(bread_page) X(put_page) X(oom) X(zeromap_page_range) X(shm_no_page) \
 	X(copy_page_tables) X(swap_out) X(swap_out_process) X(try_to_swap_out) X(shrink_mmap) X(add_to_page_cache) X(readpage)         \
 	/* the page cache */                                                                                       \
 	X(filemap_fault) X(shmem_fault) X(find_get_page) X(find_lock_page) X(add_to_page_cache_lru) X(lock_page)   \
@@ -41,7 +41,7 @@
 	X(readpages) X(writepage) X(set_page_dirty) X(balance_dirty_pages) X(clear_page_dirty_for_io)              \
 	X(page_mkclean) X(write_one_page) X(filemap_write_and_wait_range) X(msync_range) X(delete_from_page_cache) \
 	X(remove_mapping) X(invalidate_mapping_pages) X(vmtruncate) X(unmap_mapping_range) X(truncate_inode_pages) \
-	X(shmem_writepage) X(mark_page_accessed)                                                                   \
+	X(shmem_writepage) X(mark_page_accessed) X(rotate_reclaimable_page)                                                                   \
 	/* reverse map, swap, reclaim */                                                                           \
 	X(anon_vma_prepare) X(page_add_anon_rmap) X(page_add_file_rmap) X(page_remove_rmap)                        \
 	X(lookup_swap_cache) X(swap_readpage) X(swap_free) X(swap_duplicate) X(add_to_swap)                        \

@@ -286,6 +286,21 @@ void mark_page_accessed(struct page *page)
 	}
 }
 
+void rotate_reclaimable_page(struct page *page)
+{
+	trace_leaf(rotate_reclaimable_page, page_to_pfn(page), page->index, 0);
+	lock_lru();
+	clear_page_flags(page, PG_reclaim);
+	if ((page_flags(page) & (PG_lru | PG_unevictable | PG_dirty)) == PG_lru) {
+		lru_del(page);
+		clear_page_flags(page, PG_active);
+		set_page_flags(page, PG_lru);
+		page_list_add_tail(page, page_head(page_lru(page)));
+		lru_count(page_lru(page), 1);
+	}
+	spin_unlock(&lru.lock);
+}
+
 void page_set_unevictable(struct page *page, bool on)
 {
 	if (!!(page_flags(page) & PG_unevictable) != on)
@@ -974,6 +989,12 @@ static bool clean_file_page(struct page *page, struct scan *scan, bool only_clea
 		return true;
 	if (!scan->may_writepage || only_clean) {
 		scan->dirty = true;
+		if (!fault_path->one_lru)
+			set_page_flags(page, PG_reclaim);
+		return false;
+	}
+	if (page_count(page) != 2) { /* somebody has it: it could not go afterwards */
+		trace_why("frame %lu has %lu references: not written", page_to_pfn(page), page_count(page));
 		return false;
 	}
 	return !clear_page_dirty_for_io(page) || !write_one_page(page);

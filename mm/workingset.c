@@ -110,7 +110,8 @@ void workingset_refault(struct page *page, bool file, shadow_t shadow)
 		return;
 	trace_why("it had been active before it was evicted: that was a mistake", 0, 0);
 	set_page_flags(page, PG_workingset);
-	lru_note_cost(file);
+	if (workingset.anon) /* since 5.9 */
+		lru_note_cost(file);
 	add(&workingset.restore[file], 1);
 }
 

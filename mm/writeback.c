@@ -21,6 +21,8 @@ bool set_page_dirty(struct page *page)
 {
 	bool was = page_flags(page) & PG_dirty || atomic_fetch_or_explicit(&page->flags, PG_dirty, memory_order_acq_rel) & PG_dirty;
 
+	if (unlikely(page_flags(page) & PG_reclaim)) /* used again */
+		clear_page_flags(page, PG_reclaim);
 	trace_leaf(set_page_dirty, page_to_pfn(page), page->index, !was);
 	return !was;
 }
@@ -87,6 +89,8 @@ int write_one_page(struct page *page)
 	}
 	clear_page_flags(page, PG_error);
 	count(file_written, 1);
+	if (page_flags(page) & PG_reclaim)
+		rotate_reclaimable_page(page);
 	return 0;
 }
 

@@ -69,6 +69,9 @@ vm_fault_t populate_page(struct mm_struct *mm, unsigned long addr);
 /* For the ->fault of a VM_PFNMAP mapping: an entry that is none names the frame, which was taken out of circulation by reserve_frame(). => NOPAGE
  * (also if something stands there), OOM */
 vm_fault_t vmf_insert_pfn(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn);
+/* linux-5, for the ->fault of a mapping whose pages have no struct page, after it has filled vmf->cow_page itself: enters the copy. => 0: then ->fault
+ * returns VM_FAULT_DONE_COW; or NOPAGE, OOM, which it returns */
+vm_fault_t finish_fault(struct vm_fault *vmf);
 /* An address below a mapping that grows down: lets go of mmap_lock, takes it for writing, asks the generation, takes it for reading again.
  * => the vma that covers addr, or NULL */
 struct vm_area_struct *find_extend_vma(struct mm_struct *mm, unsigned long addr);

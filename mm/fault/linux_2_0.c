@@ -5,7 +5,7 @@
  *      do_page_fault ............................. present: do_wp_page; absent: do_no_page
  *        do_no_page
  *          get_empty_pgtable
- *          swap entry ............................ swap_in
+ *          swap entry ............................ swap_in; of shared memory: shm_no_page
  *          in a vma without ->nopage ............. get_empty_page
  *          in a vma with ->nopage ................ file_mmap_nopage
  *                                                    share_page, try_to_share: another task's page
@@ -28,6 +28,9 @@
  * Considered and rejected: prot sets in the entries (PRIVATE, COPY, SHARED, with the software bit COW). The mapping implies them, and entries
  * that say it too could contradict it after mprotect(). And to search all mappings of the other tasks: the one that can agree begins where ours
  * does.
+ *
+ * Not here, because the tables hold nothing else than what the engine has put there: corrupt directories and frames beyond the end of memory, which
+ * 1.0 warns of and clears, or kills the task for.
  *
  * Where this is stricter than 1.0: an entry never gets W in a mapping that can't be written (swap_in, get_empty_page and a write fault on a
  * read-only file would give it); the store then finds the entry read-only and gets its SIGSEGV a fault later. What put_page() finds in an
@@ -122,6 +125,38 @@ static vm_fault_t swap_in(struct task_fault *f, pte_t orig)
 		}
 	}
 	spin_unlock(&f->table->ptl);
+	return ret;
+}
+
+/* An entry of the reserved type SHM: shared memory looks after its pages in swap itself. Here the mapping says so, by ->swapin. Whoever has the segment
+ * has the same page. */
+static vm_fault_t shm_no_page(struct task_fault *f, struct vm_area_struct *vma, pte_t orig)
+{
+	struct page *page;
+	vm_fault_t ret = 0;
+
+	trace_fn(shm_no_page, f->address, orig.val, 0);
+	page = vma->vm_ops->swapin(vma, linear_page_index(vma, f->address), pte_to_swp_entry(orig).val);
+	if (!page) {
+		oom(f->mm);
+		return put_bad_page(f);
+	}
+	spin_lock(&f->table->ptl);
+	if (!pte_same(ptep_get(pte_of(f->table, f->address)), orig)) {
+		trace_why("the entry has changed while the page was got", 0, 0);
+		ret = VM_FAULT_NOPAGE;
+	} else {
+		ret = install_page(f, page, page_prot(f->mm, f->address) | _PAGE_DIRTY);
+		if (ret)
+			set_pte(pte_of(f->table, f->address), orig);
+	}
+	if (!ret) {
+		add_mm_counter(f->mm, MM_SWAPENTS, -1);
+		swap_free(pte_to_swp_entry(orig));
+	}
+	spin_unlock(&f->table->ptl);
+	if (ret)
+		free_page(page);
 	return ret;
 }
 
@@ -461,7 +496,8 @@ static vm_fault_t __do_no_page(struct task_fault *f, pte_t pte)
 	if (!pte_none(pte)) {
 		trace_why("the entry says where in swap it is", 0, 0);
 		maj_flt(f->mm);
-		return swap_in(f, pte);
+		vma = vma_at(f->mm, f->address);
+		return vma && vma->vm_ops && vma->vm_ops->swapin ? shm_no_page(f, vma, pte) : swap_in(f, pte);
 	}
 	vma = find_vma(f->mm, f->address);
 	if (!vma || f->address < vma->vm_start)

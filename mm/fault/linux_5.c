@@ -231,7 +231,7 @@ static inline_hot vm_fault_t do_anonymous_page(struct vm_fault *vmf)
 
 #define VM_FAULT_NO_PAGE (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY)
 
-/* => vmf->page locked, with a reference; or one of VM_FAULT_NO_PAGE. RETRY: mmap_lock was released, vmf->vma may be gone */
+/* => vmf->page locked, with a reference; or one of VM_FAULT_NO_PAGE, or DONE_COW. RETRY: mmap_lock was released, vmf->vma may be gone */
 static vm_fault_t __do_fault(struct vm_fault *vmf)
 {
 	vm_fault_t ret;
@@ -244,7 +244,7 @@ static vm_fault_t __do_fault(struct vm_fault *vmf)
 			return VM_FAULT_OOM;
 	}
 	ret = vmf->vma->vm_ops->fault(vmf);
-	if (ret & VM_FAULT_NO_PAGE)
+	if (ret & (VM_FAULT_NO_PAGE | VM_FAULT_DONE_COW))
 		return ret;
 	if (unlikely(!(ret & VM_FAULT_LOCKED)))
 		lock_page(vmf->page);
@@ -284,7 +284,7 @@ int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr)
 
 /* The page, or its copy, stands at the address. => page locked; 0: its reference is the entry's now; NOPAGE: somebody was faster, or the
  * machine could not; or OOM */
-static vm_fault_t finish_fault(struct vm_fault *vmf)
+vm_fault_t finish_fault(struct vm_fault *vmf)
 {
 	struct page *page = vmf->flags & FAULT_FLAG_WRITE && !(vmf->vma->vm_flags & VM_SHARED) ? vmf->cow_page : vmf->page;
 	vm_fault_t ret = 0;
@@ -376,8 +376,10 @@ static vm_fault_t do_cow_fault(struct vm_fault *vmf)
 			free_new_page(vmf->cow_page);
 		return ret;
 	}
-	copy_user_highpage(vmf->cow_page, vmf->page);
 	count(copied, 1);
+	if (ret & VM_FAULT_DONE_COW)
+		return ret;
+	copy_user_highpage(vmf->cow_page, vmf->page);
 	ret |= finish_fault(vmf);
 	unlock_page(vmf->page);
 	put_page(vmf->page);
@@ -936,6 +938,8 @@ static inline bool access_error(const struct vm_area_struct *vma, unsigned flags
 	return !(vma->vm_flags & (flags & FAULT_FLAG_INSTRUCTION ? VM_EXEC : VM_ACCESS_FLAGS));
 }
 
+#define FIRST_USER_ADDRESS (pt.arch == ARCH_ARM ? PAGE_SIZE : 0) /* the processor's vectors may stand below */
+
 /* The common fault, to its end. An anonymous one that finds its levels there costs 240 instructions from do_page_fault() on, those of the
  * machine apart: 55 at the entry (fault.c), 125 here, 25 for a frame, 35 for the LRU list. It writes to its table, to the frame's struct page, and else
  * only to what belongs to the processor (percpu.h). */
@@ -955,7 +959,7 @@ static inline_hot vm_fault_t resolve(struct mm_struct *mm, unsigned long addr, u
 		return VM_FAULT_BADMAP;
 	}
 	if (unlikely(addr < vma->vm_start)) {
-		if (!(vma->vm_flags & VM_GROWSDOWN)) {
+		if (!(vma->vm_flags & VM_GROWSDOWN) || addr < FIRST_USER_ADDRESS) {
 			trace_why("below the next mapping, 0x%lx, which does not grow", vma->vm_start, 0);
 			return VM_FAULT_BADMAP;
 		}
@@ -998,12 +1002,19 @@ static void __do_kernel_fault(unsigned long addr, unsigned flags)
 	trace_fn(__do_kernel_fault, addr, flags, 0);
 }
 
+/* Whoever runs the program chooses whom to kill, itself mostly; who is spared makes the access again. */
+static void pagefault_out_of_memory(unsigned long addr)
+{
+	trace_leaf(pagefault_out_of_memory, addr, 0, 0);
+	(void)addr;
+}
+
 static void bad_fault(struct mm_struct *mm, unsigned long addr, vm_fault_t ret, unsigned flags)
 {
 	if (!(flags & FAULT_FLAG_USER))
 		__do_kernel_fault(addr, flags);
 	else if (ret & VM_FAULT_OOM)
-		trace_leaf(oom, addr, 0, 0); /* whoever runs the program chooses whom to kill */
+		pagefault_out_of_memory(addr);
 	else if (ret & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON))
 		__do_user_fault(mm, addr, flags, SIGBUS, BUS_ADRERR);
 	else

@@ -176,11 +176,20 @@ static int swapin_read(struct swapin_run *run)
 	return err;
 }
 
+/* Is there nobody else, by an entry or by the slot's name, who could see a store? => page and pte lock held; the entry still names the slot */
+static bool reuse_swap_page(struct page *page, swp_entry_t entry)
+{
+	bool alone = page_mapcount(page) == 0 && swap_count(entry) == 1;
+
+	trace_leaf(reuse_swap_page, page_to_pfn(page), entry.val, alone);
+	return alone;
+}
+
 /* The entry for a page of the swap cache. => page and pte lock held */
 static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool write)
 {
 	swp_entry_t entry = pte_to_swp_entry(s->orig);
-	bool alone = page_mapcount(s->page) == 0 && swap_count(entry) == 1;
+	bool alone = reuse_swap_page(s->page, entry);
 	pteval_t prot = vma_prot(vmf->vma), flags = prot & ~_PAGE_RW;
 
 	/* What came along is old until somebody uses it, where the machine can tell. */

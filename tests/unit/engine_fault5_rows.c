@@ -400,6 +400,46 @@ static void start_device(unsigned long flags, const struct vm_operations_struct 
 
 static uint8_t device_byte(unsigned i) { return ((uint8_t *)machine_frame(device))[i]; }
 
+/* A private store to what has no struct page: its owner fills the copy and enters it (DONE_COW). */
+static bool entered_meanwhile;
+
+static vm_fault_t device_cow_fault(struct vm_fault *vmf)
+{
+	vm_fault_t ret;
+
+	if (!vmf->cow_page)
+		return vmf_insert_pfn(vmf->vma, vmf->address, device);
+	memcpy(machine_frame(page_to_pfn(vmf->cow_page)), machine_frame(device), P);
+	if (entered_meanwhile)
+		vmf_insert_pfn(vmf->vma, vmf->address, device);
+	ret = finish_fault(vmf);
+	return ret ? ret : VM_FAULT_DONE_COW;
+}
+
+static const struct vm_operations_struct cow_ops = { .fault = device_cow_fault };
+
+static void test_done_cow(void **state)
+{
+	start_device(RW, &cow_ops, CAPS_X86);
+	entered_meanwhile = false;
+	put(mm, B, 7);
+	expect_faults(MINOR(1));
+	assert_int_equal(get(mm, B + 1), 42);
+	assert_int_equal(device_byte(0), 42);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 1);
+	assert_int_equal(mm_stats()->copied, 1);
+	mm_check_invariants();
+	assert_int_equal(get(mm, B + P), 42);
+	/* somebody was faster: the copy is freed, and the store makes another one of what stands there */
+	entered_meanwhile = true;
+	put(mm, B + 2 * P, 8);
+	assert_int_equal(device_byte(0), 42);
+	assert_int_equal(get(mm, B + 2 * P + 1), 42);
+	assert_int_equal(get_mm_counter(mm, MM_ANONPAGES), 2);
+	mm_check_invariants();
+	finish();
+}
+
 /* Shared: writable at once if nobody wants to see the first store; else ->pfn_mkwrite, and reused. No counter of memory knows of it. */
 static void test_pfn_shared(void **state)
 {
@@ -676,7 +716,7 @@ int main(void)
 		T(wp_page_locked), T(wp_page_locked_and_gone), T(wp_copy_lost_race), T(wp_zero_page_lost_race), T(anon_lost_race),
 		T(zero_page_lost_race), T(present_changed), T(new_pages_list), T(spurious_store), T(no_fault_handler_race),
 		T(finish_fault_lost_race), T(swap_page_locked), T(swap_full), T(folding),
-		T(fault_around_bytes), T(table_in_advance), T(file_times), T(pfn_shared), T(pfn_shared_race), T(pfn_private), T(pfn_arm), T(pgfault),
+		T(fault_around_bytes), T(table_in_advance), T(file_times), T(done_cow), T(pfn_shared), T(pfn_shared_race), T(pfn_private), T(pfn_arm), T(pgfault),
 		T(stack_limits), T(signal_pending),
 	};
 

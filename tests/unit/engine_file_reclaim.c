@@ -681,6 +681,58 @@ static void test_dirty_pages_only(void **state)
 	assert_int_equal(on_disk(250 * P), 8);
 }
 
+/* A dirty page that reclaim met is the next to go once it is written; not if it was used meanwhile. */
+static void test_marked_for_reclaim(void **state)
+{
+	for (int used = 0; used < 2; used++) {
+		start(4, MAPPING_NOTIFY);
+		map_file(mm, B, 4, SHARED, 0);
+		write_pages(mm, B, 4, 5);
+		for (unsigned i = 0; i < 4; i++)
+			make_old(mm, B + i * P);
+		shrink_tail(LRU_INACTIVE_FILE); /* page 0 */
+		assert_int_equal(page_flag(0, PG_reclaim | PG_active | PG_dirty), PG_reclaim | PG_active | PG_dirty);
+		assert_true(pte_none(entry(mm, B)));
+		if (used) {
+			put(mm, B, 6);
+			assert_int_equal(page_flag(0, PG_reclaim), 0);
+		}
+		assert_int_equal(filemap_write_and_wait_range(mapping, 0, 4), 0);
+		mm_check_invariants();
+		assert_int_equal(page_flag(0, PG_reclaim | PG_active | PG_dirty), used ? PG_active : 0);
+		assert_int_equal(shrink_tail(LRU_INACTIVE_FILE), 1);
+		mm_check_invariants();
+		assert_int_equal(filemap_cached(mapping, 0), used);
+		assert_int_equal(cached(4), 3);
+		finish();
+	}
+}
+
+/* Nobody writes a page that could not go afterwards, because somebody has it. */
+static void test_pageout_wants_no_reference(void **state)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct page *page;
+
+		start_engine(&(struct engine){ .caps = CAPS_2_6, .frames = 64, .limit = 40, .kernel = k ? "2.6" : "5" }, 32, MAPPING_NOTIFY, &disk_ops);
+		map_file(mm, B, 1, SHARED, 0);
+		address_space_set_readahead(mapping, 0);
+		put(mm, B, 5);
+		make_old(mm, B);
+		page = find_get_page(mapping, 0, NULL);
+		for (int i = 0; i < 3; i++)
+			try_to_free_pages(1);
+		assert_int_equal(disk.written, 0);
+		assert_true(page_flags(page) & PG_dirty);
+		put_page(page);
+		for (int i = 0; i < 3; i++)
+			try_to_free_pages(1);
+		assert_int_equal(disk.written, 1);
+		assert_int_equal(cached(1), 0);
+		finish();
+	}
+}
+
 static void test_locked_pages_stay(void **state)
 {
 	start_engine(&(struct engine){ .caps = CAPS_X86, .frames = 64, .limit = 32 }, 256, 0, &disk_ops);
@@ -779,6 +831,7 @@ int main(void)
 		cmocka_unit_test(test_arm), cmocka_unit_test(test_truncate), cmocka_unit_test(test_truncate_errors),
 		cmocka_unit_test(test_unmap_mapping_range), cmocka_unit_test(test_row5_shared_anon), cmocka_unit_test(test_shmem_swap),
 		cmocka_unit_test(test_shmem_truncate), cmocka_unit_test(test_inactive_scan), cmocka_unit_test(test_inactive_scan_anon), cmocka_unit_test(test_active_scan), cmocka_unit_test(test_dirty_pages_only),
+		cmocka_unit_test(test_marked_for_reclaim), cmocka_unit_test(test_pageout_wants_no_reference),
 		cmocka_unit_test(test_locked_pages_stay), cmocka_unit_test(test_balance), cmocka_unit_test(test_no_swap),
 		cmocka_unit_test(test_remove_mapping), cmocka_unit_test(test_mark_page_accessed),
 	};

@@ -1458,6 +1458,38 @@ static struct page *own_swapin(struct vm_area_struct *vma, unsigned long pgoff, 
 
 static const struct vm_operations_struct own_ops = { .swapin = own_swapin };
 
+/* 1.0: an entry of shared memory. Writable, whoever else has the page. */
+static void test_10_shm_entry(void **state)
+{
+	for (unsigned races = 0; races < 2; races++) {
+		pte_t swapped;
+
+		begin(ONE_0);
+		map(mm, B, 1, RW);
+		put(mm, B, 7);
+		assert_int_equal(pageout(mm, B, 1), 1);
+		swapped = entry(mm, B);
+		mmap_write_lock(mm);
+		find_vma(mm, B)->vm_ops = &own_ops;
+		mmap_write_unlock(mm);
+		own_extra = !races;
+		own_races = races;
+		faults();
+		assert_int_equal(get(mm, B), races ? 0 : 7);
+		assert_int_equal(faults(), F(0, 1));
+		assert_int_equal(mm_stats()->swap_slots_used, races);
+		if (races) { /* the entry has changed meanwhile: back to what it was, for the end */
+			set_pte(pte_offset(pte_table(mm, B), B), swapped);
+			machine_discard(mm, B, 1, 0);
+		} else {
+			assert_true(pte_write(entry(mm, B)) && pte_dirty(entry(mm, B)));
+			free_page(own_page);
+		}
+		own_extra = own_races = false;
+		finish();
+	}
+}
+
 static void test_20_vma_swapin(void **state)
 {
 	for (unsigned extra = 0; extra < 2; extra++) {
@@ -1844,7 +1876,7 @@ int main(void)
 		T(10_bad_pagetable), T(10_no_frame), T(10_wp_no_frame), T(10_swap_in), T(10_swap_in_no_frame), T(10_swap_in_readonly), T(swap_in_recheck),
 		T(10_mmap), T(10_file_cold), T(10_file_warm), T(10_file_write), T(10_file_holes), T(10_file_error), T(10_share),
 		T(10_share_write), T(10_share_not), T(10_share_executable), T(10_share_takes_write_away), T(10_share_without_frame),
-		T(put_page_occupied), T(10_put_page_over_page), T(swap_encoding), T(signals), T(20_vma_swapin), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
+		T(put_page_occupied), T(10_put_page_over_page), T(swap_encoding), T(signals), T(20_vma_swapin), T(10_shm_entry), T(10_wp), T(10_fork_swap), T(10_wp_recheck), T(10_swap_out),
 		T(10_swap_out_clean), T(10_swap_full), T(swap_out_turns),
 		T(20_access), T(20_stack), T(20_brk), T(20_anonymous), T(20_no_frame), T(20_file), T(20_file_shared_frame),
 		T(20_file_shared), T(20_file_shared_mprotect), T(20_file_end), T(20_file_error), T(20_mmap), T(20_swap_in_read),

@@ -260,6 +260,11 @@ static void test_distance_5_4(void **state)
 		evict(B);
 		touch(0);
 		assert_int_equal(!!ACTIVE_OF(page_at(B)), active);
+		set_page_flags(page_at(B), PG_workingset);
+		evict(B);
+		touch(0);
+		assert_int_equal(stat(&workingset.restore[1]), active);
+		assert_int_equal(stat(&workingset.cost[1]), 0); /* pressure by costs came with 5.9 */
 		finish();
 	}
 }
