@@ -16,6 +16,7 @@
 #define STACK      (32UL << 10)
 #define MASK_WORDS 16          /* 1024 processors */
 #define WINDOW     32          /* faults in a row whose pace is looked at */
+#define FIRST      4           /* the same, of a program that has just started: it will go on */
 #define PACE_NS    (WINDOW * 200000ULL)
 #define TICK_NS    10000000L
 #define HOLD_NS    20000000ULL
@@ -213,6 +214,20 @@ void pin_lift(void)
 	lift();
 }
 
+bool pin_own_mask(void *mask, size_t size)
+{
+	bool pinned;
+
+	if (!pin.cpu)
+		return false;
+	lock();
+	pinned = atomic_load(&pin.pinned);
+	for (size_t i = 0; pinned && i < size / 8; i++)
+		((uint64_t *)mask)[i] = i < MASK_WORDS ? pin.mask[i] : 0;
+	unlock();
+	return pinned;
+}
+
 bool pin_holds(void)
 {
 	return atomic_load_explicit(&pin.pinned, memory_order_relaxed);
@@ -222,6 +237,8 @@ void pin_start(long main_tid, const volatile uint32_t *cpu)
 {
 	pin.main_tid = main_tid;
 	pin.own = ~0u;
+	pin.window_faults = WINDOW - FIRST;
+	pin.window_start = now_ns();
 	pin.cpu = cpu;
 }
 

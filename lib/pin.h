@@ -15,6 +15,7 @@
 #define MF_LIB_PIN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* `cpu`: where the kernel writes the main thread's processor, or NULL: then nothing is ever pinned. The watch starts with the first pin. */
@@ -23,6 +24,8 @@ void pin_start(long main_tid, const volatile uint32_t *cpu);
 void pin_fault(long tid);
 /* The mask as the program knows it, for the next 20 ms at least. Any thread. */
 void pin_lift(void);
+/* The calling thread's mask as the program knows it, without lifting anything. => false: the kernel knows the same */
+bool pin_own_mask(void *mask, size_t size);
 /* The program's thread and the handler share a processor now, by us. */
 bool pin_holds(void);
 /* Threads of this process, ours included. 0: unknown */

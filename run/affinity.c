@@ -12,9 +12,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/pin.h"
+#include "machine/sys.h"
 #include "run/exec.h"
 #include "run/runtime.h"
 
@@ -30,6 +32,22 @@ static void *next(const char *name)
 EXPORT int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
 {
 	return NEXT(sched_getaffinity)(pid, size, set);
+}
+
+/* jemalloc counts the processors when the program first allocates. Of that the program sees nothing, so nothing is lifted: the faults of a start, which
+ * are many, would go from one processor to another and back for 20 ms. */
+HIDDEN int jem_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
+int jem_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	long n;
+
+	if (pin_own_mask(set, size))
+		return 0;
+	n = sys_call3(SYS_sched_getaffinity, pid, (long)size, (long)set);
+	if (n < 0)
+		return (int)rt_errno(n);
+	memset((char *)set + n, 0, size - (size_t)n);
+	return 0;
 }
 
 EXPORT int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
