@@ -80,6 +80,11 @@ void budget_attach(struct swap_pool *pool)
 	b.pool = pool;
 }
 
+bool budget_is_shared(void)
+{
+	return b.budget && !b.fixed_frames && !b.fixed_pool && !b.has_file && !b.is_auto;
+}
+
 uint64_t budget_waited(void)
 {
 	return swap_pool_waited(b.pool);

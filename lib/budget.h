@@ -18,6 +18,8 @@ struct swap_pool;
 /* How many frames there are, and what the pool may take at first. => 0, -EINVAL when the budget is too small. */
 int budget_init(const struct mf_request *request, unsigned long *nr_frames);
 void budget_attach(struct swap_pool *pool);
+/* What the pool takes, is that taken from the frames? Not where a part was given by hand, or a file takes what is too much. */
+bool budget_is_shared(void);
 /* Pages, pool and tables of this process, bytes. */
 uint64_t budget_kept(void);
 /* More frames, if the tree's account has room. Caller: mmap_lock held. */

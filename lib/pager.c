@@ -746,7 +746,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 						 .no_ring = q->swap_no_ring, .memory = nr_frames * PAGE / 32, .trouble = q->swap_trouble } };
 	struct mm_params mp = { .nr_frames = nr_frames + BUDGET_PINNED, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
-				.check_every = q->check_every };
+				.copies_cost_frames = budget_is_shared(), .check_every = q->check_every };
 	int err = 0;
 
 	*what = "compressed pool";

@@ -295,7 +295,7 @@ bool wait_on_swap_writeback(swp_entry_t entry, spinlock_t *ptl);
 bool swap_writeback(swp_entry_t entry); /* is its page on its way out? */
 bool unmapped_page_stays(struct page *page); /* in the swap cache, for those who name its slot. => page locked */
 void free_swap_cache(struct page *page); /* page no longer mapped: leave the cache if nobody is in it */
-bool swap_keep_copy(void);         /* is a copy of a page that comes in, and may be written unseen, worth its room? */
+bool swap_keep_copy(bool writable, bool write); /* is a copy of a page that comes in, and may be (is) written unseen, worth its room? */
 void swap_copy_was_true(void);     /* by which that is judged */
 static inline bool vm_swap_full(void) /* more than half of it: copies of pages that came back are not worth their slots */
 {

@@ -38,6 +38,8 @@ struct mm_params {
 	unsigned swapin_around;             /* most pages one swap-in may bring and map, 1..64, power of two (1: one by one) */
 	unsigned fault_around;              /* fault_around_bytes: pages of the window in which a read of a file maps what is cached, 1..64, power of
 	                                       two (0: 16; 1: only the page itself) */
+	bool copies_cost_frames;            /* frames and backend share a budget: a swapped copy of a resident page takes the place of others, and none
+	                                       is kept. Off: such a page needs no storing when it goes again unchanged */
 	unsigned check_every;               /* run mm_check_invariants() after every n-th fault (0: never) */
 	const char *kernel;                 /* generation of the fault path: "5" (NULL), "2.6", "2.0" */
 	unsigned rules;                     /* set of enum mm_rule; 0: the generation's own */

@@ -307,6 +307,13 @@ static void hot_drain(void)
 	hot_trim(LONG_MAX / 2);
 }
 
+/* Neighbours for a window are worth frames that were never used before, but each costs its struct page for good: a quarter more than may be in
+ * use. From there on a window comes in pieces. => zone.lock held */
+static inline unsigned long most_fresh(void)
+{
+	return current_limit() + current_limit() / 4;
+}
+
 /* The smallest free block of at least `order`, else fresh frames, else the largest smaller block. => zone.lock held; pfn, or -1UL */
 static unsigned long rmqueue(unsigned *order)
 {
@@ -314,7 +321,7 @@ static unsigned long rmqueue(unsigned *order)
 	struct page *page;
 	unsigned long pfn;
 
-	while (!fit && take_fresh())
+	while (!fit && (!zone.nonempty || zone.fresh < most_fresh()) && take_fresh())
 		fit = zone.nonempty >> *order << *order;
 	if (!zone.nonempty)
 		return -1UL;

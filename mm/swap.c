@@ -12,7 +12,7 @@
  *           --zap, write-----> free            nobody needs it
  *
  * A page that came in keeps its slot: evicting it again unchanged stores nothing. (Not if it comes for a store, or may
- * be stored to unseen and such copies have turned out useless: then the slot is free at once.) Where the machine sets
+ * be stored to unseen and such copies have turned out useless, or if frames pay for them: then the slot is free at once.) Where the machine sets
  * dirty bits, clean entries tell that; elsewhere swap_ops->store() recognises the bytes. When the backend is short,
  * __swap_cache_shrink() drops such copies.
  *
@@ -33,7 +33,7 @@ static unsigned long shrink_hand;
 
 /* Evictions of pages that had kept their copy, and how many of these found it still true. Both are halved every
  * 1024, so that the program's present counts. */
-static struct { atomic_uint kept, still_true, turn; } copies;
+static struct { atomic_uint kept, still_true, turn; bool cost_frames; } copies;
 
 int swap_init(const struct mm_params *params)
 {
@@ -45,6 +45,7 @@ int swap_init(const struct mm_params *params)
 	shrink_hand = 1;
 	atomic_store(&copies.kept, 0);
 	atomic_store(&copies.still_true, 0);
+	copies.cost_frames = params->copies_cost_frames;
 	swap_reinit_locks();
 	if (nr_swap_slots >= UINT32_MAX)
 		return -EINVAL;
@@ -174,13 +175,20 @@ void swap_copy_was_true(void)
 	atomic_fetch_add_explicit(&copies.still_true, 1, memory_order_relaxed);
 }
 
-/* For a page that comes in and may be written without another fault. A copy takes pool memory that other pages could
- * have; if fewer than one of eight was of use lately, only every 16th is kept, by which it is seen when that
+/* For a page that comes in. Where frames pay for the copy, it isn't worth while: each frame less is a fault more for every so many accesses, and it
+ * comes with a compression of another page. Else it takes room that other pages could have: it is of no use to a store, and if fewer than one of eight
+ * of the pages that may be written without another fault found it true lately, only every 16th of these is kept, by which it is seen when that
  * changes. */
-bool swap_keep_copy(void)
+bool swap_keep_copy(bool writable, bool write)
 {
 	unsigned kept = atomic_load_explicit(&copies.kept, memory_order_relaxed);
 
+	if (copies.cost_frames)
+		return false;
+	if (!writable)
+		return true;
+	if (write)
+		return false;
 	if (kept < 64 || 8 * atomic_load_explicit(&copies.still_true, memory_order_relaxed) >= kept)
 		return true;
 	return atomic_fetch_add_explicit(&copies.turn, 1, memory_order_relaxed) % 16 == 0;

@@ -17,7 +17,8 @@
  * Lock order: mmap_lock (read) > page locks, in ascending order of addresses, of frames that nobody knows yet > pte lock > swap.
  *
  * Considered and rejected: to free the slot of every page that comes in, as the kernels do with a page of one user on a synchronous device. The
- * slot stays while the page is unchanged, and such a page needs no storing when it goes again.
+ * slot stays while the page is unchanged, and such a page needs no storing when it goes again; unless its memory is taken from the frames
+ * (mm_params.copies_cost_frames).
  *
  * Each page of a window stands or falls alone: who finds its entry changed, its slot taken by another thread or its copy damaged leaves it out;
  * only what befalls the faulting page is the fault's result.
@@ -201,7 +202,7 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 		 * use to a store, and who stores to one page of a window will store to the others. One that others
 		 * still name can't stay, for the page may soon differ from it. */
 		flags |= prot | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY);
-		s->leave_cache |= !alone || (prot & _PAGE_RW && (write || !swap_keep_copy()));
+		s->leave_cache |= !alone || !swap_keep_copy(prot & _PAGE_RW, write);
 	} else if (write && alone) {
 		flags |= _PAGE_RW | _PAGE_DIRTY;
 		s->leave_cache = true;

@@ -84,6 +84,7 @@ void engine_start(const struct engine *e)
 		.swapin_around = e->swapin_around,
 		.kernel = e->kernel,
 		.rules = e->rules,
+		.copies_cost_frames = e->copies_cost_frames,
 	};
 
 	engine_stop();

@@ -46,6 +46,7 @@ struct engine {
 	unsigned anon_around, swapin_around;
 	const char *kernel; /* NULL: 5 */
 	unsigned rules;
+	bool copies_cost_frames;
 };
 
 /* Starts over. */

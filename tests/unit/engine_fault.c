@@ -227,6 +227,45 @@ static void test_useless_copies(void **state)
 	finish();
 }
 
+/* Where frames and backend share a budget, what is resident is nowhere else: neither pages that come alone nor those of a window, nor those that can't
+ * be stored to. */
+static void test_copies_cost_frames(void **state)
+{
+	for (unsigned around = 1; around <= 16; around *= 16) {
+		engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 1024, .limit = 128, .anon_around = around, .swapin_around = around,
+					       .copies_cost_frames = true });
+		mm = mm_alloc();
+		map(mm, B, 512, RW);
+		write_all(mm, 512, 1);
+		protect(mm, B + 256 * P, 256, 0, VM_WRITE);
+		for (unsigned i = 0; i < 3; i++) {
+			read_all(mm, 512, 1);
+			assert_int_equal(mm_stats()->swap_cached, 0);
+			assert_int_equal(memswap.held, 512 - nr_used_frames());
+			mm_check_invariants();
+		}
+		assert_int_equal(memswap.unchanged, 0);
+		finish();
+	}
+}
+
+/* Windows want neighbours. Where free frames lie scattered, they get pieces, and not one fresh frame after the other. */
+static void test_scattered_frames_suffice(void **state)
+{
+	start(CAPS_UFFD, 16, 128);
+	map(mm, B, 512, RW);
+	write_all(mm, 512, 1);
+	for (unsigned turn = 0; turn < 20; turn++) {
+		for (unsigned i = 0; i < 500; i++)
+			put(mm, B + random_page(512) * P, 1);
+		for (unsigned i = 0; i < 512; i++)
+			put(mm, B + i * P, 1 + i);
+		read_all(mm, 512, 1);
+	}
+	assert_in_range(fresh_frames(), 128, 128 + 128 / 4 + 64);
+	finish();
+}
+
 static void test_damaged(void **state)
 {
 	uint8_t v;
@@ -938,7 +977,7 @@ int main(void)
 #define T(f) cmocka_unit_test(f)
 	const struct CMUnitTest tests[] = {
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
-		T(test_clean_eviction), T(test_useless_copies), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
+		T(test_clean_eviction), T(test_useless_copies), T(test_copies_cost_frames), T(test_scattered_frames_suffice), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
 		T(test_willneed_on_fragmented_frames), T(test_mark_range_used),
 		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
