@@ -266,6 +266,7 @@ static long install(long nr, unsigned long flags, const struct sock_fprog *prog)
 	size_t size = sizeof(struct preface) + BPF_MAXINSNS * sizeof(struct sock_filter);
 	struct sock_fprog both;
 	struct preface *p;
+	unsigned nr_own;
 	long r;
 
 	if (!readable(prog, sizeof(*prog)) || !prog->len || prog->len > BPF_MAXINSNS || !readable(prog->filter, prog->len * sizeof(*prog->filter)))
@@ -274,16 +275,17 @@ static long install(long nr, unsigned long flags, const struct sock_fprog *prog)
 	if (sys_is_err((long)p))
 		return -ENOMEM;
 	make_preface(p);
+	nr_own = p->nr; /* what follows may be written over it */
 	both.filter = p->at;
-	both.len = (unsigned short)(p->nr + prog->len);
+	both.len = (unsigned short)(nr_own + prog->len);
 	for (unsigned i = 0; i < prog->len; i++) {
-		both.filter[p->nr + i] = prog->filter[i];
-		both.filter[p->nr + i].k = ends_the_process(&prog->filter[i]);
+		both.filter[nr_own + i] = prog->filter[i];
+		both.filter[nr_own + i].k = ends_the_process(&prog->filter[i]);
 	}
-	if (p->nr + prog->len > BPF_MAXINSNS)
+	if (nr_own + prog->len > BPF_MAXINSNS)
 		pager_message("a seccomp filter of the program is too long for what minflt would add to it; the program may be killed by it\n");
 	rt_run(before_filter, RT_REMOTE, RT_ARGS(0), NULL);
-	r = install_as_it_is(nr, flags, p->nr + prog->len > BPF_MAXINSNS ? prog : &both);
+	r = install_as_it_is(nr, flags, nr_own + prog->len > BPF_MAXINSNS ? prog : &both);
 	if (!r)
 		rt_filtered = true;
 	sys_munmap((unsigned long)p, size);
