@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/tree.h"
+#include "lib/tree_pid.h"
 
 #define ROUNDS 200 /* of 5 ms: a process that forks at the moment it is killed leaves a child */
 
@@ -23,7 +24,7 @@ static struct {
 } guard = { -1, -1 };
 
 /* => somebody was still there */
-static bool kill_session(struct mf_control *c, pid_t session)
+static bool kill_session(struct mf_control *c, int control_fd, pid_t session)
 {
 	struct mf_tree *t = control_tree(c);
 	unsigned top = atomic_load(&t->top);
@@ -32,18 +33,31 @@ static bool kill_session(struct mf_control *c, pid_t session)
 	for (unsigned i = 0; i < top && i < TREE_SLOTS; i++) {
 		struct tree_process *p = &t->process[i];
 		uint32_t state = atomic_load(&p->state);
-		pid_t pid = (pid_t)atomic_load(&p->pid);
+		pid_t pid;
 
-		if (state == TREE_FREE || state == TREE_DEAD || (state == TREE_RUNNING && !tree_is_alive(p)) || pid <= 1)
+		if (state == TREE_FREE || state == TREE_DEAD || (state == TREE_RUNNING && !tree_is_alive(p)))
 			continue;
-		if (getsid(pid) != session)
+		pid = tree_host_pid(t, i, control_fd);
+		if (pid <= 1 || getsid(pid) != session)
 			continue;
 		some |= kill(pid, SIGKILL) == 0;
 	}
 	return some;
 }
 
-_Noreturn static void stand_guard(struct mf_control *c, int end, pid_t session)
+/* All but these two. */
+static void close_others(int one, int other)
+{
+	const int low = one < other ? one : other, high = one < other ? other : one;
+
+	if (low > 0)
+		syscall(SYS_close_range, 0, low - 1, 0);
+	if (high > low + 1)
+		syscall(SYS_close_range, low + 1, high - 1, 0);
+	syscall(SYS_close_range, high + 1, ~0U, 0);
+}
+
+_Noreturn static void stand_guard(struct mf_control *c, int control_fd, int end, pid_t session)
 {
 	const struct timespec tick = { 0, 5000000 };
 	char byte;
@@ -51,20 +65,18 @@ _Noreturn static void stand_guard(struct mf_control *c, int end, pid_t session)
 
 	setsid();
 	prctl(PR_SET_NAME, "minflt-guard");
-	if (end > 0)
-		syscall(SYS_close_range, 0, end - 1, 0);
-	syscall(SYS_close_range, end + 1, ~0U, 0);
+	close_others(end, control_fd);
 	do
 		n = read(end, &byte, 1);
 	while (n < 0 && errno == EINTR);
 	for (int i = 0, quiet = 0; n == 0 && i < ROUNDS && quiet < 3; i++) {
-		quiet = kill_session(c, session) ? 0 : quiet + 1;
+		quiet = kill_session(c, control_fd, session) ? 0 : quiet + 1;
 		nanosleep(&tick, NULL);
 	}
 	_exit(0);
 }
 
-void guard_start(struct mf_control *control)
+void guard_start(struct mf_control *control, int control_fd)
 {
 	int ends[2];
 	pid_t session = getsid(0);
@@ -74,7 +86,7 @@ void guard_start(struct mf_control *control)
 	guard.pid = fork();
 	if (guard.pid == 0) {
 		close(ends[1]);
-		stand_guard(control, ends[0], session);
+		stand_guard(control, control_fd, ends[0], session);
 	}
 	close(ends[0]);
 	guard.pipe = ends[1];

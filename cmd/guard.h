@@ -12,7 +12,7 @@
 #include "run/control.h"
 
 /* Without a guard (no process to be had) the first program alone is killed. */
-void guard_start(struct mf_control *control);
+void guard_start(struct mf_control *control, int control_fd);
 /* minflt ends as it should. */
 void guard_stop(void);
 

@@ -28,6 +28,7 @@
 #include "cmd/guard.h"
 #include "cmd/progress.h"
 #include "cmd/tree_watch.h"
+#include "lib/tree.h"
 
 extern char **environ;
 
@@ -227,7 +228,7 @@ static void pass_on(const struct run *run, const siginfo_t *info)
 /* Soon after the start, then ever more seldom. */
 static void look(struct run *run)
 {
-	tree_watch(run->l->control);
+	tree_watch(run->l->control, run->l->control_fd);
 	run->look_ms = run->look_ms * 2 < LOOK_LAST_MS ? run->look_ms * 2 : LOOK_LAST_MS;
 }
 
@@ -387,6 +388,7 @@ void launch(const struct launch *l, struct outcome *out)
 		fail(out, EXIT_MINFLT, "no memory for minflt itself: %s; raise the limits of this process (ulimit -v)", strerror(errno));
 		return;
 	}
+	tree_at_home(true);
 	block_signals(&run);
 	clock_gettime(CLOCK_MONOTONIC, &run.start);
 	pid = fork();
@@ -397,7 +399,7 @@ void launch(const struct launch *l, struct outcome *out)
 	} else {
 		run.gate.pid = pid;
 		compressor_start(l->control);
-		guard_start(l->control);
+		guard_start(l->control, l->control_fd);
 		supervise(&run);
 		progress_erase();
 		guard_stop();

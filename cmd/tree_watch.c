@@ -16,6 +16,7 @@
 #include "cmd/cmd.h"
 #include "cmd/size.h"
 #include "lib/tree.h"
+#include "lib/tree_pid.h"
 
 #define PAGE         4096ULL
 #define DEAD_NS      300000000ULL /* a process whose threads end one after the other has ended after that */
@@ -39,7 +40,7 @@ static const char *const reasons[TREE_NR_WHY] = {
 	[TREE_WHY_FULL] = "too many processes at once",
 };
 
-/* => false: there is no such process, or it has ended and waits for its parent */
+/* => false: there is no such process (0: nobody knows which), or it has ended and waits for its parent */
 static bool runs(pid_t pid)
 {
 	char name[64], text[512];
@@ -47,7 +48,7 @@ static bool runs(pid_t pid)
 	FILE *f;
 	size_t n;
 
-	if (kill(pid, 0) && errno == ESRCH)
+	if (pid <= 0 || (kill(pid, 0) && errno == ESRCH))
 		return false;
 	snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
 	f = fopen(name, "re");
@@ -65,14 +66,15 @@ static void look_at_dead(struct mf_control *c, unsigned slot)
 {
 	struct mf_tree *t = control_tree(c);
 	struct tree_process *p = &t->process[slot];
+	const pid_t pid = tree_known_pid(p);
 	char name[64] = "?", path[64];
 	uint32_t dead = TREE_DEAD;
 	FILE *f;
 
 	if (tree_now_ns() - atomic_load(&p->since_ns) < DEAD_NS || !atomic_compare_exchange_strong(&p->state, &dead, TREE_BUSY))
 		return;
-	if (runs((pid_t)p->pid)) {
-		snprintf(path, sizeof(path), "/proc/%d/comm", (int)p->pid);
+	if (runs(pid)) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
 		f = fopen(path, "re");
 		if (f && fgets(name, sizeof(name), f))
 			name[strcspn(name, "\n")] = '\0';
@@ -84,16 +86,16 @@ static void look_at_dead(struct mf_control *c, unsigned slot)
 }
 
 /* Anonymous memory of this process beside what its runtime keeps, and what it had when that started. */
-static uint64_t unmanaged(const struct tree_process *p)
+static uint64_t unmanaged(const struct tree_process *p, pid_t pid)
 {
 	char name[64], text[256], *at;
 	unsigned long resident = 0, shared = 0;
 	uint64_t ours;
 	FILE *f;
 
-	if (!atomic_load(&p->start_bytes))
-		return 0; /* not started yet */
-	snprintf(name, sizeof(name), "/proc/%u/statm", p->pid);
+	if (!atomic_load(&p->start_bytes) || pid <= 0)
+		return 0; /* not started yet, or who knows where */
+	snprintf(name, sizeof(name), "/proc/%d/statm", (int)pid);
 	f = fopen(name, "re");
 	if (!f)
 		return 0;
@@ -107,7 +109,7 @@ static uint64_t unmanaged(const struct tree_process *p)
 	return (resident - shared) * PAGE > ours ? (resident - shared) * PAGE - ours : 0;
 }
 
-void tree_watch(struct mf_control *c)
+void tree_watch(struct mf_control *c, int control_fd)
 {
 	struct mf_tree *t = control_tree(c);
 	unsigned top = atomic_load(&t->top);
@@ -121,7 +123,7 @@ void tree_watch(struct mf_control *c)
 			look_at_dead(c, i);
 		if (atomic_load(&p->state) != TREE_RUNNING || !tree_is_alive(p))
 			continue;
-		one = unmanaged(p);
+		one = unmanaged(p, tree_host_pid(t, i, control_fd));
 		sum += one;
 		excess += one > USUAL ? one - USUAL : 0;
 	}
@@ -147,7 +149,9 @@ void tree_end(struct mf_control *c, pid_t main_pid)
 		struct tree_process *p = &t->process[i];
 		uint32_t state = TREE_EXEC;
 
-		if (((pid_t)p->pid == main_pid || !runs((pid_t)p->pid)) && atomic_compare_exchange_strong(&p->state, &state, TREE_BUSY)) {
+		const pid_t pid = tree_known_pid(p);
+
+		if ((pid == main_pid || !runs(pid)) && atomic_compare_exchange_strong(&p->state, &state, TREE_BUSY)) {
 			tree_note(t, p->name, TREE_WHY_SILENT);
 			tree_free(t, i);
 		}

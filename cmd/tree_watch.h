@@ -10,7 +10,7 @@
 #include "run/control.h"
 
 /* Now and then: ended processes, programs that run without the runtime, anonymous memory that nobody manages. */
-void tree_watch(struct mf_control *c);
+void tree_watch(struct mf_control *c, int control_fd);
 /* `main_pid` has been waited for. The counters of the control page become those of the whole tree. */
 void tree_end(struct mf_control *c, pid_t main_pid);
 /* To the user: what ran without minflt, and memory outside of management that is more than a tenth of the budget. */

@@ -29,6 +29,7 @@
 #include "lib/lend.h"
 #include "lib/thread.h"
 #include "lib/tree.h"
+#include "lib/tree_pid.h"
 #include "machine/sys.h"
 #include "machine/uffd/uffd.h"
 #include "machine/uffd/uffd_abi.h"
@@ -621,6 +622,7 @@ static void wait_a_while(void)
 static void own_slot(void)
 {
 	robust_hold(&control_tree(pg.control)->process[pg.slot].link);
+	tree_hold_pid(control_tree(pg.control), pg.slot, pg.fds.fd[LEND_CONTROL]);
 	tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid());
 }
 
@@ -775,6 +777,7 @@ int pager_start(struct mf_control *control, const struct pager_place *place, con
 	pg.slot = place->slot;
 	pg.pid = sys_getpid();
 	pg.fds = place->fds;
+	tree_at_home(atomic_load(&control_tree(control)->process[pg.slot].home));
 	pg.counters = tree_counters(control, pg.slot);
 	pg.request = control->request;
 	*what = "budget too small";
@@ -824,6 +827,8 @@ bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void 
 	if (sys_getpid() == pg.pid && lend_fetch(to, &from, pg.handler_tid))
 		return true;
 	*to = LEND_NOTHING;
+	if (sys_getpid() != pg.pid && !sys_call0(SYS_getppid))
+		return false; /* a vfork child in a pid namespace of its own: the handler would fetch from another process */
 	if (device_only || !lend_open_post(&post))
 		return false;
 	here(send_post, &post);
@@ -912,14 +917,16 @@ static int unserved(int why)
 static int join_tree(void)
 {
 	struct mf_tree *t = control_tree(pg.control);
+	const bool home = tree_child_is_home(t, pg.slot, pg.pid);
 	uint64_t before;
 	int slot;
 
 	__atomic_fetch_add(&pg.counters->forks, 1, __ATOMIC_RELAXED);
 	pg.pid = sys_getpid();
+	tree_at_home(home);
 	before = atomic_load(&t->process[pg.slot].start_bytes);
 	tree_reap(pg.control);
-	slot = tree_claim(t, (uint32_t)pg.pid);
+	slot = tree_claim(t, (uint32_t)pg.pid, home);
 	if (slot < 0)
 		return slot;
 	atomic_fetch_add(&t->started, 1);

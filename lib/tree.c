@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "lib/tree_pid.h"
 #include "machine/sys.h"
 #include "mm/errno.h"
 
@@ -160,10 +161,21 @@ static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
 	return true;
 }
 
-/* And has been waited for. */
+static atomic_bool at_home;
+
+void tree_at_home(bool home)
+{
+	atomic_store(&at_home, home);
+}
+
+/* And has been waited for. Of one that nobody can ask about it is taken for granted after a while. */
 static bool is_gone(const struct tree_process *p)
 {
-	return sys_call2(SYS_kill, (long)p->pid, 0) == -ESRCH;
+	const int pid = tree_known_pid(p);
+
+	if (!pid)
+		return tree_now_ns() - atomic_load(&p->since_ns) > EXEC_NS;
+	return atomic_load(&at_home) && sys_call2(SYS_kill, pid, 0) == -ESRCH;
 }
 
 unsigned tree_reap(struct mf_control *c)
@@ -197,7 +209,7 @@ unsigned tree_reap(struct mf_control *c)
 	return nr;
 }
 
-int tree_claim(struct mf_tree *t, uint32_t pid)
+int tree_claim(struct mf_tree *t, uint32_t pid, bool home)
 {
 	for (uint32_t state = TREE_FREE;; state = TREE_DEAD) {
 		for (unsigned i = 1; i < TREE_SLOTS; i++) {
@@ -209,6 +221,8 @@ int tree_claim(struct mf_tree *t, uint32_t pid)
 			while (top < i + 1 && !atomic_compare_exchange_weak(&t->top, &top, i + 1))
 				;
 			atomic_store(&p->pid, pid);
+			atomic_store(&p->home, home);
+			atomic_store(&p->host_pid, 0);
 			return (int)i;
 		}
 		if (state == TREE_DEAD)
@@ -245,6 +259,14 @@ int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid)
 void tree_free(struct mf_tree *t, unsigned slot)
 {
 	atomic_store(&t->process[slot].state, TREE_FREE);
+}
+
+void tree_unexec(struct mf_tree *t, unsigned slot, uint32_t pid)
+{
+	struct tree_process *p = &t->process[slot];
+
+	if (atomic_load(&p->pid) == pid && (take(p, TREE_EXEC) || take(p, TREE_ALONE)))
+		tree_free(t, slot);
 }
 
 /* What its last owner left in the mailbox is worth nothing. => false: the compressor is at work on it and doesn't come to an end */

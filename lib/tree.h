@@ -23,14 +23,18 @@
 #define TREE_MAIN     0u /* the slot of the program that the command started */
 #define TREE_OWNER_DIED 0x40000000u
 
-/* => a slot in state BUSY for process `pid`, or -ENOSPC */
-int tree_claim(struct mf_tree *t, uint32_t pid);
+/* => a slot in state BUSY for process `pid`, or -ENOSPC. home: the command calls it so, too (tree_pid.h) */
+int tree_claim(struct mf_tree *t, uint32_t pid, bool home);
 /* BUSY -> RUNNING, held by the thread `tid`, which has made `owner` its robust futex. */
 void tree_run(struct mf_tree *t, unsigned slot, uint32_t tid);
 /* The slot that `pid` left in state EXEC, or -ENOENT. What the old program held is returned, what it counted is kept: BUSY */
 int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid);
-/* BUSY or EXEC -> FREE, nothing held. */
+/* BUSY -> FREE, nothing held. */
 void tree_free(struct mf_tree *t, unsigned slot);
+/* EXEC or ALONE -> FREE: nothing came of the execution. Nothing happens if the slot has been given to another process meanwhile. */
+void tree_unexec(struct mf_tree *t, unsigned slot, uint32_t pid);
+/* This process goes by its own pid where the command runs, and so can ask the kernel about those that do, too. */
+void tree_at_home(bool home);
 /* BUSY -> FREE: a process that was to be served and can't be. */
 void tree_leave(struct mf_control *c, unsigned slot);
 /* Return what ended processes held. => their number */

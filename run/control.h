@@ -126,11 +126,13 @@ enum tree_gauge { TREE_KEPT, TREE_FRAMES, TREE_POOL, TREE_TOUCHED, TREE_MANAGED,
 struct tree_process {
 	struct robust_word link;      /* the word is the thread id of the handler: the kernel sets FUTEX_OWNER_DIED when it ends, however it ends */
 	_Atomic uint32_t state;
-	_Atomic uint32_t pid;
+	_Atomic uint32_t pid;         /* what the process itself calls it */
+	_Atomic uint32_t home;        /* 1: the command as well */
+	_Atomic uint64_t host_pid;    /* else, once it is known: what the command calls it << 32 | pid; lib/tree_pid.h */
 	_Atomic uint32_t bell;        /* what an idle process waits on: somebody needs memory */
 	_Atomic uint64_t lease;       /* bytes of the budget that it holds; lib/account.c */
 	_Atomic uint64_t fair;        /* its faults when it last gave back */
-	_Atomic uint64_t since_ns;    /* EXEC, DEAD: since when */
+	_Atomic uint64_t since_ns;    /* EXEC, ALONE, DEAD: since when */
 	_Atomic uint64_t gauge[TREE_NR_GAUGES];
 	_Atomic uint64_t real_pages;  /* frames that the host has given memory */
 	_Atomic uint64_t other_bytes; /* pool and tables */

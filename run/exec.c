@@ -26,6 +26,7 @@
 #include "lib/pager.h"
 #include "lib/pin.h"
 #include "lib/tree.h"
+#include "lib/tree_pid.h"
 #include "machine/sys.h"
 
 #define NR_BUFFERS 16
@@ -193,18 +194,26 @@ static bool is_vfork_child(void)
 	return sys_getpid() != pager_pid();
 }
 
+/* This process's own slot, or a new one. => or -ENOSPC */
+static int slot_for(struct mf_tree *t, bool vforked)
+{
+	return vforked ? tree_claim(t, (uint32_t)sys_getpid(), tree_child_is_home(t, pager_slot(), pager_pid())) : (int)pager_slot();
+}
+
 static void leave_slot(struct mf_tree *t, bool vforked, unsigned slot)
 {
 	if (vforked)
-		tree_free(t, slot);
+		tree_unexec(t, slot, (uint32_t)sys_getpid());
 	else
 		atomic_store(&t->process[slot].state, TREE_RUNNING);
 }
 
 static void enter_alone(struct mf_tree *t, int slot)
 {
-	if (slot >= 0)
-		atomic_store(&t->process[slot].state, TREE_ALONE);
+	if (slot < 0)
+		return;
+	atomic_store(&t->process[slot].since_ns, tree_now_ns());
+	atomic_store(&t->process[slot].state, TREE_ALONE);
 }
 
 /* It runs without the runtime. why: enum tree_why, or negative: the user wants it so */
@@ -219,7 +228,7 @@ static long run_alone(int dirfd, const char *path, char *const argv[], char *con
 		return plain(dirfd, path, argv, envp, flags);
 	if (why >= 0)
 		note = tree_note(t, *path ? path : argv && argv[0] ? argv[0] : "?", (enum tree_why)why);
-	slot = vforked ? tree_claim(t, (uint32_t)sys_getpid()) : (int)pager_slot();
+	slot = slot_for(t, vforked);
 	enter_alone(t, slot);
 	r = plain(dirfd, path, argv, envp, flags);
 	if (slot >= 0)
@@ -266,7 +275,7 @@ static bool linker_finds(const struct lend *fds)
 static int enter_slot(struct mf_tree *t, bool vforked, const char *path)
 {
 	struct tree_process *p;
-	int slot = vforked ? tree_claim(t, (uint32_t)sys_getpid()) : (int)pager_slot();
+	int slot = slot_for(t, vforked);
 
 	if (slot < 0)
 		return slot;

@@ -53,7 +53,7 @@ bool rt_filtered;
 
 static const int harmless[] = {
 	SYS_read, SYS_close, SYS_munmap, SYS_mremap, SYS_madvise, SYS_mincore, SYS_brk, SYS_munlock, SYS_process_madvise,
-	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
+	SYS_rt_sigprocmask, SYS_gettid, SYS_getpid, SYS_getppid, SYS_futex, SYS_clock_gettime, SYS_nanosleep, SYS_sched_yield,
 	SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_pread64, SYS_close_range, SYS_userfaultfd, SYS_get_robust_list, SYS_ppoll,
 	SYS_exit, SYS_exit_group, SYS_set_robust_list, SYS_getcpu, SYS_msync, SYS_dup,
 };

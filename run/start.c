@@ -189,11 +189,12 @@ static int take_slot(const struct told *told)
 
 	if (told->slot < 0) {
 		atomic_store(&control_tree(control)->process[TREE_MAIN].pid, pid);
+		atomic_store(&control_tree(control)->process[TREE_MAIN].home, 1);
 		return TREE_MAIN;
 	}
 	slot = tree_take_over(control, (unsigned)told->slot, pid);
 	if (slot < 0)
-		slot = tree_claim(control_tree(control), pid);
+		slot = tree_claim(control_tree(control), pid, false);
 	if (slot >= 0)
 		tree_set_name(&control_tree(control)->process[slot], told->name);
 	return slot;

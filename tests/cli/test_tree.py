@@ -376,6 +376,38 @@ time.sleep(60)
             self.assertGreater(int(f.read()), 0)
 
 
+class Namespace(Tree):
+    """Processes whose own number is another one where the command runs."""
+
+    def setUp(self):
+        super().setUp()
+        if subprocess.run(["unshare", "-pf", "true"], capture_output=True).returncode:
+            self.skipTest("no pid namespaces here (needs root)")
+
+    def test_nobody_else_is_measured(self):
+        """Number 1 in there is not number 1 out here, whose memory has nothing to do with it."""
+        out, err, s = self.run_tree("unshare", "-pf", "--mount-proc", "sh", "-c", f"sleep 1.2; sh -c '{MANAGED}; sleep 1.2; true'", memory="16M")
+        self.assertEqual((out == "0\n", err), (False, ""))
+        self.assertLess(s["tree"]["unmanaged_peak_bytes"], 4 * M)
+
+    def test_its_own_memory_is_measured(self):
+        for inside in [OUTSIDER, "map", "20", "0.6"], ["sh", "-c", f"(sh -c '{OUTSIDER} map 20 0.6; true' & wait); true"]:
+            _, err, s = self.run_tree("unshare", "-pf", *inside)
+            self.assertIn("of anonymous memory was outside of minflt", err)
+            self.assertTrue(20 * M <= s["tree"]["unmanaged_peak_bytes"] < 23 * M, s["tree"])
+
+    def test_the_tree_goes_with_minflt(self):
+        """Nothing in there is a child of somebody out here who would go first."""
+        marks = [f"{os.getpid()}{i}" for i in range(3)]
+        inside = f"import os, subprocess, time\nfor n in {marks[1:]!r}:\n    subprocess.Popen(['sleep', n])\ntime.sleep({marks[0]})"
+        p = subprocess.Popen([MINFLT, "run", "-q", "--memory=64M", "unshare", "-pf", "--mount-proc", sys.executable, "-c", inside], env=environment())
+        self.addCleanup(lambda: (p.poll() is None and p.kill(), p.wait()))
+        found = lambda: [m for m in marks[1:] if subprocess.run(["pgrep", "-x", "-f", f"sleep {m}"], capture_output=True).returncode == 0]
+        self.assertTrue(wait_for(lambda: len(found()) == 2))
+        p.kill()
+        self.assertTrue(wait_for(lambda: not found()), found())
+
+
 class Progress(Tree):
     def test_one_line_erased_at_the_end(self):
         p = subprocess.run([MINFLT, "run", "-q", "--progress", "--memory=32M", sys.executable, "-c",
