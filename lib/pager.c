@@ -291,6 +291,10 @@ static _Noreturn void full(void)
 		pager_die(MF_STATE_FULL,
 			  "out of memory: the compressed pool is full and writing to the swap file fails; the program was ended "
 			  "(see to the disk of --swap, or give it more with --memory)\n");
+	if (pg.request.memory && atomic_load(&control_tree(pg.control)->alive) > 1)
+		pager_die(MF_STATE_FULL,
+			  "out of memory: the processes of this run together have all of --memory in use and no page of this one can be evicted; it "
+			  "was ended (give them more with --memory: each takes about a MiB for itself)\n");
 	if (pg.request.swap_bytes)
 		pager_die(MF_STATE_FULL,
 			  "out of memory: the compressed pool and the swap file are full and no page can be evicted; the program was ended "

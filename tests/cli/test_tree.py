@@ -279,7 +279,14 @@ a.kill()
 """)
         out, err, s = self.run_tree(sys.executable, script, memory="36M")
         self.assertEqual(out, "filled -9\n")
-        self.assertIn("minflt: out of memory", err)
+        self.assertIn("minflt: out of memory: the processes of this run together", err)
+
+    def test_too_many_for_the_budget(self):
+        """With a swap file that is all but empty, it is the processes themselves that fill the budget."""
+        script = f"for i in 1 2 3 4 5 6 7 8; do perl -e '$a = join q( ), 1 .. 40000; sleep 3' & done; wait"
+        _, err, _ = self.run_tree("sh", "-c", script, memory="5M", options=[f"--swap={self.path('swap')}:256M"])
+        self.assertIn("minflt: out of memory: the processes of this run together", err)
+        self.assertNotIn("are full", err)
 
 
 class Cheap(Tree):

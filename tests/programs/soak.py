@@ -32,6 +32,7 @@ CODECS = ['lz4', 'lz4', 'lz4', 'zstd', 'zstd:1', 'zstd:6', 'none']
 KILLS = ['nobody'] * 10 + ['program'] * 3 + ['child'] * 4 + ['minflt'] * 3
 LINGER = 20  # seconds that children of a killed program may need to come to their end
 BEFORE_DUTY = 'the runtime did not report for duty: the program died of signal 9'
+FULL = 'the compressed pool is full', 'together have all of --memory in use'  # a program or one of its processes was ended, as it has to be
 THRASHING = 200  # major faults a second of a run out of time: it was slow, and it was not hung
 
 
@@ -45,7 +46,7 @@ def plan(seed, number, programs):
     options = ['--compress', codec]
     form = rng.random()
     if form < 0.3 and codec != 'none':
-        options += ['--memory', str(int(most * rng.uniform(0.7, 1.5)))]
+        options += ['--memory', str(max(4 * MIB, int(most * rng.uniform(0.7, 1.5))))]
     elif form < 0.45:
         options += ['--resident', str(resident), '--pool', str(max(MIB, int(resident * rng.random()))), '--swap', '{stats}/swap:2G']
     elif form < 0.6:
@@ -157,7 +158,7 @@ class Soak:
     def outcome(result, figures):
         if result['status'] == 'timeout':
             return 'slow' if figures and figures['faults']['major'] > THRASHING * result['seconds'] else 'hung'
-        if 'the compressed pool is full' in result['stderr']:
+        if any(full in result['stderr'] for full in FULL):
             return 'full'
         return f'{result["killed"]} killed' if result['killed'] else 'as natively'
 
@@ -184,7 +185,7 @@ class Soak:
 
 
 def expected_line(line):
-    return 'the compressed pool is full' in line or 'has executed another program' in line
+    return any(full in line for full in FULL) or 'has executed another program' in line
 
 
 # ---- the record ----
