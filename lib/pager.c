@@ -886,7 +886,8 @@ void pager_fork_prepare(const struct lend *lent)
 	atomic_store(&pg.fork_tid, sys_gettid());
 	for (unsigned n; (n = atomic_load(&pg.busy));)
 		sys_futex_wait(&pg.busy, n);
-	if (pg.request.mailbox_entries || pg.request.swap_bytes)
+	/* Mostly the mailbox is empty: the way to the handler and back would be a tenth of a small process's fork. */
+	if (pg.request.swap_bytes || !swap_pool_is_drained(pg.pool))
 		bell_call(FORK_SLOT, drain, NULL);
 }
 

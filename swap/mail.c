@@ -259,6 +259,11 @@ int swap_pool_drain(struct swap_pool *p)
 	return atomic_load_explicit(&p->mail.pending, memory_order_relaxed) ? -ENOSPC : 0;
 }
 
+bool swap_pool_is_drained(const struct swap_pool *p)
+{
+	return !atomic_load_explicit(&p->mail.pending, memory_order_acquire);
+}
+
 int swap_pool_attach_mailbox(struct swap_pool *p, struct mailbox *box, unsigned nr)
 {
 	struct mail *m = &p->mail;

@@ -105,6 +105,8 @@ int swap_pool_attach_mailbox(struct swap_pool *pool, struct mailbox *box, unsign
 /* Wait until no page is in the mailbox; what isn't answered within a millisecond or so is compressed here. Before a
  * fork: the child has no part in the mailbox. => 0, -ENOSPC: out of address space */
 int swap_pool_drain(struct swap_pool *pool);
+/* There is nothing to wait for. Any thread, without a lock; stays true while nothing is stored. */
+bool swap_pool_is_drained(const struct swap_pool *pool);
 
 /* The thread that calls does the file's I/O from now on, by fd: store, load, spill and settle are its calls alone. Others may free. */
 void swap_pool_open_file(struct swap_pool *pool, int fd);
