@@ -6,7 +6,7 @@
  * interrupt, and the next fault comes from there. Measured on two processors, otherwise idle: 30 us a fault and a migration each, against 14 us when both
  * stay on one. userfaultfd has no synchronous wake-up, so the affinity of the thread is narrowed:
  *
- *   - only while the program has one thread, and faults more than 5000 times a second;
+ *   - only while the program has one thread, and faults more than 5000 times a second (32 faults tell; of a program that has just started, 4);
  *   - for at most 10 ms after it has stopped doing so: a watch looks every 10 ms while a thread is pinned, and sleeps otherwise;
  *   - never across anything that would show or hand on the mask: sched_getaffinity, sched_setaffinity, fork, vfork, posix_spawn,
  *     exec, pthread_create lift it first (run/affinity.c), and it stays lifted for 20 ms.
