@@ -25,6 +25,7 @@ struct area {
 	enum kind kind;
 	unsigned file; /* behind it */
 	unsigned pages; /* as far as it was ever made; holes are not followed */
+	bool pieces; /* a part of it has been treated otherwise than the rest */
 };
 
 struct process {
@@ -231,6 +232,8 @@ static void move(struct maker *m, struct process *p, unsigned i)
 		return;
 	if (m->q->parts & SEQ_SAME_CONTENTS && (a->kind == SHARED_ANON || a->kind == FILE_SHARED))
 		return; /* what has been remapped is one mapping for 2.6, and several since */
+	if (m->q->parts & (SEQ_OLD | SEQ_SAME_CONTENTS) && a->pieces)
+		return; /* which of them are one mapping again, generations answer each in its way (mremap-pieces.scn) */
 	if (below(m, 3)) {
 		emit(m, p, "mremap %s 0 %uP %uP%s%s", name_of(p, i), a->pages, new_pages, one_in(m, 2) ? " maymove" : "", place);
 		a->pages = new_pages > a->pages ? new_pages : a->pages;
@@ -239,6 +242,7 @@ static void move(struct maker *m, struct process *p, unsigned i)
 		int off;
 
 		range(m, a, &off, &len);
+		a->pieces = true;
 		if (*place && new_pages == len)
 			new_pages++;
 		emit(m, p, "mremap %s %dP %uP %uP%s", name_of(p, i), off, len, new_pages, place);
@@ -393,6 +397,8 @@ static void step(struct maker *m)
 		return;
 	}
 	range(m, &p->areas[i], &off, &len);
+	if ((what >= 48 && what < 71) || (what >= 76 && what < 80))
+		p->areas[i].pieces = true;
 	if (what < 48)
 		access(m, p, i);
 	else if (what < 57 && !(m->q->parts & SEQ_OLD && p->areas[i].kind == FILE_SHARED))
