@@ -106,7 +106,13 @@ static inline void get_page(struct page *page)
 	atomic_fetch_add_explicit(&page->_refcount, 1, memory_order_relaxed);
 }
 bool get_page_unless_zero(struct page *page);
-/* Drops a reference; the last one frees the frame. => no lock from a processor's downwards held */
+/* Drops references; the last one frees the frame. => no lock from a processor's downwards held */
+void free_last_page(struct page *page);
+static inline void put_page_refs(struct page *page, int nr)
+{
+	if (unlikely(atomic_fetch_sub_explicit(&page->_refcount, nr, memory_order_acq_rel) == nr))
+		free_last_page(page);
+}
 void put_page(struct page *page);
 
 /* Drops many references at once; frames that become free go back as whole runs. */
@@ -401,7 +407,14 @@ static inline int map_run(struct mm_struct *mm, unsigned long addr, unsigned nr,
 	return n;
 }
 
-bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how);
+/* A page whose only bytes are in its frame must stand at its address again. => false: the host has no place for it any more. pte lock held, entry set */
+bool map_back_slow(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how, int n);
+static inline bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how)
+{
+	int n = map_run(mm, addr, 1, pfn, how);
+
+	return likely(n == 1) || map_back_slow(mm, addr, pfn, how, n);
+}
 
 /* ---- fault/ -------------------------------------------------------------------------------------------------------- */
 

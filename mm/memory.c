@@ -10,19 +10,17 @@
 
 #define MAP_BACK_TRIES 1000
 
-/* A page whose only bytes are in its frame must stand at its address again. Only the host's word that there is no
- * such mapping, or that something else stands there, means that nobody wants it; anything else passes, or is the
- * end, for going on would turn the page into zeros. => false: not wanted. pte lock held, entry set */
-bool map_back(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how)
+/* Only the host's word that there is no such mapping, or that something else stands there, means that nobody wants the page; anything else passes, or
+ * is the end, for going on would turn the page into zeros. n: what it has said */
+__cold bool map_back_slow(struct mm_struct *mm, unsigned long addr, unsigned long pfn, unsigned how, int n)
 {
 	for (unsigned i = 0; i < MAP_BACK_TRIES; i++) {
-		int n = map_run(mm, addr, 1, pfn, how);
-
-		if (likely(n == 1))
-			return true;
 		if (n == -ENOENT || n == -EEXIST)
 			return false;
 		machine_relax();
+		n = map_run(mm, addr, 1, pfn, how);
+		if (n == 1)
+			return true;
 	}
 	machine_bug(__FILE__, __LINE__,
 		    "the host does not take a page back to its address (out of memory?): its content would be lost");
@@ -498,8 +496,8 @@ static void copy_file_pte(struct vm_area_struct *dst, struct page *page, pte_t *
 		map_run(dst->vm_mm, addr, 1, pte_pfn(pte), pte_how(pte));
 }
 
-/* => 0; -EAGAIN: no frame; 1: waited (both locks released) */
-static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, pte_t *dst_pte, pte_t *src_pte, unsigned long addr)
+/* rss: what the child has more now. => 0; -EAGAIN: no frame */
+static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, pte_t *dst_pte, pte_t *src_pte, unsigned long addr, long *rss)
 {
 	pte_t pte = ptep_get(src_pte);
 	struct page *page;
@@ -509,7 +507,7 @@ static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, 
 		swap_duplicate(pte_to_swp_entry(pte), 1);
 		set_pte(src_pte, pte);
 		set_pte(dst_pte, pte);
-		add_mm_counter(dst->vm_mm, MM_SWAPENTS, 1);
+		rss[MM_SWAPENTS]++;
 		return 0;
 	}
 	if (!pte_present(pte) || pte_special(pte)) {
@@ -537,7 +535,7 @@ static int copy_one_pte(struct vm_area_struct *dst, struct vm_area_struct *src, 
 	clear_page_flags(page, PG_anon_exclusive);
 	get_page(page);
 	atomic_fetch_add(&page->_mapcount, 1);
-	add_mm_counter(dst->vm_mm, MM_ANONPAGES, 1);
+	rss[MM_ANONPAGES]++;
 	set_pte(dst_pte, pte_clear(pte, _PAGE_ACCESSED));
 	if (mm_caps & MACHINE_YOUNG)
 		map_run(dst->vm_mm, addr, 1, pte_pfn(pte), 0);
@@ -549,6 +547,7 @@ static int copy_pte_range(struct vm_area_struct *dst, struct vm_area_struct *src
 			  unsigned long addr, unsigned long end)
 {
 	while (addr < end) {
+		long rss[NR_MM_COUNTERS] = { 0 };
 		int err = 0;
 
 		spin_lock(&from->ptl);
@@ -563,12 +562,15 @@ static int copy_pte_range(struct vm_area_struct *dst, struct vm_area_struct *src
 				continue;
 			}
 			spin_lock_nested(&to->ptl);
-			err = copy_one_pte(dst, src, pte_offset(to, addr), src_pte, addr);
+			err = copy_one_pte(dst, src, pte_offset(to, addr), src_pte, addr, rss);
 			spin_unlock_nested(&to->ptl);
 			if (err)
 				addr -= PAGE_SIZE;
 		}
 		spin_unlock(&from->ptl);
+		for (int i = 0; i < NR_MM_COUNTERS; i++)
+			if (rss[i])
+				add_mm_counter(dst->vm_mm, i, rss[i]);
 		if (err && !try_to_free_pages(32) && !wait_for_evictions())
 			return -ENOMEM;
 	}

@@ -553,10 +553,13 @@ void put_page_batch(struct page_batch *batch)
 
 void put_page(struct page *page)
 {
+	put_page_refs(page, 1);
+}
+
+void free_last_page(struct page *page)
+{
 	struct page_batch batch;
 
-	if (likely(atomic_fetch_sub_explicit(&page->_refcount, 1, memory_order_acq_rel) != 1))
-		return;
 	batch.nr = 1;
 	batch.pfn[0] = page_to_pfn(page);
 	free_batch(&batch);

@@ -260,6 +260,7 @@ int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr)
 	bool write = vmf->flags & FAULT_FLAG_WRITE && addr == vmf->address, cow = write && !(vma->vm_flags & VM_SHARED);
 	pte_t *ptep = pte_offset(desc_load(&vmf->pmd->desc), addr);
 	pte_t pte = pfn_pte(page_to_pfn(page), file_page_prot(vma) | _PAGE_ACCESSED);
+	struct mm_percpu *percpu;
 	int done;
 
 	trace_fn(do_set_pte, addr, page_to_pfn(page), write);
@@ -274,9 +275,10 @@ int do_set_pte(struct vm_fault *vmf, struct page *page, unsigned long addr)
 		page_remove_rmap(page);
 		return done;
 	}
-	add_mm_counter(mm, cow ? MM_ANONPAGES : mm_counter_file(page), 1);
+	percpu = fault_percpu(mm, vmf->flags);
+	add_percpu_counter(percpu, cow ? MM_ANONPAGES : mm_counter_file(page), 1);
 	if (cow)
-		lru_add_new_anon(vmf, this_mm_cpu(), page, page_to_pfn(page));
+		lru_add_new_anon(vmf, percpu->cpu, page, page_to_pfn(page));
 	else if (unlikely(vma->vm_flags & VM_LOCKED))
 		page_set_unevictable(page, true);
 	return 1;
@@ -492,18 +494,17 @@ static noinline vm_fault_t do_fault(struct vm_fault *vmf)
 
 /* ---- do_wp_page ------------------------------------------------------------------------------------------------------------ */
 
-/* What can be told without the page lock. => pte lock held; true: *reuse is the answer */
-static bool reuse_is_plain(struct page *page, bool *reuse)
+/* 5.15: nobody else has it. Whoever has a page locked has a reference of his own, so that the lock needs no taking: under the pte lock nobody can come to
+ * have the page. => pte lock held */
+static inline bool reuse_by_5_15(struct page *page)
 {
-	if (!(mm_caps & MACHINE_ALIAS)) {
-		*reuse = true; /* never shared: the machine could not map it twice */
-		return true;
-	}
-	*reuse = mm_reuse_rule == REUSE_6 && page_flags(page) & PG_anon_exclusive;
-	return *reuse || (mm_reuse_rule == REUSE_5_15 && (page_count(page) != 1 || page_mapcount(page) != 1));
+	if (atomic_load_explicit(&page->_refcount, memory_order_acquire) != 1 || page_mapcount(page) != 1 || page_flags(page) & PG_locked)
+		return false;
+	set_page_flags(page, PG_anon_exclusive);
+	return true;
 }
 
-/* 5.4 waits for whoever has the page locked, 5.15 and 6.x take it as somebody's. => pte lock held. *same: it still is, and the entry is what it
+/* 5.4 waits for whoever has the page locked, 6.x takes it as somebody's. => pte lock held. *same: it still is, and the entry is what it
  * was. true: the page is locked */
 static bool wp_lock_page(struct vm_fault *vmf, struct page *page, bool *same)
 {
@@ -528,22 +529,15 @@ static bool wp_lock_page(struct vm_fault *vmf, struct page *page, bool *same)
 	return *same;
 }
 
-/* Rules of fault-paths.md 3.8. => pte and page lock held; the latter released */
+/* Rules of fault-paths.md 3.8, 5.4 and 6.x. => pte and page lock held; the latter released */
 static bool reuse_locked_page(struct page *page)
 {
 	bool cached = page_in_swap_cache(page), ok;
 
-	switch (mm_reuse_rule) {
-	case REUSE_5_4:
+	if (mm_reuse_rule == REUSE_5_4)
 		ok = page_mapcount(page) + (cached ? swap_count(page_swap_entry(page)) : 0) == 1;
-		break;
-	case REUSE_5_15:
-		ok = page_count(page) == 1 && page_mapcount(page) == 1;
-		break;
-	default:
+	else
 		ok = page_mapcount(page) == 1 && (!cached || !swap_count(page_swap_entry(page)));
-		break;
-	}
 	if (ok && cached)
 		delete_from_swap_cache(page);
 	if (ok && mm_reuse_rule == REUSE_6)
@@ -554,23 +548,49 @@ static bool reuse_locked_page(struct page *page)
 	return ok;
 }
 
+/* => pte lock held; *same false: released, the entry has changed */
+static noinline bool reuse_by_lock(struct vm_fault *vmf, struct page *page, bool *same)
+{
+	if (mm_reuse_rule == REUSE_6 && page_flags(page) & PG_anon_exclusive)
+		return true;
+	return wp_lock_page(vmf, page, same) && reuse_locked_page(page);
+}
+
+/* May an anonymous page be written where it stands? As above */
+static inline bool wp_can_reuse(struct vm_fault *vmf, struct page *page, bool *same)
+{
+	*same = true;
+	if (!(mm_caps & MACHINE_ALIAS))
+		return true; /* never shared: the machine could not map it twice */
+	return likely(mm_reuse_rule == REUSE_5_15) ? reuse_by_5_15(page) : reuse_by_lock(vmf, page, same);
+}
+
+/* The entry was old on a machine that shows it by not mapping the page. => pte lock held; not 0: the entry is what it was */
+static noinline vm_fault_t wp_map_old(struct vm_fault *vmf, pte_t pte, pte_t old)
+{
+	int err = map_run(vmf->vma->vm_mm, vmf->address, 1, pte_pfn(pte), pte_how(pte));
+
+	if (likely(err == 1))
+		return 0;
+	set_pte(vmf->pte, old);
+	return map_error(err);
+}
+
 /* Y D W where it stands. => pte lock held, released */
-static vm_fault_t wp_page_reuse(struct vm_fault *vmf)
+static inline_hot vm_fault_t wp_page_reuse(struct vm_fault *vmf)
 {
 	struct mm_struct *mm = vmf->vma->vm_mm;
 	pte_t pte = pte_set(ptep_get(vmf->pte), _PAGE_RW | _PAGE_DIRTY | _PAGE_ACCESSED), old;
-	int err = 1;
+	vm_fault_t ret = 0;
 
 	trace_fn(wp_page_reuse, vmf->address, pte_pfn(pte), 0);
 	old = (pte_t){ __atomic_exchange_n(&vmf->pte->val, pte.val, __ATOMIC_ACQ_REL) };
-	if (pte_mapped(old))
-		machine_protect(mm, vmf->address, 1, pte_pfn(pte), pte_how(pte));
+	if (likely(pte_mapped(old)))
+		machine_protect(mm, vmf->address, 1, pte_pfn(pte), MACHINE_MAP_WRITE);
 	else
-		err = map_run(mm, vmf->address, 1, pte_pfn(pte), pte_how(pte));
-	if (err != 1)
-		set_pte(vmf->pte, old);
+		ret = wp_map_old(vmf, pte, old);
 	vmf_unlock_pte(vmf);
-	return err == 1 ? 0 : map_error(err);
+	return ret;
 }
 
 /* The owner has agreed, without the pte lock: is it still his page? => pte lock not held */
@@ -630,7 +650,7 @@ static vm_fault_t wp_page_shared(struct vm_fault *vmf)
 }
 
 /* The new page takes the old one's place. => pte lock held; 1, or -errno of the machine (the entry is none then) */
-static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *new)
+static inline int wp_install_copy(struct vm_fault *vmf, struct mm_percpu *percpu, struct page *old, bool from_file, struct page *new)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct mm_struct *mm = vma->vm_mm;
@@ -652,15 +672,18 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 		done = map_back(mm, vmf->address, pfn, pte_how(pte)) ? 1 : -ENOENT;
 	else
 		done = map_run(mm, vmf->address, 1, pfn, pte_how(pte) | (pte_zero_page(vmf->orig_pte) ? MACHINE_MAP_ZERO : 0));
-	if (done == 1) {
-		lru_add_new_anon(vmf, this_mm_cpu(), new, page_to_pfn(new));
-		add_mm_counter(mm, MM_ANONPAGES, 1);
+	/* Of a file: its rss becomes anonymous. */
+	if (likely(done == 1)) {
+		lru_add_new_anon(vmf, percpu->cpu, new, pfn);
+		if (!old || unlikely(from_file))
+			add_percpu_counter(percpu, MM_ANONPAGES, 1);
 	} else {
 		set_pte(vmf->pte, (pte_t){ 0 });
 		page_remove_rmap(new);
 	}
 	if (old) {
-		add_mm_counter(mm, mm_counter(old), -1); /* of a file: its rss becomes anonymous */
+		if (unlikely(done != 1) || unlikely(from_file))
+			add_percpu_counter(percpu, mm_counter(old), -1);
 		page_remove_rmap(old);
 	}
 	return done;
@@ -670,6 +693,8 @@ static int wp_install_copy(struct vm_fault *vmf, struct page *old, struct page *
 static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 {
 	struct page *old = pte_special(vmf->orig_pte) ? NULL : pfn_to_page(pte_pfn(vmf->orig_pte)), *new;
+	struct mm_percpu *percpu = fault_percpu(vmf->vma->vm_mm, vmf->flags);
+	bool from_file = old && page_is_file(old); /* it may be truncated meanwhile: then its entry goes too */
 	int done;
 
 	trace_fn(wp_page_copy, vmf->address, vmf->orig_pte.val, 0);
@@ -695,21 +720,20 @@ static vm_fault_t wp_page_copy(struct vm_fault *vmf)
 			put_page(old);
 		return 0;
 	}
-	done = wp_install_copy(vmf, old, new);
+	done = wp_install_copy(vmf, percpu, old, from_file, new);
 	vmf_unlock_pte(vmf);
 	if (done != 1)
 		free_new_page(new);
 	if (old) {
-		if (!page_is_file(old) && page_mapcount(old) == 0)
+		if (!from_file && unlikely(page_in_swap_cache(old)) && page_mapcount(old) == 0)
 			free_swap_cache(old);
-		put_page(old); /* ours */
-		put_page(old); /* the entry's */
+		put_page_refs(old, 2); /* ours, and the entry's */
 	}
 	if (pte_zero_page(vmf->orig_pte)) {
-		count(zeroed, 1);
+		count_on(percpu->cpu, zeroed, 1);
 	} else {
-		count(copied, 1);
-		count(cow_copy, 1);
+		count_on(percpu->cpu, copied, 1);
+		count_on(percpu->cpu, cow_copy, 1);
 	}
 	return done == 1 ? 0 : map_error(done);
 }
@@ -725,6 +749,7 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 	if (pte_special(vmf->orig_pte)) {
 		if (!pte_zero_page(vmf->orig_pte) && (vmf->vma->vm_flags & (VM_WRITE | VM_SHARED)) == (VM_WRITE | VM_SHARED)) {
 			trace_why("a frame without a struct page, and the mapping is shared: written in place", 0, 0);
+			vmf->pgoff = linear_page_index(vmf->vma, vmf->address);
 			return wp_pfn_shared(vmf);
 		}
 		trace_why(pte_zero_page(vmf->orig_pte) ? "the zero page" : "a frame without a struct page: a copy", 0, 0);
@@ -733,18 +758,16 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 	if (page_is_file(page)) {
 		if (vmf->vma->vm_flags & VM_SHARED) {
 			trace_why("a page of a file, and the mapping is shared: written in place", 0, 0);
+			vmf->pgoff = linear_page_index(vmf->vma, vmf->address);
 			return wp_page_shared(vmf);
 		}
 		trace_why("a page of a file, and the mapping is private: a copy", 0, 0);
 		return wp_page_copy(vmf);
 	}
-	if (!reuse_is_plain(page, &reuse)) {
-		reuse = wp_lock_page(vmf, page, &same);
-		if (!same) {
-			trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
-			return 0;
-		}
-		reuse = reuse && reuse_locked_page(page);
+	reuse = wp_can_reuse(vmf, page, &same);
+	if (unlikely(!same)) {
+		trace(pte_changed, vmf->address, vmf->orig_pte.val, 0);
+		return 0;
 	}
 	if (!reuse) {
 		trace_why("an anonymous page that others may have (%lu references, %lu entries): a copy", page_count(page), page_mapcount(page));
@@ -753,7 +776,7 @@ static noinline vm_fault_t do_wp_page(struct vm_fault *vmf)
 	trace_why("an anonymous page that nobody else has: reused", 0, 0);
 	ret = wp_page_reuse(vmf);
 	if (likely(!ret))
-		count(cow_reuse, 1);
+		count_on(fault_percpu(vmf->vma->vm_mm, vmf->flags)->cpu, cow_reuse, 1);
 	return ret;
 }
 
@@ -861,10 +884,10 @@ static inline_hot vm_fault_t handle_pte_fault(struct vm_fault *vmf)
 	}
 	if (vmf->flags & FAULT_FLAG_WRITE && !pte_write(vmf->orig_pte)) {
 		trace_why("present and read-only, and this is a write", 0, 0);
-		copy = vmf_copy(vmf);
+		copy = *vmf; /* pgoff is for those to whom it matters: do_wp_page() */
 		return do_wp_page(&copy);
 	}
-	copy = vmf_copy(vmf);
+	copy = *vmf;
 	return pte_touch(&copy, vmf->orig_pte);
 }
 
