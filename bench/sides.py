@@ -138,7 +138,8 @@ class Sides:
         path = stem(self.o)
         if path:
             with open(path + ".json.new", "w") as f:
-                json.dump({"machine": machine.describe(), "state": self.state, "runs": self.runs}, f, indent=1)
+                runs = ",\n".join(map(json.dumps, self.runs))
+                f.write(f'{{"machine": {json.dumps(machine.describe())},\n"state": {json.dumps(self.state)},\n"runs": [\n{runs}\n]}}\n')
             os.replace(path + ".json.new", path + ".json")
 
     def rounds(self):
