@@ -138,7 +138,7 @@ class Soak:
             # A swap file stays when minflt was killed.
             may_be = ('s', 'swap') if result['killed'] and what['kill'] == 'minflt' else ('s',)
             bad += [f'left behind: {name}' for name in sorted(os.listdir(stats)) if name not in may_be]
-            bad += [f'left behind: {name}' for name in self.shared_memory(result['killed'])]
+            bad += [f'left behind: {name}' for name in self.shared_memory(result['killed'] or self.outcome(result, figures) == 'full')]
         finally:
             for name in (cwd, f'{cwd}.tmp', stats):
                 shutil.rmtree(name, ignore_errors=True)
