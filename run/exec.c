@@ -189,6 +189,18 @@ static long plain(int dirfd, const char *path, char *const argv[], char *const e
 	return sys_call5(SYS_execveat, dirfd, (long)path, (long)argv, (long)envp, flags);
 }
 
+/* A program that is not followed gets the soft limits as this one knows them (limits.c); the others' runtimes need room as this one did. If nothing comes of
+ * it, other threads may have had less room meanwhile: not for what can be known not to be executable. */
+static long with_own_limits(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	long r;
+
+	rt_limits_exec(true);
+	r = plain(dirfd, path, argv, envp, flags);
+	rt_limits_exec(false);
+	return r;
+}
+
 static bool is_vfork_child(void)
 {
 	return sys_getpid() != pager_pid();
@@ -230,7 +242,7 @@ static long run_alone(int dirfd, const char *path, char *const argv[], char *con
 		note = tree_note(t, *path ? path : argv && argv[0] ? argv[0] : "?", (enum tree_why)why);
 	slot = slot_for(t, vforked);
 	enter_alone(t, slot);
-	r = plain(dirfd, path, argv, envp, flags);
+	r = with_own_limits(dirfd, path, argv, envp, flags);
 	if (slot >= 0)
 		leave_slot(t, vforked, (unsigned)slot);
 	if (why >= 0)
@@ -331,41 +343,24 @@ static long follow(int dirfd, const char *path, char *const argv[], char *const 
 	return r == -E2BIG ? run_alone(dirfd, path, argv, envp, flags, TREE_WHY_TOO_LONG) : r;
 }
 
-/* A program that is not followed gets the soft limits as this one knows them (limits.c); the others' runtimes need room as this one did. */
-static long with_own_limits(long (*fn)(int, const char *, char *const[], char *const[], int, int), int dirfd, const char *path, char *const argv[],
-			    char *const envp[], int flags, int why)
-{
-	long r;
-
-	rt_limits_exec(true);
-	r = fn(dirfd, path, argv, envp, flags, why);
-	rt_limits_exec(false);
-	return r;
-}
-
-static long as_it_is(int dirfd, const char *path, char *const argv[], char *const envp[], int flags, int why)
-{
-	return plain(dirfd, path, argv, envp, flags);
-}
-
 long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	int why;
 
 	if (!atomic_load(&rt_active))
-		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
+		return with_own_limits(dirfd, path, argv, envp, flags);
 	pin_lift();
 	if (pager_control()->request.no_follow)
-		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, RT_UNNOTED);
+		return run_alone(dirfd, path, argv, envp, flags, RT_UNNOTED);
 	if (rt_filtered)
-		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
+		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
 	why = rt_judge(dirfd, path, flags, 0);
 	if (why == RT_FOLLOW)
 		why = judge_environment(envp);
 	if (why == RT_PLAIN)
-		return with_own_limits(as_it_is, dirfd, path, argv, envp, flags, 0);
+		return plain(dirfd, path, argv, envp, flags);
 	if (why != RT_FOLLOW)
-		return with_own_limits(run_alone, dirfd, path, argv, envp, flags, why);
+		return run_alone(dirfd, path, argv, envp, flags, why);
 	return follow(dirfd, path, argv, envp, flags);
 }
 

@@ -9,7 +9,12 @@
  * and one that does all by libc:
  *
  *   outsider fork TIMES                     forks so often; says how many pages, on the average, parent and child touched anew for it
+ *   outsider fail TIMES                     fails so often to execute what is not there, in a process that has limited its address space; says how often
+ *                                           another thread could map nothing meanwhile
  */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +53,39 @@ static int forks(int times)
 	return 0;
 }
 
+static atomic_bool over;
+static atomic_int refused;
+
+static void *maps(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&over)) {
+		void *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			atomic_fetch_add(&refused, 1);
+		else
+			munmap(p, 1 << 20);
+	}
+	return NULL;
+}
+
+static int fails(int times)
+{
+	char *argv[] = { (char[]){ "nothing" }, NULL };
+	const struct rlimit limit = { 512 << 20, RLIM_INFINITY };
+	pthread_t thread;
+
+	if (setrlimit(RLIMIT_AS, &limit) || pthread_create(&thread, NULL, maps, NULL))
+		return 1;
+	for (int i = 0; i < times; i++)
+		execve("/nowhere/nothing", argv, environ);
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	printf("%d\n", atomic_load(&refused));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)
@@ -60,6 +98,8 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && strcmp(argv[1], "fork") == 0)
 		return forks(atoi(argv[2]));
+	if (argc > 2 && strcmp(argv[1], "fail") == 0)
+		return fails(atoi(argv[2]));
 	if (argc > 3 && strcmp(argv[1], "map") == 0) {
 		size_t len = (size_t)atoi(argv[2]) << 20;
 		long p = sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -80,6 +80,11 @@ class Followed(Tree):
         self.assertGreater(int(out), 0)
         self.assertEqual((err, s["tree"]["processes"], s["tree"]["execs"]), ("", 3, 2))
 
+    def test_a_failed_execution_takes_nothing(self):
+        """Other threads map memory meanwhile, in a process that has limited its address space."""
+        out, err, _ = self.run_tree(OUTSIDER, "fail", "3000")
+        self.assertEqual((out, err), ("0\n", ""))
+
     def test_after_rights_are_dropped(self):
         if os.getuid() != 0:
             self.skipTest("needs root, to become an unprivileged user")
