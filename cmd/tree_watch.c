@@ -109,6 +109,18 @@ static uint64_t unmanaged(const struct tree_process *p, pid_t pid)
 	return (resident - shared) * PAGE > ours ? (resident - shared) * PAGE - ours : 0;
 }
 
+/* Only what is there at two looks: figures that come one after the other from a process at work fit together only nearly. */
+static uint64_t unmanaged_twice(const struct tree_process *p, unsigned slot, pid_t pid)
+{
+	static struct { uint64_t bytes; uint32_t pid; } before[TREE_SLOTS];
+	const uint32_t own = atomic_load(&p->pid);
+	const uint64_t now = unmanaged(p, pid), then = before[slot].pid == own ? before[slot].bytes : 0;
+
+	before[slot].bytes = now;
+	before[slot].pid = own;
+	return now < then ? now : then;
+}
+
 void tree_watch(struct mf_control *c, int control_fd)
 {
 	struct mf_tree *t = control_tree(c);
@@ -123,7 +135,7 @@ void tree_watch(struct mf_control *c, int control_fd)
 			look_at_dead(c, i);
 		if (atomic_load(&p->state) != TREE_RUNNING || !tree_is_alive(p))
 			continue;
-		one = unmanaged(p, tree_host_pid(t, i, control_fd));
+		one = unmanaged_twice(p, i, tree_host_pid(t, i, control_fd));
 		sum += one;
 		excess += one > USUAL ? one - USUAL : 0;
 	}

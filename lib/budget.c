@@ -269,23 +269,24 @@ static bool free_some(void)
 	return true;
 }
 
-void budget_balance(void)
+bool budget_balance(void)
 {
 	if (auto_on() && auto_balance())
 		set_limit(auto_limit(b.allowed));
 	fall_back();
 	if (nr_free_frames() >= b.low && b.calls % 16) {
 		b.calls++;
-		return;
+		return false;
 	}
 	budget_answer();
 	budget_fit();
 	budget_spill();
 	while (nr_free_frames() < b.low) {
 		if (!free_some() && !exceed())
-			return;
+			return true;
 		budget_spill();
 	}
+	return true;
 }
 
 /* Something of the pool to the file, however long it takes. */
@@ -326,12 +327,17 @@ bool budget_rescue(void)
 
 /* ---- the others ---------------------------------------------------------------------------------------------------------- */
 
-uint64_t budget_kept(void)
+uint64_t budget_other(void)
 {
 	struct swap_pool_stats s;
 
 	swap_pool_stats(b.pool, &s);
-	return nr_used_frames() * PAGE + s.bytes_pool + s.bytes_meta + uffd_meta_bytes(false);
+	return s.bytes_pool + s.bytes_meta + uffd_meta_bytes(false);
+}
+
+uint64_t budget_kept(void)
+{
+	return nr_used_frames() * PAGE + budget_other();
 }
 
 /* Frames go until what is kept fits into `memory`. The pool takes whole blocks, and pages may wait for the compressor, so one batch alone may not show;

@@ -22,10 +22,13 @@ void budget_attach(struct swap_pool *pool);
 bool budget_is_shared(void);
 /* Pages, pool and tables of this process, bytes. */
 uint64_t budget_kept(void);
+/* Of these, what is no pages. */
+uint64_t budget_other(void);
 /* More frames, if the tree's account has room. Caller: mmap_lock held. */
 bool budget_grow(void);
-/* After faults: fit the limits to what the pool takes now, and keep some frames free. Caller: mmap_lock held for reading. */
-void budget_balance(void);
+/* After faults: fit the limits to what the pool takes now, and keep some frames free. Caller: mmap_lock held for reading.
+ * => true: something may have been evicted */
+bool budget_balance(void);
 /* Fit the limits to what the pool takes now. */
 void budget_fit(void);
 uint64_t budget_pool_bytes(void);

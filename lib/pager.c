@@ -418,6 +418,7 @@ static void serve(const struct uffd_msg *msg)
 static void balance(void)
 {
 	static atomic_uint faults, passed_over;
+	struct tree_process *me = &control_tree(pg.control)->process[pg.slot];
 	bool mine;
 
 	mmap_read_lock(pager_mm);
@@ -428,11 +429,12 @@ static void balance(void)
 	}
 	if (mine) {
 		atomic_store(&passed_over, 0);
-		budget_balance();
+		if (budget_balance())
+			atomic_store_explicit(&me->other_bytes, budget_other(), memory_order_relaxed);
 		unlock_balance();
 	}
 	mmap_read_unlock(pager_mm);
-	atomic_store_explicit(&control_tree(pg.control)->process[pg.slot].real_pages, uffd_stats.real_pages, memory_order_relaxed);
+	atomic_store_explicit(&me->real_pages, uffd_stats.real_pages, memory_order_relaxed);
 	if (pg.request.check_every && (atomic_fetch_add(&faults, 1) + 1) % pg.request.check_every == 0)
 		mm_check_invariants();
 }

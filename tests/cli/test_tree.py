@@ -460,6 +460,21 @@ class Unmanaged(Tree):
         self.assertEqual(err, "")
         self.assertTrue(4 * M <= s["tree"]["unmanaged_peak_bytes"] < 6 * M, s["tree"])
 
+    def test_what_went_to_the_pool_is_none(self):
+        """The last faults of a program that then sleeps may have evicted a few MiB."""
+        script = self.path("fill.py", """
+import mmap, os, sys, time
+m = mmap.mmap(-1, int(sys.argv[1]) * 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+noise = os.urandom(1 << 20)
+for at in range(0, len(m), 4096):
+    m[at:at + 1900] = noise[at // 2 % (1 << 20):][:1900]
+time.sleep(0.7)
+""")
+        for pages in 1700, 1900, 2000, 2100, 2200, 2300:
+            _, err, s = self.run_tree(sys.executable, script, str(pages), memory="12M")
+            self.assertGreater(s["swap"]["evicted_pages"], 1000)
+            self.assertLess(s["tree"]["unmanaged_peak_bytes"], M)
+
     def test_managed_memory_is_none(self):
         _, err, s = self.run_tree(sys.executable, "-c", "import time; b = [bytes([i % 250]) * 4096 for i in range(30000)]; time.sleep(0.5)")
         self.assertEqual(err, "")
