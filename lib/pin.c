@@ -14,6 +14,7 @@
 #include "machine/sys.h"
 
 #define STACK      (32UL << 10)
+#define TLS        1024        /* of its top: the thread area, so that both are one page */
 #define MASK_WORDS 16          /* 1024 processors */
 #define WINDOW     32          /* faults in a row whose pace is looked at */
 #define FIRST      4           /* the same, of a program that has just started: it will go on */
@@ -32,7 +33,7 @@ static struct {
 	uint64_t window_start;         /* handler only */
 	unsigned window_faults;
 	uint32_t own;                  /* handler only: its processor */
-	unsigned long stack, tls;
+	unsigned long stack;
 	atomic_uint watched;           /* the watch has been started */
 } pin;
 
@@ -125,15 +126,13 @@ static bool start_watch(void)
 {
 	uint64_t *tls;
 
-	if (!pin.stack) {
+	if (!pin.stack)
 		pin.stack = (unsigned long)machine_alloc(STACK);
-		pin.tls = (unsigned long)machine_alloc(MACHINE_PAGE_SIZE);
-	}
-	if (!pin.stack || !pin.tls)
+	if (!pin.stack)
 		return false;
-	tls = (uint64_t *)(pin.tls + 512);
-	tls[0] = tls[2] = pin.tls + 512;
-	if (thread_start((void *)(pin.stack + STACK), tls, watch) < 0)
+	tls = (uint64_t *)(pin.stack + STACK - TLS / 2);
+	tls[0] = tls[2] = (unsigned long)tls;
+	if (thread_start((void *)(pin.stack + STACK - TLS), tls, watch) < 0)
 		return false;
 	atomic_store(&pin.watched, 1);
 	return true;
