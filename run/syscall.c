@@ -110,28 +110,35 @@ HIDDEN long rt_syscall(long nr, long a, long b, long c, long d, long e, long f)
 	return known ? r : rt_errno(sys_call6(nr, a, b, c, d, e, f));
 }
 
-static long readable(struct rt_call *c)
+/* => VM_READ and VM_WRITE of the mapping around a[0] */
+static long rights(struct rt_call *c)
 {
 	struct vm_area_struct *v;
-	bool yes;
+	long r;
 
 	mmap_read_lock(pager_mm);
 	v = find_vma(pager_mm, (unsigned long)c->a[0]);
-	yes = v && vma_start(v) <= (unsigned long)c->a[0] && vma_flags(v) & VM_READ;
+	r = v && vma_start(v) <= (unsigned long)c->a[0] ? (long)(vma_flags(v) & (VM_READ | VM_WRITE)) : 0;
 	mmap_read_unlock(pager_mm);
-	return yes;
+	return r;
 }
 
-/* A futex operation that changes the word (WAKE_OP, LOCK_PI and those like them) has answered EFAULT: in the kernel it can't wait for a page that is evicted. The
- * words are brought by a read, here, and it is tried once more. EFAULT comes before any waiting, so nothing is done twice. */
+/* A futex operation that changes the word (WAKE_OP, LOCK_PI and those like them) has answered EFAULT: in the kernel it can't wait for a page that is evicted, nor
+ * for one that is watched for stores. The words are brought here, by a store that changes nothing where the program may store, and it is tried once more. EFAULT
+ * comes before any waiting, so nothing is done twice. */
 long rt_futex_again(long word, long op, long val, long timeout, long word2, long val3);
 HIDDEN long rt_futex_again(long word, long op, long val, long timeout, long word2, long val3)
 {
 	const long words[2] = { word, word2 };
 
-	for (int i = 0; i < 2 && atomic_load_explicit(&rt_active, memory_order_relaxed); i++)
-		if (!(words[i] & 3) && rt_run(readable, RT_HERE, RT_ARGS(words[i]), NULL))
+	for (int i = 0; i < 2 && atomic_load_explicit(&rt_active, memory_order_relaxed); i++) {
+		const long may = words[i] & 3 ? 0 : rt_run(rights, RT_HERE, RT_ARGS(words[i]), NULL);
+
+		if (may & VM_WRITE)
+			__atomic_fetch_or((int *)words[i], 0, __ATOMIC_RELAXED);
+		else if (may & VM_READ)
 			(void)*(volatile int *)words[i];
+	}
 	return rt_errno(sys_call6(SYS_futex, word, op, val, timeout, word2, val3));
 }
 
