@@ -125,21 +125,23 @@ static int write_protect(unsigned long addr, unsigned nr, bool on)
 /* ---- watching for stores ----------------------------------------------------------------------------------------- */
 
 /* A page that is stored to after all costs a second fault. What its leaving without a look at its bytes saves is as much while other processors run
- * the program, and a sixth of that otherwise; so the score of the pages of late decides, and while it is bad one call of 64 finds out whether
- * that has changed. */
-#define WATCH_SCORE 64
+ * the program, and a sixth of that otherwise; so a score of the pages of late decides: up with each that is watched, down with each that is stored to. While it
+ * is bad one call of 64 finds out whether that has changed. It goes up on the way in, for until the page has left a whole generation of others has entered; and
+ * it is never so bad that a few tries can't mend it, for a program's first stores aren't what it is like. */
+#define SCORE       64 /* at most, up or down */
+#define WATCH_WORST (-16)
 #define WATCH_TRIES 64
 
 static int bounded(int n)
 {
-	return n > WATCH_SCORE ? WATCH_SCORE : n < -WATCH_SCORE ? -WATCH_SCORE : n;
+	return n > SCORE ? SCORE : n < -SCORE ? -SCORE : n;
 }
 
 static void watch_score(int delta)
 {
-	int old = atomic_load_explicit(&uffd.watching, memory_order_relaxed);
+	int now = bounded(atomic_load_explicit(&uffd.watching, memory_order_relaxed) + delta);
 
-	atomic_store_explicit(&uffd.watching, bounded(old + delta), memory_order_relaxed);
+	atomic_store_explicit(&uffd.watching, now < WATCH_WORST ? WATCH_WORST : now, memory_order_relaxed);
 }
 
 static bool is_crowded(void)
@@ -223,6 +225,7 @@ static int map_home(unsigned long addr, unsigned nr, unsigned long pfn, unsigned
 	}
 	r = copy_in(addr, home_of(pfn), nr, watched ? UFFD_COPY_WP : 0);
 	if (r > 0) {
+		watch_score(watched ? r : 0);
 		home_drop(pfn, (unsigned)r);
 		set_states(pfn, (unsigned)r, watched ? WATCHED : MAPPED);
 		count_real(r);
@@ -260,8 +263,10 @@ static int map_staged(unsigned long addr, unsigned nr, unsigned long pfn, unsign
 		stage_put(pfn + (unsigned)i);
 		uffd.state[pfn + (unsigned)i] = watched ? WATCHED : MAPPED;
 	}
-	if (r > 0)
+	if (r > 0) {
+		watch_score(watched ? r : 0);
 		count_real(r);
+	}
 	return r;
 }
 
@@ -404,10 +409,8 @@ static int freeze(struct mm_struct *mm, struct look *look, unsigned long addr, u
 		uffd.state[pfn + i] = watched ? UNWRITTEN : FROZEN;
 	}
 	count(&uffd_stats.copy_out, nr);
-	if (watched) {
+	if (watched)
 		count(&uffd_stats.unwritten, nr);
-		watch_score((int)nr);
-	}
 	return (int)nr;
 }
 
