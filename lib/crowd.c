@@ -11,7 +11,7 @@
 #include "machine/uffd/uffd.h"
 
 #define STACK       (128UL << 10)
-#define MAX_HELPERS 3u
+#define MAX_HELPERS (CROWD_MOST - 1)
 #define MASK_WORDS  16  /* 1024 processors */
 #define WINDOW      64u /* faults */
 #define TURNS_MANY  8u  /* of a window in which another thread than before faults */
@@ -122,6 +122,11 @@ void crowd_wait(unsigned number)
 
 	while ((wanted = atomic_load(&crowd.wanted)) <= number)
 		sys_futex_wait(&crowd.wanted, wanted);
+}
+
+unsigned crowd_handlers(void)
+{
+	return 1 + atomic_load_explicit(&crowd.wanted, memory_order_relaxed);
 }
 
 unsigned crowd_threads(void)

@@ -16,6 +16,8 @@
 
 #include <stdint.h>
 
+#define CROWD_MOST 4u /* handlers */
+
 /* The calling thread is the first handler; helpers run `loop` as threads that share its descriptors. */
 void crowd_start(void (*loop)(void));
 /* A handler serves a fault of this thread now. */
@@ -24,6 +26,8 @@ void crowd_fault(long tid);
 unsigned crowd_join(void);
 /* Helpers, before they read: sleeps while there is no need of this one. */
 void crowd_wait(unsigned number);
+/* Handlers that are to be awake now, the first one included. */
+unsigned crowd_handlers(void);
 /* Threads of ours that crowd.c has started. */
 unsigned crowd_threads(void);
 /* A forked child: there are no helpers. */

@@ -475,7 +475,7 @@ static void knock(void)
 }
 
 /* What the handler does beside serving a fault it does while it is counted as busy, and not while somebody forks: the child would find its locks held. */
-static void handle(const struct uffd_msg *msg, bool first)
+static void handle(const struct uffd_msg *msg, unsigned number)
 {
 	static unsigned since; /* the first handler's */
 	const unsigned long addr = (unsigned long)msg->address;
@@ -485,8 +485,7 @@ static void handle(const struct uffd_msg *msg, bool first)
 	atomic_fetch_add(&pg.busy, 1);
 	if (!defer(msg)) {
 		if (!atomic_load(&pg.fork_tid)) {
-			if (first)
-				pin_fault((long)msg->tid);
+			pin_fault((long)msg->tid, number);
 			crowd_fault((long)msg->tid);
 		}
 		if (bell_is(addr))
@@ -498,7 +497,7 @@ static void handle(const struct uffd_msg *msg, bool first)
 			balance();
 	}
 	__atomic_fetch_add(&pg.counters->faults_read, 1, __ATOMIC_RELAXED);
-	if (first && ++since >= PUBLISH_EVERY && !atomic_load(&pg.fork_tid)) {
+	if (number == 0 && ++since >= PUBLISH_EVERY && !atomic_load(&pg.fork_tid)) {
 		since = 0;
 		pager_publish();
 	}
@@ -632,33 +631,36 @@ static void own_slot(void)
 	tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid());
 }
 
-static void read_and_handle(bool first)
+/* One message at a time while several handlers read: each thread is to be served on its own processor. */
+static void read_and_handle(unsigned number)
 {
 	struct uffd_msg msgs[MAX_READ];
 	uint64_t begin;
 	long n;
 
+	pin_handler(number);
 	if (auto_on())
 		wait_a_while();
-	n = sys_read(pg.uffd, msgs, sizeof(msgs));
+	n = sys_read(pg.uffd, msgs, crowd_handlers() > 1 ? sizeof(msgs[0]) : sizeof(msgs));
 	if (n < 0 && n != -EINTR && n != -EAGAIN)
 		machine_bug(__FILE__, __LINE__, "the userfaultfd can't be read any more");
 	begin = auto_begin();
 	for (long i = 0; i < n / (long)sizeof(msgs[0]); i++)
-		handle(&msgs[i], first);
+		handle(&msgs[i], number);
 	auto_end(begin);
 }
 
 static void helper(void)
 {
-	unsigned number = crowd_join();
+	unsigned number = 1 + crowd_join();
 
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-helper", 0, 0, 0);
 	open_protection_keys();
 	swap_pool_join_file(pg.pool);
+	pin_helper(number);
 	for (;;) {
-		crowd_wait(number);
-		read_and_handle(false);
+		crowd_wait(number - 1);
+		read_and_handle(number);
 	}
 }
 
@@ -681,7 +683,7 @@ static void handler(void)
 	if (!auto_on()) /* which measures one handler's time */
 		crowd_start(helper);
 	for (;;)
-		read_and_handle(true);
+		read_and_handle(0);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */

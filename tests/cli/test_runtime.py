@@ -10,6 +10,7 @@ from helper import BUILD_ROOT, MINFLT, Case, main
 M = 1 << 20
 DAMAGE = os.path.join(BUILD_ROOT, "tests", "cli", "damage")
 EARLY = os.path.join(BUILD_ROOT, "tests", "cli", "early")
+PLACED = os.path.join(BUILD_ROOT, "tests", "cli", "placed")
 RUNTIME = os.path.join(BUILD_ROOT, "libminflt-run.so")
 
 # Touches and keeps 4096-byte pages that compress well and differ, then reads them all back.
@@ -122,6 +123,19 @@ class Real(Case):
             if touched and micros < 15000:
                 return
         self.fail(f"never in time: {runs}")
+
+    def test_one_of_several_threads_shares_a_processor(self):
+        """A server's thread that faults all the time and others that wait: the first is kept beside the handler, too."""
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("there is one processor")
+        p = minflt("run", "-q", "--memory=64M", PLACED, "1")
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "1 1 1\n", ""))
+
+    def test_two_threads_have_a_processor_each(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("there is one processor")
+        p = minflt("run", "-q", "--memory=64M", PLACED, "2")
+        self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "2 2 1\n", ""))
 
     def test_smallest_budget(self):
         p = minflt("run", "-q", "--memory=4M", "true")
