@@ -7,6 +7,7 @@
  */
 #include "mm/fault/fault.h"
 #include "mm/filemap.h"
+#include "mm/workingset.h"
 
 static atomic_uint checking, reclaiming;
 
@@ -290,8 +291,12 @@ static void check_pages(const struct tally *t, unsigned long nr)
 		MM_BUG_ON(page_count(page) != page_mapcount(page) + cached + t->cached[pfn]); /* F2 */
 		MM_BUG_ON(t->cached[pfn] != page_is_file(page));
 		MM_BUG_ON(!fault_path->no_rmap && !(page_flags(page) & PG_lru));
-		if (cached)
-			MM_BUG_ON(swap_map[page->private].cache != pfn + 1);
+		if (cached) { /* whether an eviction has left it there or a fault has brought it */
+			MM_BUG_ON(swap_map[page->private].cache != pfn + 1 || swap_map[page->private].flags != SLOT_USED);
+			MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback));
+		}
+		MM_BUG_ON(page_flags(page) & PG_workingset && !workingset.file);
+		MM_BUG_ON(page_flags(page) & PG_reclaim && (!page_is_file(page) || page_flags(page) & PG_swapbacked));
 		if (page_flags(page) & PG_anon_exclusive) { /* I11 */
 			MM_BUG_ON(page_mapcount(page) > 1 || !(atomic_load(&page->mapping) & PAGE_MAPPING_ANON));
 			MM_BUG_ON(cached && swap_count(page_swap_entry(page)));

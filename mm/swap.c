@@ -196,19 +196,14 @@ bool swap_keep_copy(bool writable, bool write)
 
 /* ---- swap cache -------------------------------------------------------------------------------------------------------- */
 
-/* => swap_lock and the page lock held. The shadow that stood there, or 0 */
-static shadow_t cache_insert(struct page *page, swp_entry_t entry)
+/* => swap_lock and the page lock held; no shadow stands there */
+static void cache_insert(struct page *page, swp_entry_t entry)
 {
-	struct swap_slot *slot = slot_of(entry);
-	shadow_t shadow = unlikely(slot->flags & SLOT_SHADOW) ? slot->cache : 0;
-
 	get_page(page);
 	page->private = entry.val;
-	slot->cache = page_to_pfn(page) + 1;
-	slot->flags = SLOT_USED;
+	slot_of(entry)->cache = page_to_pfn(page) + 1;
 	set_page_flags(page, PG_swapcache);
 	add_gauge(swap_cached, 1);
-	return shadow;
 }
 
 bool add_to_swap(struct page *page)
@@ -302,9 +297,14 @@ bool add_to_swap_cache(struct page *page, swp_entry_t entry)
 	bool ok;
 
 	spin_lock(&swap_lock);
-	ok = slot->count && !slot_page(slot);
+	if (unlikely(slot->flags & SLOT_SHADOW)) {
+		shadow = slot->cache;
+		slot->cache = 0;
+		slot->flags = SLOT_USED;
+	}
+	ok = slot->count && !slot->cache;
 	if (ok)
-		shadow = cache_insert(page, entry);
+		cache_insert(page, entry);
 	spin_unlock(&swap_lock);
 	if (unlikely(shadow))
 		workingset_refault(page, false, shadow);

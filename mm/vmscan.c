@@ -1280,7 +1280,8 @@ unsigned long __try_to_free_pages(unsigned long nr)
 		scan.may_writepage = true;
 		freed = shrink_inactive_list(nr, &scan);
 	}
-	workingset_shrink();
+	if (workingset.file)
+		workingset_shrink();
 	return freed;
 }
 
