@@ -330,6 +330,12 @@ static bool still_there(unsigned long addr, uint64_t flags)
 	return false;
 }
 
+/* The program is at memory of the runtime's own. Looking is harmless. */
+static bool looks_at_ours(unsigned long addr, unsigned flags)
+{
+	return !(flags & FAULT_FLAG_WRITE) && uffd_show_zeros(addr);
+}
+
 /* The host lets the program at this page, the engine does not. It may have been unmapped between the fault and now; if it goes on, somebody has changed
  * the mapping by a system call that we did not see. */
 static void refused(unsigned long addr)
@@ -406,7 +412,7 @@ static void serve(const struct uffd_msg *msg)
 	pg.waiting = false;
 	if (fault & VM_FAULT_HWPOISON)
 		damaged(addr);
-	else if (fault & VM_FAULT_ERROR)
+	else if (fault & VM_FAULT_ERROR && !looks_at_ours(addr, flags))
 		refused(addr);
 	mmap_read_unlock(pager_mm);
 	uffd_wake(addr);

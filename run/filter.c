@@ -32,6 +32,7 @@
 #include "lib/pager.h"
 #include "lib/thread.h"
 #include "machine/sys.h"
+#include "machine/uffd/uffd_abi.h"
 #include "run/runtime.h"
 
 #ifndef SECCOMP_RET_KILL_PROCESS
@@ -135,8 +136,9 @@ static void by_argument(struct preface *p)
 	for_call(p, SYS_mprotect, 2);
 	load(p, ARG(2));
 	any_bit(p, PROT_EXEC, PASS, ALLOW);
-	for_call(p, SYS_ioctl, 3); /* userfaultfd's */
+	for_call(p, SYS_ioctl, 4); /* userfaultfd's, and the pagemap's; machine/uffd/meta.c */
 	load(p, ARG(1));
+	equal(p, (uint32_t)PM_SCAN, ALLOW, 0);
 	emit(p, BPF_ALU | BPF_AND | BPF_K, 0xff00, 0, 0);
 	equal(p, 0xaa00, ALLOW, PASS);
 	for_call(p, SYS_mlock2, 2);

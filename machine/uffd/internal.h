@@ -24,6 +24,7 @@ struct uffd_machine {
 	bool plain;                  /* see uffd_machine_plain() */
 	atomic_bool crowded;         /* other processors run the program: a MOVE interrupts them */
 	atomic_bool lent;            /* see uffd_pages_are_lent() */
+	atomic_bool shown;           /* the program reads memory of this machine: see uffd_show_zeros() */
 	int pidfd;                   /* this process, for process_madvise(); -1: none */
 	atomic_int watching;         /* has watching for stores been of use lately? see watch() */
 	atomic_int looks;            /* do pages of late come one by one, to be read? see note_way_in() */

@@ -80,6 +80,21 @@ static bool has_moved(unsigned long dst, unsigned long src)
 	return resident(dst) && !resident(src);
 }
 
+static bool is_own(unsigned long addr)
+{
+	return addr - uffd.arena < uffd.nr_frames * PAGE || (uffd.aside && addr - uffd.aside < NR_STAGES * PAGE);
+}
+
+bool uffd_show_zeros(unsigned long addr)
+{
+	struct uffd_zeropage z = { .range = { addr & ~(PAGE - 1), PAGE }, .mode = UFFD_DONTWAKE };
+
+	if (uffd.fd < 0 || !is_own(addr))
+		return false;
+	atomic_store_explicit(&uffd.shown, true, memory_order_relaxed);
+	return sys_ioctl(uffd.fd, UFFD_ZEROPAGE, &z) != -ENOENT;
+}
+
 /* => pages moved, at least 1, or -errno when none was. */
 static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
 {
@@ -100,6 +115,8 @@ static int move_pages(unsigned long dst, unsigned long src, unsigned nr)
 				done += (unsigned)(m.moved / (int64_t)PAGE);
 		} else if (has_moved(m.dst, m.src)) {
 			done++;
+		} else if (r == -EEXIST && is_own(m.dst)) {
+			sys_madvise(m.dst, PAGE, MADV_DONTNEED); /* uffd_show_zeros() */
 		} else {
 			if (!done)
 				return (int)r;

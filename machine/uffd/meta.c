@@ -5,6 +5,7 @@
  * Requests below a page are rounded to a power of two of at least 64 bytes; others to whole pages. Fresh memory is zero because the host
  * gives it so; memory that comes back is cleared when it goes out again.
  */
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -200,6 +201,28 @@ static size_t resident(unsigned long from, unsigned long to)
 	return pages;
 }
 
+/* The same, once the program reads memory of ours: tables that it alone has looked at are the host's page of zeros. => false: this kernel doesn't tell */
+static bool resident_without_zeros(unsigned long from, unsigned long to, size_t *pages)
+{
+	static struct page_region vec[128];
+	struct pm_scan scan = { .size = sizeof(scan), .start = from, .end = to, .vec = (uint64_t)(uintptr_t)vec, .vec_len = sizeof(vec) / sizeof(vec[0]),
+				.category_inverted = PM_IS_ZERO_PAGE, .category_mask = PM_IS_PRESENT | PM_IS_ZERO_PAGE, .return_mask = PM_IS_PRESENT };
+	long fd = sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), n = fd < 0 ? fd : 0;
+
+	*pages = 0;
+	while (n >= 0 && scan.start < scan.end) {
+		n = sys_ioctl((int)fd, PM_SCAN, &scan);
+		for (long i = 0; i < n; i++)
+			*pages += (vec[i].end - vec[i].start) / PAGE;
+		if (n >= 0 && scan.walk_end <= scan.start)
+			n = -1;
+		scan.start = scan.walk_end;
+	}
+	if (fd >= 0)
+		sys_close((int)fd);
+	return n >= 0;
+}
+
 /* The rough figure counts the lazily touched tables (frames, slots) by what was found at the last exact look. An exact look takes 20 us and
  * more: one system call for each 16 MiB ever handed out. */
 size_t uffd_meta_bytes(bool exact)
@@ -209,8 +232,11 @@ size_t uffd_meta_bytes(bool exact)
 
 	lock();
 	if (exact) {
-		size_t all = resident(meta.base, meta.next) * PAGE;
+		size_t all;
 
+		if (!atomic_load_explicit(&uffd.shown, memory_order_relaxed) || !resident_without_zeros(meta.base, (meta.next + PAGE - 1) & ~(PAGE - 1), &all))
+			all = resident(meta.base, meta.next);
+		all *= PAGE;
 		lazy_touched = all > meta.counted ? all - meta.counted : 0;
 	}
 	bytes = meta.counted + lazy_touched;

@@ -85,6 +85,9 @@ void uffd_set_crowded(bool crowded);
 /* From now on, in this process and in those that it forks, the kernel may hold pages of the program by references that aren't pins. Any time; a page that is
  * lent after the return of this call keeps its bytes for who it is lent to. */
 void uffd_pages_are_lent(void);
+/* The program looks at a page of the machine's own that isn't there, as one does that reads all its mappings: zeros, until a frame needs the place. (Waiters
+ * stay asleep.) => false: no such page */
+bool uffd_show_zeros(unsigned long addr);
 /* From now on an access to addr is a SIGBUS. => 0 or -errno (a kernel before 6.6). */
 int uffd_poison(unsigned long addr);
 

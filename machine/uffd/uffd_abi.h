@@ -21,6 +21,13 @@ struct uffd_writeprotect { struct uffd_range range; uint64_t mode; };
 struct uffd_poison { struct uffd_range range; uint64_t mode; int64_t updated; };
 struct uffd_move { uint64_t dst, src, len, mode; int64_t moved; };
 
+/* Of /proc/self/pagemap (Linux 6.7): the ranges whose pages are of some kinds. */
+struct page_region { uint64_t start, end, categories; };
+struct pm_scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask, return_mask; };
+#define PM_SCAN         0xC0606610UL
+#define PM_IS_PRESENT   (1ULL << 3)
+#define PM_IS_ZERO_PAGE (1ULL << 5)
+
 #define UFFD_API_VERSION 0xAAULL
 
 #define UFFD_API          UFFD_IOC(UFFD_READ_WRITE, 0x3F, sizeof(struct uffd_api))
