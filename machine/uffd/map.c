@@ -12,7 +12,8 @@
  *   not writable  COPY, from home or staging                   read in place, DONTNEED
  *   locked, exec  COPY                                         stays (stuck)
  *
- * Every ioctl leaves the waiters asleep; the fault loop wakes them when all is done.
+ * Every ioctl leaves the waiters asleep; the fault loop wakes them when all is done. One that wakes saves a call (0.1 us of 6.2), but the thread takes the
+ * processor at once, while the handler holds the lock of the page table, and another handler would spin for it.
  */
 #include <string.h>
 #include <sys/mman.h>
