@@ -29,8 +29,8 @@ class Results(Case):
                  {"name": "later", "result": "SKIP", "stdout": "starting\nSKIP: kernel too old\n"},
                  {"name": "mute", "result": "SKIP"}, {"name": "open", "result": "EXPECTEDFAIL"})
         p = self.call("b")
-        self.assertEqual(p.stdout.splitlines(), [
-            "PASS\tb: good\t", "PASS\tb: partly\t", "SKIP\tb: partly\tCase.one: no root", "FAIL\tb: bad\tfail: it broke",
+        self.assertEqual(p.stdout.splitlines(), [ # carriage returns end lines here
+            "PASS\tb: good\t", "PASS\tb: partly\t", "SKIP\tb: partly\tCase.one: no root", "FAIL\tb: bad\tfail: it broke", "a", "it broke",
             "FAIL\tb: slow\ttimeout: ", "FAIL\tb: lost\terror: ", "FAIL\tb: surprise\tunexpectedpass: ",
             "FAIL\tb: interrupted\tinterrupt: ", "SKIP\tb: later\tkernel too old", "SKIP\tb: mute\tno reason given",
             "SKIP\tb: open\tknown to fail: an open fault, kept as a test"])
@@ -51,6 +51,12 @@ class Results(Case):
         ):
             p = self.call("--summary", self.path("list", rows))
             self.assertEqual((p.stdout.splitlines()[-1], p.returncode), (last, status), rows)
+
+    def test_summary_tells_what_failed(self):
+        """What a failed test has put out stands at the end, where a log that was cut still has it."""
+        p = self.call("--summary", self.path("list", "FAIL\tone\tfail: last\rfirst\rlast\nSKIP\ttwo\twhy\nFAIL\tthree\tis above\n"))
+        self.assertEqual(p.stdout.splitlines(), ["--- one", "first", "last", "---", "skipped: two: why", "failed: one: fail: last",
+                                                 "failed: three: is above", "0 passed, 2 failed, 1 skipped"])
         self.assertIn("failed: b: broke\n", self.call("--summary", self.path("list", "PASS\ta\t\nFAIL\tb\tbroke\n")).stdout)
         self.assertIn("skipped: c: why\n", self.call("--summary", self.path("list", "PASS\ta\t\nSKIP\tc\twhy\n")).stdout)
 
