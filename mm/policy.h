@@ -6,8 +6,8 @@
  *                        faults tell of the first use
  *      new page          inactive list                        inactive list
  *      inactive tail     used since the last look? (below)    evicted
- *      active list       shrunk when it outgrows              stuck pages, and those that a full backend did not take; shrunk
- *                                                             when it outgrows
+ *      active list       shrunk when it outgrows              pages that came back soon, stuck ones, and those that a full backend
+ *                                                             did not take; shrunk when it outgrows
  *
  * A page that comes back soon after it was evicted is no new page but active at once (workingset.h).
  *
@@ -64,6 +64,13 @@ static inline unsigned long policy_workingset_size(const unsigned long size[], b
 	if (swap)
 		n += size[LRU_ACTIVE_ANON] + (file ? size[LRU_INACTIVE_ANON] : 0);
 	return n;
+}
+
+/* The same where no use is seen, and pages leave in the order in which they came. One that comes back before all that is resident has gone once is used
+ * more often than the average one; among the active ones it stays for two rounds instead of one. */
+static inline unsigned long policy_workingset_blind(unsigned long resident)
+{
+	return resident;
 }
 
 /* How hard each kind is pressed. By swappiness, 7 times for 3: a clean page of a file costs nothing to drop, and no more to bring back than one in

@@ -27,7 +27,7 @@ void workingset_init(void)
 	memset(&workingset, 0, sizeof(workingset));
 	atomic_init(&workingset.nonresident_age, 1); /* an age is never 0, but for a moment every 2^31 evictions */
 	workingset.file = fault_path == &linux_5_path && policy_second_chance();
-	workingset.anon = workingset.file && mm_reuse_rule != REUSE_5_4;
+	workingset.anon = fault_path == &linux_5_path && mm_reuse_rule != REUSE_5_4;
 }
 
 unsigned long shadow_lifetime(void)
@@ -87,6 +87,8 @@ static unsigned long competitors(bool file)
 {
 	unsigned long size[NR_LRU_LISTS];
 
+	if (!policy_second_chance())
+		return policy_workingset_blind(nr_used_frames());
 	for (int list = LRU_INACTIVE_ANON; list <= LRU_ACTIVE_FILE; list++)
 		size[list] = lru_size(list);
 	return policy_workingset_size(size, file, nr_swap_slots, mm_reuse_rule == REUSE_5_4);

@@ -14,8 +14,9 @@
  *          and it had been active ........................................... it was thrashed: its kind costs more from now on (policy_pressure())
  *        otherwise ............................................................ inactive list, like a new one
  *
- * Only linux-5, and only where something tells of a use (policy_second_chance()): elsewhere pages become active by accident, the active list
- * is no measure of what is in use, and no distance is ever short enough. 5.4 has shadows of file pages alone.
+ * Only linux-5. Where nothing tells of a use (policy_second_chance()), the active list is no measure of what is in use, and Linux's distance would never be
+ * short enough; there the shadows of anonymous pages are all that tells hot pages from others (policy_workingset_blind()), and none is known to have been
+ * active by right. 5.4 has shadows of file pages alone.
  */
 #ifndef MF_MM_WORKINGSET_H
 #define MF_MM_WORKINGSET_H

@@ -135,18 +135,31 @@ static void test_who_leaves_shadows(void **state)
 	}
 }
 
-/* On a machine that tells of no use, pages in the active list are stuck ones. */
-static void test_no_shadows_where_nothing_tells_of_a_use(void **state)
+static bool is_active(unsigned long addr)
+{
+	return page_flags(pfn_to_page(pte_pfn(entry(mm, addr)))) & PG_active;
+}
+
+/* On a machine that tells of no use, a page that is back before all that is resident has gone once is active; and nothing is thrashed, for no page is
+ * known to have been active by right. */
+static void test_distance_where_nothing_tells_of_a_use(void **state)
 {
 	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 64 });
 	mm = mm_alloc();
-	map(mm, A, 1, RW);
-	put(mm, A, 5);
-	assert_int_equal(pageout(mm, A, 1), 1);
-	assert_int_equal(slot_at(A)->flags, SLOT_USED);
-	assert_int_equal(slot_at(A)->cache, 0);
-	assert_int_equal(get(mm, A), 5);
-	assert_int_equal(stat(&workingset.nonresident_age), 1);
+	map(mm, A, 20, RW);
+	for (unsigned i = 0; i < 20; i++)
+		put(mm, A + i * P, i);
+	assert_int_equal(pageout(mm, A, 10), 10);
+	assert_int_equal(slot_at(A)->flags, SLOT_USED | SLOT_SHADOW);
+	assert_int_equal(get(mm, A), 0); /* 10 have gone since, 10 and itself are here */
+	assert_true(is_active(A));
+	assert_int_equal(pageout(mm, A, 20), 11);
+	assert_int_equal(get(mm, A + 9 * P), 9);
+	assert_false(is_active(A + 9 * P));
+	assert_int_equal(stat(&workingset.refault[0]), 2);
+	assert_int_equal(stat(&workingset.activate[0]), 1);
+	assert_int_equal(stat(&workingset.restore[0]), 0);
+	mm_check_invariants();
 	mmput(mm);
 	engine_stop();
 }
@@ -509,7 +522,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_workingset_size), cmocka_unit_test(test_pressure), cmocka_unit_test(test_take_file),
-		cmocka_unit_test(test_who_leaves_shadows), cmocka_unit_test(test_no_shadows_where_nothing_tells_of_a_use),
+		cmocka_unit_test(test_who_leaves_shadows), cmocka_unit_test(test_distance_where_nothing_tells_of_a_use),
 		cmocka_unit_test(test_invalidated_pages_leave_none), cmocka_unit_test(test_distance_of_a_file_page),
 		cmocka_unit_test(test_distance_of_an_anonymous_page), cmocka_unit_test(test_shared_anonymous_memory),
 		cmocka_unit_test(test_distance_5_4), cmocka_unit_test(test_clock), cmocka_unit_test(test_restore), cmocka_unit_test(test_costs_fade),
