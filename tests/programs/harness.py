@@ -222,8 +222,9 @@ def give(folder, owner):
                 os.chown(os.path.join(base, name), *owner, follow_symlinks=False)
 
 
-def one_run(program, data, cwd, owner, prefix, linger=None, **how):
-    """A run of a program of the table in a new folder. `prefix` comes before its command; `how` goes to run()."""
+def one_run(program, data, cwd, owner, prefix, linger=None, survivor=True, **how):
+    """A run of a program of the table in a new folder. `prefix` comes before its command; `how` goes to run(). survivor: who is killed is not the
+    program itself, which must go on"""
     os.mkdir(cwd)
     os.mkdir(f'{cwd}.tmp')
     if program.prepare:
@@ -231,7 +232,7 @@ def one_run(program, data, cwd, owner, prefix, linger=None, **how):
     give(cwd, owner)
     give(f'{cwd}.tmp', owner)
     command = [part(data) if callable(part) else part.replace('{data}', data).replace('{cwd}', cwd) for part in program.command]
-    result = run([*prefix, *command], cwd, program.timeout, data, program.drive, program.after_kill, **how)
+    result = run([*prefix, *command], cwd, program.timeout, data, program.drive, program.after_kill if survivor else None, **how)
     result['lived on'] = lived_on(linger or program.linger)
     result['temporary files'] = sorted(files_in(f'{cwd}.tmp'))
     if program.files:

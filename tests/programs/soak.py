@@ -132,7 +132,7 @@ class Soak:
                 [*self.prefix(program), self.minflt, 'run', '-q', f'--stats={stats}/s',
                  *(option.replace('{stats}', stats) for option in what['options']), '--'],
                 killer=killer(what, native['seconds']) if what['kill'] != 'nobody' else None, expected=native['seen'],
-                linger=LINGER if what['kill'] != 'nobody' else None)
+                linger=LINGER if what['kill'] != 'nobody' else None, survivor=what['kill'] == 'child')
             figures = harness.statistics(f'{stats}/s', quiet=True)
             bad = self.judge(native, result, figures, what['kill'])
             # A swap file stays when minflt was killed.
@@ -157,7 +157,9 @@ class Soak:
     @staticmethod
     def outcome(result, figures):
         if result['status'] == 'timeout':
-            return 'slow' if figures and figures['faults']['major'] > THRASHING * result['seconds'] else 'hung'
+            # Who is ended for want of memory has waited two seconds for it, and a shell goes on with the next one.
+            starved = any(full in result['stderr'] for full in FULL)
+            return 'slow' if starved or figures and figures['faults']['major'] > THRASHING * result['seconds'] else 'hung'
         if any(full in result['stderr'] for full in FULL):
             return 'full'
         return f'{result["killed"]} killed' if result['killed'] else 'as natively'
