@@ -386,6 +386,7 @@ void budget_answer(void)
 			piece = memory > now ? memory - now : 0;
 			give = piece;
 		}
+		pager_publish(); /* first: who takes it tells at once, and the sum of what all keep has a peak */
 		account_give(piece);
 		give -= piece;
 		memory = account_allowance();

@@ -191,6 +191,9 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 {
 	swp_entry_t entry = pte_to_swp_entry(s->orig);
 	bool alone = reuse_swap_page(s->page, entry);
+	/* A page that came back while it was being evicted may have somebody who copies it, since before: he has a reference, and will take what he has
+	 * read for the page's when he finds his entry again as it was. Nobody stores to it before he is done. */
+	bool unread = alone && page_count(s->page) <= 2; /* the cache, and ours */
 	pteval_t prot = vma_prot(vmf->vma), flags = prot & ~_PAGE_RW;
 
 	/* What came along is old until somebody uses it, where the machine can tell. */
@@ -203,11 +206,11 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 		 * still name can't stay, for the page may soon differ from it. */
 		flags |= prot | (mm_caps & MACHINE_DIRTY ? 0 : _PAGE_DIRTY);
 		s->leave_cache |= !alone || !swap_keep_copy(prot & _PAGE_RW, write);
-	} else if (write && alone) {
+	} else if (write && unread) {
 		flags |= _PAGE_RW | _PAGE_DIRTY;
 		s->leave_cache = true;
 	}
-	s->exclusive = s->orig.val & _PAGE_EXCLUSIVE || flags & _PAGE_RW || (alone && mm_reuse_rule == REUSE_6);
+	s->exclusive = s->orig.val & _PAGE_EXCLUSIVE || flags & _PAGE_RW || (unread && mm_reuse_rule == REUSE_6);
 	if (s->exclusive && mm_reuse_rule == REUSE_6)
 		flags |= prot; /* a later store needs no fault */
 	s->pte = pfn_pte(page_to_pfn(s->page), flags);

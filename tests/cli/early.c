@@ -56,10 +56,10 @@ int main(void)
 			touched = i + 1;
 	}
 	took = micros() - start;
+	free(small);
 	if (sched_getaffinity(0, sizeof(set), &set))
 		return 1;
 	allowed(now);
 	printf("%d %ld %d\n", touched, took, CPU_COUNT(&set) > 1 && (strchr(now, '-') || strchr(now, ',')));
-	free(small);
 	return 0;
 }
