@@ -393,8 +393,8 @@ class Namespace(Tree):
 
     def setUp(self):
         super().setUp()
-        if subprocess.run(["unshare", "-pf", "true"], capture_output=True).returncode:
-            self.skipTest("no pid namespaces here (needs root)")
+        if subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True).returncode:
+            self.skipTest("no pid namespaces with a /proc of their own here (needs root)")
 
     def test_nobody_else_is_measured(self):
         """Number 1 in there is not number 1 out here, whose memory has nothing to do with it."""
