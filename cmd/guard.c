@@ -3,11 +3,11 @@
 #include "cmd/guard.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -20,7 +20,7 @@
 
 static struct {
 	pid_t pid;
-	int pipe; /* its end is the end of minflt */
+	int end; /* of a socket pair: its closing is the end of minflt */
 } guard = { -1, -1 };
 
 /* => somebody was still there */
@@ -81,7 +81,7 @@ void guard_start(struct mf_control *control, int control_fd)
 	int ends[2];
 	pid_t session = getsid(0);
 
-	if (pipe2(ends, O_CLOEXEC))
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
 		return;
 	guard.pid = fork();
 	if (guard.pid == 0) {
@@ -89,10 +89,10 @@ void guard_start(struct mf_control *control, int control_fd)
 		stand_guard(control, control_fd, ends[0], session);
 	}
 	close(ends[0]);
-	guard.pipe = ends[1];
+	guard.end = ends[1];
 	if (guard.pid < 0) {
-		close(guard.pipe);
-		guard.pipe = -1;
+		close(guard.end);
+		guard.end = -1;
 	}
 }
 
@@ -100,9 +100,10 @@ void guard_stop(void)
 {
 	if (guard.pid < 0)
 		return;
-	if (write(guard.pipe, "", 1) == 1 || errno == EPIPE)
+	/* It may have been killed: no SIGPIPE for that. */
+	if (send(guard.end, "", 1, MSG_NOSIGNAL) == 1 || errno == EPIPE)
 		while (waitpid(guard.pid, NULL, 0) < 0 && errno == EINTR)
 			;
-	close(guard.pipe);
-	guard.pid = guard.pipe = -1;
+	close(guard.end);
+	guard.pid = guard.end = -1;
 }

@@ -359,6 +359,20 @@ sys.stdout.flush()
 time.sleep(60)
 """
 
+    def test_the_guard_is_killed(self):
+        """It is a process like others. What minflt says at the end doesn't depend on it."""
+        path = self.path("s.json")
+        p = subprocess.Popen([MINFLT, "run", "-q", "--memory=64M", f"--stats={path}", "sh", "-c", "echo; read x; exit 7"], env=environment(),
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        p.stdout.readline()
+        guard = lambda: subprocess.run(["pgrep", "-P", str(p.pid), "-x", "minflt-guard"], capture_output=True, text=True).stdout
+        self.assertTrue(wait_for(guard))
+        os.kill(int(guard()), 9)
+        p.communicate(b"\n", timeout=20)
+        self.assertEqual(p.returncode, 7)
+        with open(path) as f:
+            self.assertEqual(json.load(f)["process"]["status"], 7)
+
     def test_the_tree_goes_with_minflt(self):
         p, pids = self.start(self.BODY.replace("MODE", "'child'"), 2)
         p.kill()
