@@ -23,7 +23,7 @@ const char walk_usage[] =
 	"Show how a kernel resolves the page faults of a scenario (see minflt-scenario(5)), call by call.\n"
 	"\n"
 	"  --kernel KERNEL    2.0, 2.6, 5 (the default) or host: the kernel of this machine\n"
-	"  --arch ARCH        i386, i386-pae, arm, x86_64 (the default), x86_64-5, sv39 or sv48\n"
+	"  --arch ARCH        i386, i386-pae, arm, x86_64 (the default), x86_64-5, sv39, sv48 or process\n"
 	"  --rule RULE        5.4, 5.15 or 6 (the default; how 5 reuses pages after a fork); page-cache (2.0.33 instead of 1.0)\n"
 	"  --frames N         so many frames of memory\n"
 	"  --explain          a sentence about each function, where it appears first\n"
@@ -146,7 +146,7 @@ static int one_option(struct options *o, int opt, char **argv)
 	case OPT_ARCH:
 		o->walk.arch = optarg;
 		return mm_geometry_find(optarg) ? 0
-						: complain(EXIT_USAGE, "--arch '%s' is unknown; give i386, i386-pae, arm, x86_64, x86_64-5, sv39 or sv48",
+						: complain(EXIT_USAGE, "--arch '%s' is unknown; give i386, i386-pae, arm, x86_64, x86_64-5, sv39, sv48 or process",
 							   optarg);
 	case OPT_RULE: return parse_rule(optarg, &o->walk.rules);
 	case OPT_FRAMES: return parse_frames(optarg, &o->walk.frames);

@@ -760,7 +760,7 @@ static int start_engine(unsigned long nr_frames, const char **what)
 				       .limit = q->pool,
 				       .file = { .bytes = q->swap_bytes, .share = control_share(pg.control, q), .map = map_file(), .plain = q->swap_plain,
 						 .no_ring = q->swap_no_ring, .memory = nr_frames * PAGE / 32, .trouble = q->swap_trouble } };
-	struct mm_params mp = { .nr_frames = nr_frames + BUDGET_PINNED, .nr_swap_slots = slots, .swap = &swap_pool_ops,
+	struct mm_params mp = { .geometry = mm_geometry_find("process"), .nr_frames = nr_frames + BUDGET_PINNED, .nr_swap_slots = slots, .swap = &swap_pool_ops,
 				.anon_around = q->around ? q->around : 64, .swapin_around = q->around ? q->around : 32,
 				.copies_cost_frames = budget_is_shared(), .check_every = q->check_every };
 	int err = 0;

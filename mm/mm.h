@@ -21,7 +21,7 @@ struct page;
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
 
-/* Geometries of page tables, by name: "i386" "i386-pae" "arm" "x86_64" "x86_64-5" "sv39" "sv48". */
+/* Geometries of page tables, by name: "i386" "i386-pae" "arm" "x86_64" "x86_64-5" "sv39" "sv48" "process". */
 struct mm_geometry;
 const struct mm_geometry *mm_geometry_find(const char *name);
 

@@ -15,6 +15,7 @@ static const struct mm_geometry geometries[] = {
 	{ "x86_64-5", ARCH_X86_64, {  9, 9, 9, 9,  9 }, (1UL << 56) - PAGE_SIZE },
 	{ "sv39",     ARCH_RISCV,  {  9, 9, 0, 0,  9 }, 1UL << 38 },
 	{ "sv48",     ARCH_RISCV,  {  9, 9, 9, 0,  9 }, 1UL << 47 },
+	{ "process",  ARCH_X86_64, {  9, 6, 6, 7,  7 }, (1UL << 47) - PAGE_SIZE },
 };
 
 struct pt_layout pt;

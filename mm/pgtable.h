@@ -10,6 +10,8 @@
  *   x86_64-5      9      9      9      9       9      12
  *   sv39          9      -      -      9       9      12
  *   sv48          9      -      9      9       9      12
+ *   process       7      7      6      6       9      12     (no hardware's: that of `minflt run`, whose programs touch a little here and there;
+ *                                                             the four upper tables of a far-off page have 2.5 KiB instead of 12)
  *
  * A missing level is folded: it has no bits, *_alloc() and *_offset() of it return their argument.
  *

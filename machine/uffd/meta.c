@@ -2,7 +2,7 @@
  *
  * meta.c - memory for the engine's tables: one reserved area, cut from the front; what is freed is kept on lists by size.
  *
- * Requests below a page are rounded to a power of two of at least 64 bytes; others to whole pages. Fresh memory is zero because the host
+ * Requests below a page are rounded to a power of two of at least 64 bytes and cut from pages; others to whole pages. Fresh memory is zero because the host
  * gives it so; memory that comes back is cleared when it goes out again.
  */
 #include <fcntl.h>
@@ -103,22 +103,28 @@ static unsigned class_of(size_t len)
 	return c;
 }
 
-/* locked */
-static unsigned long take_small(size_t len, bool *fresh)
+/* A block of 64 << c bytes; what is below a page is cut from one, by halves, so that no page is left half used between others. => locked */
+static unsigned long take_small(unsigned c, bool *fresh)
 {
-	unsigned c = class_of(len);
-	void *p = meta.free[c];
-	unsigned long at;
+	unsigned long at = (unsigned long)meta.free[c];
 
-	if (p) {
-		meta.free[c] = *(void **)p;
-		*fresh = false;
-		return (unsigned long)p;
+	*fresh = !at;
+	if (at) {
+		meta.free[c] = *(void **)at;
+		return at;
 	}
-	*fresh = true;
-	at = cut(64UL << c, 64UL << c);
-	if (at)
-		meta.counted += 64UL << c;
+	if (c == NR_CLASSES - 1) {
+		at = cut(PAGE, PAGE);
+		meta.counted += at ? PAGE : 0;
+		return at;
+	}
+	at = take_small(c + 1, fresh);
+	if (at) {
+		void *rest = (void *)(at + (64UL << c));
+
+		*(void **)rest = meta.free[c];
+		meta.free[c] = rest;
+	}
 	return at;
 }
 
@@ -147,7 +153,7 @@ void *machine_alloc(size_t len)
 	if (!len || rounded < len)
 		return NULL;
 	lock();
-	at = len <= PAGE ? take_small(len, &fresh) : take_run(rounded, &fresh);
+	at = len <= PAGE ? take_small(class_of(len), &fresh) : take_run(rounded, &fresh);
 	if (at && len > PAGE && rounded < LAZY_FROM)
 		meta.counted += rounded;
 	unlock();

@@ -89,6 +89,13 @@ class Real(Case):
         self.assertGreater(s["runtime"]["invariant_checks"], 2)
         self.assertLess(s["kept"]["metadata_bytes"], 2 * M)
 
+    def test_metadata_is_a_fiftieth_of_what_is_touched(self):
+        """64 MiB of 1 TiB, in 16 places far from each other: page tables cost by what is touched, too."""
+        pattern = os.path.join(BUILD_ROOT, "bench", "pattern")
+        for _ in range(3):  # where the places begin differs from run to run, and with it how many tables they need
+            _, s = self.stats("--resident=32M", "--pool=1G", pattern, "--reserve", "1T", "--touch", "64M")
+            self.assertLess(s["kept"]["metadata_bytes"] / s["kept"]["touched_peak_bytes"], 0.02)
+
     def test_pool_full(self):
         p = minflt("run", "-q", "--memory=16M", "--compress=none", *self.python(30000))
         self.assertEqual(p.returncode, 137, p.stderr)

@@ -54,7 +54,7 @@ static bool parse_rule(const char *word, unsigned *rules)
 static int usage(void)
 {
 	fprintf(stderr, "usage: scenario-soft [--kernel 5|2.6|2.0] [--rule 5.4|5.15|6|page-cache]\n"
-			"                     [--arch i386|i386-pae|arm|x86_64|x86_64-5|sv39|sv48] [--frames N]\n"
+			"                     [--arch i386|i386-pae|arm|x86_64|x86_64-5|sv39|sv48|process] [--frames N]\n"
 			"                     [--caps young,dirty,readonly,alias,zero-page] [--tap] [--strict] "
 			"[--no-counts] [-v]\n"
 			"                     FILE|DIRECTORY...\n");

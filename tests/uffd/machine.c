@@ -529,6 +529,24 @@ static void test_metadata_memory(void **state)
 	assert_null(machine_alloc(1UL << 50));
 }
 
+/* Small requests between pages are cut from pages: none of these is left half used where the next page begins. */
+static void test_small_metadata_between_pages(void **state)
+{
+	size_t before;
+
+	machine_alloc(64);
+	before = uffd_meta_bytes(false);
+	for (unsigned i = 0; i < 64; i++) {
+		char *small = machine_alloc(512), *page = machine_alloc(PAGE);
+
+		memset(small, 1, 512);
+		assert_int_equal(page[0] | page[PAGE - 1], 0);
+		memset(page, 2, PAGE);
+		assert_int_equal(small[0] & small[511], 1);
+	}
+	assert_in_range(uffd_meta_bytes(true) - before, 72 * PAGE - PAGE, 72 * PAGE + PAGE);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv)
@@ -539,7 +557,7 @@ int main(int argc, char **argv)
 		T(test_inaccessible_mapping), T(test_locked_mapping_stays_and_is_filled), T(test_shared_since_a_fork),
 		T(test_pinned_pages_stay), T(test_frozen_pages_refuse_stores), T(test_unwritten_pages_are_dropped_together),
 		T(test_unwritten_page_lost_behind_our_back_is_gone), T(test_store_to_a_watched_page_is_seen),
-		T(test_unwritten_page_put_back_is_watched), T(test_modes_change_at_any_time), T(test_watched_page_that_is_pinned_stays), T(test_poison), T(test_metadata_memory),
+		T(test_unwritten_page_put_back_is_watched), T(test_modes_change_at_any_time), T(test_watched_page_that_is_pinned_stays), T(test_poison), T(test_metadata_memory), T(test_small_metadata_between_pages),
 	};
 	bool move = false;
 	int fd = uffd_open(0, -1, &move);

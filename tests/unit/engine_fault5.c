@@ -153,9 +153,9 @@ static void test_around_holes(void **state)
 /* A mapping over all of a table's neighbours' geometries: one entry of a table of 1024, of 512. */
 static void test_geometries(void **state)
 {
-	static const char *const names[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48", "i386-pae" };
+	static const char *const names[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48", "i386-pae", "process" };
 
-	for (unsigned i = 0; i < 7; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		start_engine(&(struct engine){ .geometry = names[i], .caps = i == 1 ? CAPS_ARM : CAPS_X86, .frames = 2048 }, N, 0, &disk_ops);
 		filemap_populate(file, 0, N);
 		map_file(mm, B, N, RO, 0);

@@ -681,7 +681,7 @@ static void test_folding(void **state)
 {
 	static const struct { const char *name; bool p4d, pud, pmd; unsigned ptes; } rows[] = {
 		{ "i386", 0, 0, 0, 1024 }, { "i386-pae", 0, 0, 1, 512 }, { "arm", 0, 0, 0, 512 }, { "x86_64", 0, 1, 1, 512 }, { "x86_64-5", 1, 1, 1, 512 },
-		{ "sv39", 0, 0, 1, 512 }, { "sv48", 0, 1, 1, 512 },
+		{ "sv39", 0, 0, 1, 512 }, { "sv48", 0, 1, 1, 512 }, { "process", 1, 1, 1, 512 },
 	};
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -1538,9 +1538,9 @@ static void test_20_vma_swapin(void **state)
 /* Contents, whatever the geometry and the machine, with less memory than is in use. */
 static void test_contents(void **state)
 {
-	static const char *const geometry[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48", "i386-pae" };
+	static const char *const geometry[] = { "i386", "arm", "x86_64", "x86_64-5", "sv39", "sv48", "i386-pae", "process" };
 
-	for (unsigned i = 0; i < 14; i++) {
+	for (unsigned i = 0; i < 16; i++) {
 		struct mm_struct *child;
 
 		/* Dirty pages of two users can't go: some more frames than these. */

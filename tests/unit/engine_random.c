@@ -317,7 +317,7 @@ static void test_x86_6(void **s) { run_all(CAPS_X86, "x86_64-5", REUSE_6); }
 static void test_2_6(void **s) { run_all(CAPS_2_6, "sv39", REUSE_5_15); }
 static void test_arm(void **s) { run_all(CAPS_ARM, "arm", REUSE_5_15); }
 static void test_arm_6(void **s) { run_all(CAPS_ARM, "arm", REUSE_6); }
-static void test_uffd(void **s) { run_all(CAPS_UFFD, "sv48", REUSE_5_15); }
+static void test_uffd(void **s) { run_all(CAPS_UFFD, "process", REUSE_5_15); }
 
 int main(int argc, char **argv)
 {
