@@ -155,6 +155,9 @@ static bool write_by_ring(struct spill_io *io, unsigned tag, const void *bytes, 
 		return false;
 	io_uring_prep_write(sqe, io->fd, bytes, (unsigned)len, at);
 	io_uring_sqe_set_data64(sqe, tag);
+	io->in_ring[tag].bytes = bytes;
+	io->in_ring[tag].len = len;
+	io->in_ring[tag].at = at;
 	io->under_way++;
 	if (io_uring_submit(&io->ring) >= 0)
 		return true;
@@ -195,6 +198,24 @@ static int next_completion(struct spill_io *io, bool wait, struct io_uring_cqe *
 	return err;
 }
 
+/* Says nothing of the file. */
+static bool not_carried_out(int result)
+{
+	return result == -ECANCELED || result == -EAGAIN || result == -EINTR || result == -ENOMEM;
+}
+
+/* The ring's answer to the write of this tag. => what became of it in the end */
+static int outcome(struct spill_io *io, unsigned tag, int result)
+{
+	const uint64_t begin = now_ns();
+
+	if (!not_carried_out(result))
+		return result;
+	result = write_here(io, io->in_ring[tag].bytes, io->in_ring[tag].len, io->in_ring[tag].at);
+	io->waited_ns += now_ns() - begin;
+	return result;
+}
+
 bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
 {
 	struct io_uring_cqe *cqe = NULL;
@@ -217,6 +238,7 @@ bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
 		if (*tag >= SPILL_IO_MOST)
 			continue;
 		io->under_way--;
+		*result = outcome(io, *tag, *result);
 		return true;
 	}
 	return false;

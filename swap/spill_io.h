@@ -2,8 +2,9 @@
  *
  * spill_io.h - bytes to the swap file and back: writes that go on while the program does, reads that somebody waits for.
  *
- * Writes go through an io_uring; where that is refused (seccomp, kernel.io_uring_disabled) they are done on the spot. Everything here
- * runs on threads that have the descriptors in their table; one at a time, but for reads.
+ * Writes go through an io_uring; where that is refused (seccomp, kernel.io_uring_disabled) they are done on the spot. So are those that
+ * the ring took and did not carry out: where the file wants a thread of the kernel for it, and RLIMIT_NPROC or a cgroup allows none, it cancels. Everything
+ * here runs on threads that have the descriptors in their table; one at a time, but for reads.
  *
  * The file is mapped as well, for processes that have no descriptor of it (a program that has set RLIMIT_NOFILE to 0 and forks) or may not write
  * so far (RLIMIT_FSIZE, which doesn't bind mappings). The mapping is reached by process_vm_readv and process_vm_writev, which report
@@ -34,6 +35,7 @@ struct spill_io {
 	bool use_ring, ring_is_made;
 	struct io_uring ring;
 	unsigned under_way;    /* in the ring */
+	struct { const void *bytes; size_t len; uint64_t at; } in_ring[SPILL_IO_MOST]; /* by tag */
 	struct { unsigned tag; int result; } done[SPILL_IO_MOST]; /* done on the spot, not yet told */
 	unsigned nr_done;
 	struct swap_trouble trouble;

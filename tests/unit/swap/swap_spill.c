@@ -4,6 +4,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -319,6 +320,34 @@ static void test_short_writes(void **state)
 	}
 }
 
+/* The kernel needs a thread for a write through its cache, and may make none: the ring cancels what it was given. */
+static void test_ring_without_a_thread(void **state)
+{
+	const struct rlimit none = { 0, 0 };
+	struct swap_pool_stats s;
+	struct spilled t;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		t = (struct spilled){ .params = { .codec = SWAP_LZ4, .nr_slots = 1500, .file = { .bytes = 16 * M, .memory = 2 * M } } };
+		spilled_open(&t);
+		if (setrlimit(RLIMIT_NPROC, &none) || (!getuid() && setuid(65534))) /* root is not bound by it */
+			_exit(1);
+		for (unsigned long i = 1; i <= 1500; i++) {
+			page_make(page, kind_of(i), i);
+			swap_pool_ops.store(t.pool, i, page);
+		}
+		while (swap_pool_spill(t.pool, true) > 0)
+			;
+		swap_pool_settle(t.pool);
+		swap_pool_stats(t.pool, &s);
+		_exit(s.file_pages == 1500 && !s.file_write_errors ? 0 : 2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* While nothing can be written, what went into the buffers is there; when it can be again, it goes on. */
 static void test_disk_full_for_a_while(void **state)
 {
@@ -552,7 +581,8 @@ int main(void)
 		cmocka_unit_test(test_cipher_vector), cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_unchanged_stays_in_the_file),
 		cmocka_unit_test(test_oldest_first), cmocka_unit_test(test_secret), cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_room_comes_back), cmocka_unit_test(test_full), cmocka_unit_test(test_write_errors),
-		cmocka_unit_test(test_short_writes), cmocka_unit_test(test_disk_full_for_a_while), cmocka_unit_test(test_read_errors),
+		cmocka_unit_test(test_short_writes), cmocka_unit_test(test_ring_without_a_thread), cmocka_unit_test(test_disk_full_for_a_while),
+		cmocka_unit_test(test_read_errors),
 		cmocka_unit_test(test_damaged_in_the_file), cmocka_unit_test(test_fork), cmocka_unit_test(test_child_without_the_file),
 		cmocka_unit_test(test_child_that_leaves), cmocka_unit_test(test_child_with_the_mapping), cmocka_unit_test(test_file_size_limit),
 	};
