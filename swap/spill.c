@@ -16,7 +16,6 @@
 #define MOVES     3u            /* other parts of the file that are tried at once */
 #define NEAR      (16u << 10)   /* a read so near to what a window holds continues it */
 #define GROWTH    4u
-#define GRAIN     4096u         /* direct I/O: addresses, positions and lengths are multiples of it */
 
 static uint64_t now_ns(void)
 {
@@ -33,7 +32,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 
 static size_t round_grain(size_t n)
 {
-	return (n + GRAIN - 1) & ~(size_t)(GRAIN - 1);
+	return (n + SPILL_GRAIN - 1) & ~(size_t)(SPILL_GRAIN - 1);
 }
 
 /* ---- entries ----------------------------------------------------------------------------------------------------- */
@@ -171,7 +170,7 @@ static void failed(struct spill *s, struct spill_buffer *b, int err)
 
 static void ended(struct spill *s, struct spill_buffer *b, int result)
 {
-	size_t n = result > 0 ? (size_t)result & ~(size_t)(GRAIN - 1) : 0;
+	size_t n = result > 0 ? (size_t)result & ~(size_t)(SPILL_GRAIN - 1) : 0;
 
 	if (result < 0) {
 		failed(s, b, result);
@@ -343,7 +342,8 @@ static uint32_t content(const struct spill_segment *g)
 	return (uint32_t)round_grain(g->end * SPILL_UNIT);
 }
 
-/* Does the reader come from this window? => 1 upwards, -1 downwards, 0 no */
+/* Does the reader come from this window? => 1 upwards, -1 downwards, 0 no. Who reads at random comes from one of them only by a chance of 1:100:
+ * the end of a segment is reached by who has read to its very end. */
 static int comes_from(const struct spill *s, const struct spill_window *w, uint32_t segment, uint32_t from, uint32_t to)
 {
 	if (!holds(s, w))
@@ -351,9 +351,16 @@ static int comes_from(const struct spill *s, const struct spill_window *w, uint3
 	if (w->segment == segment)
 		return from >= w->to && from - w->to < NEAR ? 1 : to <= w->from && w->from - to < NEAR ? -1 : 0;
 	/* Segments are read in the order in which they were written, or the other way round, wherever they are. */
-	if (from < NEAR && w->to + NEAR > content(&s->segment[w->segment]))
+	if (from < NEAR && w->to + SPILL_GRAIN > content(&s->segment[w->segment]))
 		return 1;
-	return to + NEAR > content(&s->segment[segment]) && w->from < NEAR ? -1 : 0;
+	return to + NEAR > content(&s->segment[segment]) && !w->from ? -1 : 0;
+}
+
+/* To whole sectors. */
+static void widen(const struct spill *s, uint32_t *from, uint32_t *to)
+{
+	*from = *from / s->io.grain * s->io.grain;
+	*to = (*to + s->io.grain - 1) / s->io.grain * s->io.grain;
 }
 
 /* The object alone, or more of what lies in the reader's way: up to a whole window. */
@@ -365,10 +372,9 @@ static void choose_range(const struct spill *s, uint32_t segment, uint32_t *from
 
 	for (unsigned i = 0; i < s->nr_windows && !way; i++) {
 		way = comes_from(s, &s->window[i], segment, *from, *to);
-		size = (s->window[i].to - s->window[i].from) * GROWTH;
+		size = (uint32_t)round_grain(s->window[i].to - s->window[i].from) * GROWTH;
 	}
-	*from = *from / GRAIN * GRAIN;
-	*to = (uint32_t)round_grain(*to);
+	widen(s, from, to);
 	if (!way)
 		return;
 	size = size > s->window_size ? s->window_size : size;
@@ -392,8 +398,9 @@ static struct spill_window *window_read(struct spill *s, struct spill_window *w,
 	err = read_file(s, where, a, z, w->bytes);
 	if (err) {
 		/* Once more, and no more than is asked for: the trouble may be a neighbour's. */
-		a = from / GRAIN * GRAIN;
-		z = (uint32_t)round_grain(to);
+		a = from;
+		z = to;
+		widen(s, &a, &z);
 		err = read_file(s, where, a, z, w->bytes);
 	}
 	lock_take(&s->lock);
@@ -504,8 +511,8 @@ int spill_init(struct spill *s, const struct swap_file *f, char *mem)
 	for (unsigned i = 0; i < SPILL_WINDOWS; i++, bytes += SPILL_WINDOW)
 		s->window[i].bytes = bytes;
 	/* The key is here: neither in a core dump nor, if the limits allow, in the host's swap. */
-	sys_madvise((unsigned long)s, GRAIN, MADV_DONTDUMP);
-	sys_call2(SYS_mlock, (long)s, GRAIN);
+	sys_madvise((unsigned long)s, SPILL_GRAIN, MADV_DONTDUMP);
+	sys_call2(SYS_mlock, (long)s, SPILL_GRAIN);
 	s->share = (struct share_view){ f->share, s->nr_segments, SHARE_NOBODY };
 	member = share_invite(&s->share);
 	if (member == SHARE_NOBODY)
@@ -523,5 +530,5 @@ size_t spill_touched(const struct spill *s)
 	for (unsigned i = 0; i < s->nr_windows; i++)
 		bytes += s->window[i].used ? s->window_size : 0;
 	/* Of what is shared with other processes: this one's names, and who names what. */
-	return bytes + round_grain(s->fresh / 8) + round_grain(s->fresh * sizeof(uint32_t)) + GRAIN;
+	return bytes + round_grain(s->fresh / 8) + round_grain(s->fresh * sizeof(uint32_t)) + SPILL_GRAIN;
 }

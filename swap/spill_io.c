@@ -3,6 +3,7 @@
 #include "swap/spill_io.h"
 
 #include <fcntl.h>
+#include <linux/stat.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -31,18 +32,33 @@ static int make_ring(struct io_uring *ring)
 	return io_uring_ring_dontfork(ring);
 }
 
+/* What direct I/O asks of a read. A page of 2:1 takes five sectors, but one or two blocks of 4096. */
+static uint32_t grain_of(int fd)
+{
+	struct statx st = { 0 };
+
+	if (sys_call5(SYS_statx, fd, (long)"", 0x1000 /* AT_EMPTY_PATH */, STATX_DIOALIGN, (long)&st) || !(st.stx_mask & STATX_DIOALIGN))
+		return SPILL_GRAIN;
+	return st.stx_dio_offset_align && SPILL_GRAIN % st.stx_dio_offset_align == 0 ? st.stx_dio_offset_align : SPILL_GRAIN;
+}
+
 void spill_io_open(struct spill_io *io, int fd, bool no_ring)
 {
 	io->fd = fd;
+	if (!io->grain)
+		io->grain = fd >= 0 && !io->filtered ? grain_of(fd) : SPILL_GRAIN;
 	io->ring_is_made = fd >= 0 && !no_ring && !io->filtered && !make_ring(&io->ring);
 	io->use_ring = io->ring_is_made;
 	io->under_way = io->nr_done = 0;
+	if (io->ring_is_made)
+		look_open(&io->look);
 }
 
 void spill_io_close(struct spill_io *io)
 {
 	if (io->ring_is_made)
 		io_uring_queue_exit(&io->ring);
+	look_close(&io->look);
 	spill_io_forget(io);
 }
 
@@ -51,6 +67,7 @@ void spill_io_filtered(struct spill_io *io)
 {
 	if (io->ring_is_made)
 		io_uring_queue_exit(&io->ring);
+	look_close(&io->look);
 	io->use_ring = io->ring_is_made = false;
 	io->filtered = true;
 }
@@ -58,6 +75,7 @@ void spill_io_filtered(struct spill_io *io)
 void spill_io_forget(struct spill_io *io)
 {
 	io->fd = -1;
+	look_forget(&io->look);
 	io->use_ring = io->ring_is_made = false;
 	io->under_way = io->nr_done = 0;
 }
@@ -244,32 +262,47 @@ bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result)
 	return false;
 }
 
-static int read_here(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+/* => as pread */
+static long read_asleep(struct spill_io *io, void *bytes, size_t len, uint64_t at)
 {
-	size_t done = 0;
+	const uint64_t begin = now_ns();
+	long n;
+
+	do
+		n = sys_pread(io->fd, bytes, len, at);
+	while (n == -EINTR);
+	io->waited_ns += now_ns() - begin;
+	return n;
+}
+
+static int read_by_map(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+{
+	const uint64_t begin = now_ns();
+	long n = io->map ? copy_in(io, bytes, len, io->map + at) : -EIO;
+
+	io->waited_ns += now_ns() - begin;
+	return n == (long)len ? 0 : -EIO;
+}
+
+int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
+{
+	long n;
 
 	io->reads++;
 	if (is_due(io->trouble.read_every, io->reads))
 		return -io->trouble.read_errno;
 	if (io->fd < 0)
-		return io->map && copy_in(io, bytes, len, io->map + at) == (long)len ? 0 : -EIO;
-	while (done < len) {
-		long n = sys_pread(io->fd, (char *)bytes + done, len - done, at + done);
-
-		if (n == -EINTR)
-			continue;
-		if (n <= 0)
-			return n ? (int)n : -EIO; /* the file has become shorter */
+		return read_by_map(io, bytes, len, at);
+	n = look_read(&io->look, io->fd, bytes, len, at, &io->waited_ns);
+	if (not_carried_out((int)n))
+		n = 0;
+	for (size_t done = 0; n >= 0; ) {
 		done += (size_t)n;
+		if (done == len)
+			return 0;
+		n = read_asleep(io, (char *)bytes + done, len - done, at + done);
+		if (!n)
+			return -EIO; /* the file has become shorter */
 	}
-	return 0;
-}
-
-int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at)
-{
-	const uint64_t begin = now_ns();
-	int err = read_here(io, bytes, len, at);
-
-	io->waited_ns += now_ns() - begin;
-	return err;
+	return (int)n;
 }

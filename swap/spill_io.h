@@ -23,24 +23,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "swap/look.h"
 #include "swap/swap.h"
 
 #define SPILL_IO_MOST 8u /* writes under way at once */
+#define SPILL_GRAIN   4096u /* direct I/O: addresses, and positions and lengths of writes, are multiples of it */
 
 struct spill_io {
 	int fd;                /* -1: none */
+	uint32_t grain;        /* positions and lengths of reads are multiples of it: a sector, mostly */
 	char *map;             /* of the whole file; NULL: none */
 	bool by_map;           /* writes by descriptor are refused */
 	bool filtered;         /* by a filter of the program; its children inherit both */
 	bool use_ring, ring_is_made;
-	struct io_uring ring;
+	struct io_uring ring;  /* of writes */
+	struct look look;      /* of reads */
 	unsigned under_way;    /* in the ring */
 	struct { const void *bytes; size_t len; uint64_t at; } in_ring[SPILL_IO_MOST]; /* by tag */
 	struct { unsigned tag; int result; } done[SPILL_IO_MOST]; /* done on the spot, not yet told */
 	unsigned nr_done;
 	struct swap_trouble trouble;
 	_Atomic uint64_t writes, reads;
-	_Atomic uint64_t waited_ns; /* for reads, and for writes that could not go on meanwhile */
+	_Atomic uint64_t waited_ns; /* asleep: for reads, and for writes that could not go on meanwhile */
 };
 
 static inline bool spill_io_usable(const struct spill_io *io)
@@ -62,7 +66,7 @@ void spill_io_write(struct spill_io *io, unsigned tag, const void *bytes, size_t
 bool spill_io_done(struct spill_io *io, bool wait, unsigned *tag, int *result);
 /* A write came out with this error: may it be tried another way from now on? */
 bool spill_io_otherwise(struct spill_io *io, int err);
-/* => 0: all of it, or -errno */
+/* Several threads may. => 0: all of it, or -errno */
 int spill_io_read(struct spill_io *io, void *bytes, size_t len, uint64_t at);
 
 #endif
