@@ -17,6 +17,8 @@
 #define PRESS_NS    2000000ULL     /* the others are asked no more often */
 #define WAITS       400            /* of 5 ms, since somebody gave something */
 #define MOST_ROUNDS 4000
+#define FULL_WAITS  20             /* of these, where somebody else has waited in vain */
+#define FULL_NS     20000000000ULL /* no longer ago than this */
 #define TICK_NS     2000000L       /* looks at what is shared; a tenth of the time at most */
 #define WATCHED     (2ULL << 20)   /* a lease that is worth a warden */
 
@@ -87,6 +89,7 @@ static void join(struct mf_control *c, unsigned slot)
 	a.me = &a.tree->process[slot];
 	a.heard = atomic_load(&a.me->bell);
 	a.faults = 0;
+	atomic_store(&a.me->began_ns, tree_now_ns());
 	atomic_store(&a.knock, NULL);
 	atomic_store(&a.warded, 0);
 }
@@ -178,22 +181,56 @@ bool account_grow(void)
 	return true;
 }
 
+/* Somebody waited in vain, and what has been given back since is nothing to speak of. */
+static bool is_full(void)
+{
+	const uint64_t since = atomic_load(&a.tree->full_ns), some = a.budget / 8 > TREE_GIFT ? a.budget / 8 : TREE_GIFT;
+
+	return since && atomic_load(&a.tree->given) - atomic_load(&a.tree->full_given) < some && tree_now_ns() - since < FULL_NS;
+}
+
+/* Who waited in vain last is still on its way out, and what it holds will be free. */
+static bool another_ends(uint64_t turn)
+{
+	const struct tree_process *p = &a.tree->process[(uint32_t)turn % TREE_SLOTS];
+
+	return turn && (uint32_t)turn != a.slot && atomic_load(&p->began_ns) == TREE_ENDING && tree_is_alive(p);
+}
+
+/* One at a time: what it held may be enough for the others. => false: it has been another one's turn since */
+static bool give_up(uint64_t turn)
+{
+	const uint64_t began = atomic_load(&a.me->began_ns);
+
+	if (a.control->request.full_waits)
+		return true;
+	atomic_store(&a.me->began_ns, TREE_ENDING);
+	if (!atomic_compare_exchange_strong(&a.tree->full_turn, &turn, ((turn >> 32) + 1) << 32 | a.slot)) {
+		atomic_store(&a.me->began_ns, began);
+		return false;
+	}
+	atomic_store(&a.tree->full_given, atomic_load(&a.tree->given));
+	atomic_store(&a.tree->full_ns, tree_now_ns());
+	return true;
+}
+
 bool account_wait(void)
 {
 	const struct timespec tick = { 0, 5000000 };
-	uint64_t given = atomic_load(&a.tree->given);
+	uint64_t given = atomic_load(&a.tree->given), turn = atomic_load(&a.tree->full_turn);
 	unsigned rounds = 0;
 
 	if (!a.budget || atomic_load(&a.tree->alive) < 2)
 		return account_grow();
-	for (int i = 0; i < WAITS; i++) {
-		uint64_t now = atomic_load(&a.tree->given);
+	for (int i = 0; i < (is_full() ? FULL_WAITS : WAITS) || !give_up(turn); i++) {
+		const uint64_t now = atomic_load(&a.tree->given), last = atomic_load(&a.tree->full_turn);
 
 		if (account_grow())
 			return true;
-		if (now != given && rounds++ < MOST_ROUNDS)
+		if ((now != given || last != turn || another_ends(last)) && rounds++ < MOST_ROUNDS)
 			i = 0;
 		given = now;
+		turn = last;
 		sys_call2(SYS_nanosleep, (long)&tick, 0);
 	}
 	return false;

@@ -10,7 +10,8 @@
  *   press     still none: all others are asked to give back, and the process evicts pages of its own meanwhile
  *   give      who is asked returns what it doesn't use; if it had no fault since it was last asked, it is idle, and evicts an eighth of its lease;
  *             if it holds more than its fair share (the budget over the number of processes), a sixteenth, not below that share
- *   wait      a process that can evict nothing any more waits for the others, for a while, before it is ended
+ *   wait      a process that can evict nothing any more waits for the others, for a while, before it is ended: one at a time, for what it held may be
+ *             enough for the others. That it waited in vain is remembered: the next ones don't wait so long for what nobody has
  *
  * An idle process has a handler that sleeps: a second thread, the warden, waits for the bell in its slot and knocks. It exists from when the process
  * has company and holds more than a little.
@@ -41,7 +42,8 @@ uint64_t account_credit(void);
 void account_evicted(uint64_t bytes);
 /* More of it. => false: the account has no room; the others have been asked. */
 bool account_grow(void);
-/* Nothing can be evicted: waits until there is more, as long as somebody gives something every two seconds. */
+/* Nothing can be evicted: waits until there is more, as long as somebody gives something every two seconds. => false: this process is to end (not with
+ * full_waits), and the others count on it */
 bool account_wait(void);
 /* Give back `bytes` of the lease. */
 void account_give(uint64_t bytes);

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -80,6 +79,20 @@ static struct {
 
 /* ---- messages and death ------------------------------------------------------------------------------------------ */
 
+/* Once is enough: many processes may end for one reason. */
+static bool was_said(const char *said, const char *text)
+{
+	for (; *said; said++) {
+		size_t n = 0;
+
+		while (text[n] && said[n] == text[n])
+			n++;
+		if (!text[n])
+			return true;
+	}
+	return false;
+}
+
 void pager_message(const char *text)
 {
 	struct mf_control *c = pg.control;
@@ -88,6 +101,8 @@ void pager_message(const char *text)
 	if (!c)
 		return;
 	atomic_fetch_add(&c->nr_messages, 1);
+	if (was_said(c->message, text))
+		return;
 	while (at < sizeof(c->message) - 1 && c->message[at])
 		at++;
 	while (*text && at < sizeof(c->message) - 1)
@@ -914,17 +929,13 @@ void pager_fork_parent(void)
 static int unserved(int why)
 {
 	static const char text[] = "a forked child could not be served (no userfaultfd, thread or address space to be had there), and ran without a budget\n";
-	const char *said = pg.control->message;
 
 	pin_forget();
 	swap_pool_read_file(pg.pool, pg.fds.fd[LEND_SWAP]);
 	if (abandon_all(pager_mm))
 		return why;
 	swap_pool_leave_file(pg.pool);
-	while (*said && strncmp(said, text, 32))
-		said++;
-	if (!*said)
-		pager_message(text);
+	pager_message(text);
 	return 1;
 }
 

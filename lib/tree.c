@@ -125,6 +125,9 @@ static void give_back(struct mf_tree *t, unsigned slot)
 
 	if (lease)
 		atomic_fetch_sub(&t->leased, lease);
+	/* It was there when the tree was found full, so that was before. */
+	if (lease > TREE_GIFT && atomic_load(&p->began_ns) < atomic_load(&t->full_ns))
+		atomic_fetch_add(&t->given, lease);
 	atomic_compare_exchange_strong(&t->mailbox_owner, &mailbox, 0);
 	tree_gauges(t, slot, nothing);
 	atomic_store(&p->real_pages, 0);

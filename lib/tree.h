@@ -22,6 +22,8 @@
 
 #define TREE_MAIN     0u /* the slot of the program that the command started */
 #define TREE_OWNER_DIED 0x40000000u
+#define TREE_ENDING     UINT64_MAX
+#define TREE_GIFT       (2ULL << 20) /* what a process needs to exist, twice: a share that returns and is no larger makes no room for anybody else */
 
 /* => a slot in state BUSY for process `pid`, or -ENOSPC. home: the command calls it so, too (tree_pid.h) */
 int tree_claim(struct mf_tree *t, uint32_t pid, bool home);

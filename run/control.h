@@ -131,7 +131,7 @@ struct tree_process {
 	_Atomic uint64_t host_pid;    /* else, once it is known: what the command calls it << 32 | pid; lib/tree_pid.h */
 	_Atomic uint32_t bell;        /* what an idle process waits on: somebody needs memory */
 	_Atomic uint64_t lease;       /* bytes of the budget that it holds; lib/account.c */
-	_Atomic uint64_t fair;        /* its faults when it last gave back */
+	_Atomic uint64_t began_ns;    /* when it took its lease; TREE_ENDING: it is being ended for want of memory */
 	_Atomic uint64_t since_ns;    /* EXEC, ALONE, DEAD: since when */
 	_Atomic uint64_t gauge[TREE_NR_GAUGES];
 	_Atomic uint64_t real_pages;  /* frames that the host has given memory */
@@ -157,7 +157,9 @@ struct mf_tree {
 	_Atomic uint64_t unmanaged_peak; /* anonymous memory outside of management; measured by the command */
 	_Atomic uint64_t excess_peak;    /* of that, without what every program has: libraries' data, stacks */
 	_Atomic uint64_t pressed;     /* times that somebody found the tree at its limit */
-	_Atomic uint64_t given;       /* bytes that were given back since then */
+	_Atomic uint64_t given;       /* bytes that were given back since the start */
+	_Atomic uint64_t full_ns, full_given; /* when somebody waited in vain last, and what `given` was then */
+	_Atomic uint64_t full_turn;   /* how many did << 32 | the slot of the last */
 	_Atomic uint32_t mailbox_owner; /* slot + 1 */
 	struct mf_counters done;      /* of processes that have ended; added to atomically */
 	struct tree_note note[TREE_NOTES];

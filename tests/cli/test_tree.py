@@ -286,6 +286,23 @@ a.kill()
         self.assertEqual(out, "filled -9\n")
         self.assertIn("minflt: out of memory: the processes of this run together", err)
 
+    def test_a_full_tree_is_known(self):
+        """Nobody gives anything. Only the first to find that out waits for it long."""
+        fill = self.path("fill.py", "import os, time\nb = [os.urandom(4096) for i in range(8 * 256)]\nprint('filled', flush=True)\ntime.sleep(600)\n")
+        script = self.path("many.py", f"""
+import subprocess, sys, time
+a = subprocess.Popen([sys.executable, {fill!r}], stdout=subprocess.PIPE, text=True)
+a.stdout.readline()
+start = time.monotonic()
+print(*[subprocess.run([{NOISE!r}, "16", "0", "0"]).returncode for i in range(30)])
+print(time.monotonic() - start)
+a.kill()
+""")
+        out, err, _ = self.run_tree(sys.executable, script, memory="16M")
+        self.assertEqual(out.splitlines()[0], " ".join(["-9"] * 30))
+        self.assertLess(float(out.splitlines()[1]), 30)  # 60 if each of them waited
+        self.assertEqual(err.count("minflt: out of memory: the processes of this run together"), 1)
+
     def test_too_many_for_the_budget(self):
         """With a swap file that is all but empty, it is the processes themselves that fill the budget."""
         script = f"for i in 1 2 3 4 5 6 7 8; do perl -e '$a = join q( ), 1 .. 40000; sleep 3' & done; wait"
