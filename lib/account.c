@@ -20,6 +20,7 @@
 #define FULL_WAITS  20             /* of these, where somebody else has waited in vain */
 #define FULL_NS     20000000000ULL /* no longer ago than this */
 #define TICK_NS     2000000L       /* looks at what is shared; a tenth of the time at most */
+#define MOST_TICK   900000000ULL
 #define WATCHED     (2ULL << 20)   /* a lease that is worth a warden */
 
 static struct {
@@ -35,6 +36,8 @@ static struct {
 	uint64_t faults;         /* at that time */
 	uint64_t pressed_ns, tick_ns;
 	_Atomic uint64_t tick_every; /* ns; below a second */
+	_Atomic uint64_t short_every; /* the same, while this process keeps more than it may; 0: it doesn't */
+	uint64_t short_by;
 	void (*_Atomic knock)(void);
 	atomic_uint warded;
 	unsigned long stack, tls;
@@ -90,6 +93,7 @@ static void join(struct mf_control *c, unsigned slot)
 	a.heard = atomic_load(&a.me->bell);
 	a.faults = 0;
 	atomic_store(&a.me->began_ns, tree_now_ns());
+	atomic_store(&a.short_every, 0);
 	atomic_store(&a.knock, NULL);
 	atomic_store(&a.warded, 0);
 }
@@ -143,6 +147,20 @@ static void wake(_Atomic uint32_t *bell)
 {
 	atomic_fetch_add(bell, 1);
 	sys_call3(SYS_futex, (long)bell, 1 /* FUTEX_WAKE, shared */, 1);
+}
+
+/* The warden looks again, soon as long as that helps. It may be asleep for good. */
+void account_short(uint64_t bytes)
+{
+	const uint64_t before = atomic_load_explicit(&a.short_every, memory_order_relaxed);
+	uint64_t every = bytes ? TICK_NS : 0;
+
+	if (before && bytes >= a.short_by)
+		every = 2 * before < MOST_TICK ? 2 * before : MOST_TICK;
+	a.short_by = bytes;
+	atomic_store(&a.short_every, every);
+	if (!before && every)
+		sys_call3(SYS_futex, (long)&a.me->bell, 1 /* FUTEX_WAKE, shared */, 1);
 }
 
 static void press(void)
@@ -338,6 +356,16 @@ void account_tick(void)
 
 /* ---- the warden ------------------------------------------------------------------------------------------------------------ */
 
+/* => nanoseconds until it looks without being asked; 0: never */
+static uint64_t patience(void)
+{
+	const uint64_t is_short = atomic_load(&a.short_every);
+
+	if (atomic_load(&a.credit))
+		return atomic_load(&a.tick_every) % 1000000000;
+	return is_short;
+}
+
 static void warden(void)
 {
 	uint32_t seen = atomic_load(&a.me->bell);
@@ -345,11 +373,11 @@ static void warden(void)
 	sys_call3(SYS_close_range, 0, 0xffffffffL, 0);
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-warden", 0, 0, 0);
 	for (;;) {
-		const struct timespec tick = { 0, (long)atomic_load(&a.tick_every) % 1000000000L };
-		long ticks = atomic_load(&a.credit) ? (long)&tick : 0;
+		const uint64_t ns = patience();
+		const struct timespec tick = { 0, (long)ns };
 
-		sys_call4(SYS_futex, (long)&a.me->bell, 0 /* FUTEX_WAIT, shared */, (long)seen, ticks);
-		if (atomic_load(&a.me->bell) == seen && !ticks)
+		sys_call4(SYS_futex, (long)&a.me->bell, 0 /* FUTEX_WAIT, shared */, (long)seen, ns ? (long)&tick : 0);
+		if (atomic_load(&a.me->bell) == seen && !ns)
 			continue;
 		seen = atomic_load(&a.me->bell);
 		atomic_load(&a.knock)();

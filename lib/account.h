@@ -20,6 +20,7 @@
  * again, for it may write at once and without a fault of ours. For what it gets no lease it has credit: it may keep so much more than its lease, as long as
  * it is still shared. That sinks with each page that the child evicts, and is measured now and then (smaps_rollup: a few ms for a GiB; every 2 ms if that takes
  * a tenth of it). What a child stores to between two measurements is beyond the budget until then. When others ask, what is still shared turns into credit.
+ * Who then keeps more than it may, evicts, and asks the others until it has what it needs, be it idle or not.
  */
 #ifndef MF_LIB_ACCOUNT_H
 #define MF_LIB_ACCOUNT_H
@@ -50,6 +51,8 @@ void account_give(uint64_t bytes);
 
 /* Has somebody asked since the last call? Then so many bytes are to be given back, of which `unused` are not used. */
 uint64_t account_asked(uint64_t unused, uint64_t faults);
+/* This process keeps so many bytes more than it may (0: none): it goes on asking the others, also when it does nothing else. Handler only. */
+void account_short(uint64_t bytes);
 /* Time has passed: look at what is shared. Handler only. */
 void account_tick(void);
 

@@ -117,6 +117,15 @@ static void set_limit(unsigned long frames)
 	uffd_set_real_limit(frames + b.over);
 }
 
+/* The machine keeps free frames for the next use, as many as the limit allowed when they were freed. It has sunk since: they would be kept by nobody's leave. */
+static void return_free_frames(void)
+{
+	const unsigned long used = nr_used_frames() > b.limit + b.over ? nr_used_frames() : b.limit + b.over;
+
+	if (uffd_stats.real_pages > used + RECLAIM_BATCH)
+		mm_offer_free_frames();
+}
+
 /* Nothing can be evicted. => true: there is room for as much again as is pinned */
 static bool exceed(void)
 {
@@ -248,6 +257,7 @@ void budget_fit(void)
 	other += b.fixed_pool && b.memory >= b.budget ? b.pool_limit : s.bytes_pool;
 	b.allowed = b.memory > other ? (unsigned long)((b.memory - other) / PAGE) : 0;
 	set_limit(auto_limit(b.allowed));
+	return_free_frames();
 }
 
 bool budget_grow(void)
@@ -392,4 +402,6 @@ void budget_answer(void)
 		memory = account_allowance();
 	}
 	budget_fit();
+	memory = account_allowance();
+	account_short(budget_kept() > memory ? budget_kept() - memory : 0);
 }

@@ -66,7 +66,7 @@ void machine_free(void *p, size_t len);
  * => the frame is allocated and not mapped (or MACHINE_ALIAS). The bytes of a newly allocated frame are undefined. */
 void *machine_frame(unsigned long pfn);
 
-/* The engine has put frames [pfn, pfn+nr) on its free lists; their bytes are lost. The machine may give the memory back
+/* The engine has put frames [pfn, pfn+nr) on its free lists, or has them there still; their bytes are lost. The machine may give the memory back
  * to the host or keep it for the next use. */
 void machine_frames_freed(unsigned long pfn, unsigned nr);
 

@@ -502,6 +502,25 @@ static void give_back(unsigned long pfn, unsigned long nr)
 	trace(free_pages, pfn, nr, 0);
 }
 
+/* A frame on the lists is nobody's while the zone lock is held. That is dropped after each block: the host's work is long. */
+void mm_offer_free_frames(void)
+{
+	hot_drain();
+	for (unsigned long pfn = 0, nr; pfn < __atomic_load_n(&zone.fresh, __ATOMIC_RELAXED); pfn += nr) {
+		struct page *page = pfn_to_page(pfn);
+
+		nr = 1;
+		if (!(page_flags(page) & PG_buddy))
+			continue;
+		spin_lock(&zone.lock);
+		if (page_flags(page) & PG_buddy) {
+			nr = 1UL << page->private;
+			machine_frames_freed(pfn, nr);
+		}
+		spin_unlock(&zone.lock);
+	}
+}
+
 void free_run(unsigned long pfn, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++)

@@ -179,6 +179,12 @@ class NotFollowed(Tree):
         self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (no /proc where it was executed)\n"))
 
 
+def anonymous(pid):
+    """Bytes of its own, and its share of what it shares."""
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return sum(int(line.split()[1]) << 10 for line in f if line.startswith("Pss_Anon:"))
+
+
 EAT = """
 import sys, time
 pages = [(b"%08d" % i) * 512 for i in range(int(sys.argv[1]) * 256)]
@@ -270,6 +276,19 @@ print("right")
         out, err, s = self.run_tree(sys.executable, script, memory="64M")
         self.assertEqual((out, err), ("right\n", ""))
         self.assertGreater(s["swap"]["swapped_out_pages"], 1000)
+
+    def test_shared_and_then_stored_to(self):
+        """The kernel makes the copies, and asks nobody. The tree comes down to its budget nevertheless, also when nobody does anything any more."""
+        for who in "child", "parent", "both":
+            with self.subTest(who):
+                p = subprocess.Popen([MINFLT, "run", "-q", "--memory=16M", OUTSIDER, "share", "12", who], env=environment(),
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                self.addCleanup(lambda p=p: (p.poll() is None and p.kill(), p.communicate()))
+                pids = p.stdout.readline().split()
+                self.assertEqual(len(pids), 2)
+                # Each may have a MiB to exist, and has memory that is not managed.
+                self.assertTrue(wait_for(lambda: sum(map(anonymous, pids)) < 18.5 * M, 20), [anonymous(pid) / M for pid in pids])
+                self.assertEqual(p.communicate("go\n", timeout=50)[0], "right\nright\n")
 
     def test_nothing_to_be_had(self):
         """Nobody can give: the one that needs is ended, the others go on. It is a program that uses nothing twice: one with a heap that it works in
