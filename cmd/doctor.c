@@ -21,6 +21,7 @@
 #include "cmd/cmd.h"
 #include "cmd/launch.h"
 #include "cmd/probe.h"
+#include "cmd/program.h"
 #include "cmd/runtime.h"
 #include "cmd/size.h"
 #include "machine/uffd/uffd_abi.h"
@@ -276,6 +277,7 @@ static void check_runtime(bool usable, const struct probe *p)
 {
 	char path[PATH_MAX], why[PATH_MAX + 256];
 	int fd = runtime_open(path, why);
+	const char *remedy, *fault = program_environment_fault(&remedy);
 	char *semicolon;
 
 	if (fd < 0) {
@@ -288,10 +290,14 @@ static void check_runtime(bool usable, const struct probe *p)
 		return;
 	}
 	line("ok", "runtime: %s", path);
-	if (usable)
+	if (fault) {
+		line("FAIL", "environment: %s", fault);
+		line("remedy:", "%s", remedy);
+	} else if (usable) {
 		try_runtime(fd, p);
-	else
+	} else {
 		line("note", "runtime: not tried out without userfaultfd");
+	}
 	close(fd);
 }
 

@@ -169,15 +169,26 @@ static int judge(const char *path, int depth)
 	return judge(interpreter, depth + 1);
 }
 
-int program_judge_environment(void)
+const char *program_environment_fault(const char **remedy)
 {
 	const char *preload = getenv("LD_PRELOAD"), *audit = getenv("LD_AUDIT");
 
-	if (audit && *audit)
-		return complain(EXIT_MINFLT, "LD_AUDIT is set, and the runtime cannot be preloaded beside an auditor; unset it");
-	if (preload && foreign_preload(preload) != FOREIGN_NOT)
-		return complain(EXIT_MINFLT, "LD_PRELOAD names the runtime of a sanitizer, which brings a malloc of its own; unset it");
-	return 0;
+	if (audit && *audit) {
+		*remedy = "unset LD_AUDIT";
+		return "LD_AUDIT is set, and the runtime cannot be preloaded beside an auditor";
+	}
+	if (preload && foreign_preload(preload) != FOREIGN_NOT) {
+		*remedy = "unset LD_PRELOAD";
+		return "LD_PRELOAD names the runtime of a sanitizer, which brings a malloc of its own";
+	}
+	return NULL;
+}
+
+int program_judge_environment(void)
+{
+	const char *remedy, *fault = program_environment_fault(&remedy);
+
+	return fault ? complain(EXIT_MINFLT, "%s; %s", fault, remedy) : 0;
 }
 
 int program_judge(const struct program *p)

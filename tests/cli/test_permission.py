@@ -90,6 +90,12 @@ class Doctor(Case):
             self.assertEqual(p.returncode, 1, p.stdout)
             self.assertIn("FAIL    runtime: a trial program", p.stdout)
 
+    def test_environment(self):
+        for name, value in ("LD_AUDIT", "/none.so"), ("LD_PRELOAD", "/nowhere/libasan.so.8"):
+            p = self.doctor(env=environment(**{name: value}))
+            self.assertEqual(p.returncode, 1)
+            self.assertRegex(p.stdout, rf"FAIL    environment: {name} .*\nremedy: unset {name}\n")
+
     def test_limits(self):
         p = subprocess.run(["sh", "-c", 'ulimit -v 2000000; ulimit -n 40; exec "$0" doctor', MINFLT], env=environment(), capture_output=True,
                            text=True)
