@@ -132,17 +132,21 @@ static void written(struct spill *s, struct spill_buffer *b)
 		entry_release(s, b->segment);
 }
 
-/* A bad spot, perhaps: another part of the file. The bad one stays taken. => false: there is none, or enough were tried */
+/* A bad spot, perhaps, or one that the disk below has no room for (a file with holes, a thin device): another part of the file. The bad one stays
+ * taken. => false: there is none, or enough were tried */
 static bool move_on(struct spill *s, struct spill_buffer *b, int err)
 {
+	const uint32_t before = s->segment[b->segment].where;
 	uint32_t where;
 
-	if (err != -EIO || b->moves >= MOVES)
+	if ((err != -EIO && err != -ENOSPC) || b->moves >= MOVES)
 		return false;
 	where = share_take(&s->share, 0);
 	if (!where)
 		return false;
 	s->segment[b->segment].where = where;
+	if (err == -ENOSPC)
+		share_drop(&s->share, before); /* there may be room later */
 	b->moves++;
 	b->done = 0;
 	write_rest(s, b);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """--swap: what is refused, and real programs whose data don't fit: right bytes, forks, kills, errors, full disks."""
+import contextlib
 import json
 import os
 import shutil
@@ -253,6 +254,54 @@ class Swap(Case):
             f.seek(1080)
             f.write(b"\x53\xef")
         self.refused(minflt("run", MEMORY, f"--swap={dev}", "true"), 125, "holds something", "wipefs")
+
+    def full_disk_below(self, size, *kept):
+        """A block device of so many MiB that is real and fails: its image lies on a file system without room. Only the `kept` MiB can be written. => the
+        device, and the image"""
+        where = self.mount("tmpfs", f"size={size}m")
+        image = where + "/image"
+        with open(image, "wb") as f:
+            f.truncate(size * M)
+            for mib in kept:
+                f.seek(mib * M)
+                f.write(bytes(M))
+        with open(where + "/other", "wb", 0) as f, contextlib.suppress(OSError):
+            while f.write(bytes(4096)) == 4096:
+                pass
+        p = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
+        if p.returncode:
+            self.skipTest(f"no loop device can be had here: {p.stderr.strip()}")
+        dev = p.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "--detach", dev])
+        with open(dev, "r+b", 0) as f, self.assertRaises(OSError):
+            f.seek(min(set(range(size)) - set(kept)) * M)
+            f.write(bytes(M))
+            os.fsync(f.fileno())
+        return dev, image
+
+    def test_device_with_bad_parts(self):
+        dev, _ = self.full_disk_below(96, *range(4), *range(5, 90))
+        s = self.noise("60", swap=f"--swap={dev}")
+        self.assertGreater(s["swap_file"]["write_errors"], 0)
+        self.assertGreater(s["swap_file"]["written_bytes"], 30 * M)
+
+    def test_device_that_takes_nothing(self):
+        dev, _ = self.full_disk_below(96, 0)
+        p = minflt("run", "-q", MEMORY, f"--swap={dev}", NOISE, "60")
+        self.assertEqual(p.returncode, 137, p.stderr)
+        self.assertIn("writing to the swap file fails", p.stderr)
+
+    def test_device_that_forgets(self):
+        """What is below the device loses its end: an I/O error, or zeros, as the kernel likes. The program sees neither."""
+        dev, image = self.full_disk_below(96, *range(90))
+        p = subprocess.Popen([os.environ["MINFLT"], "run", "-q", MEMORY, f"--swap={dev}", NOISE, "80", "wait"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        os.truncate(image, 0)
+        subprocess.run(["blockdev", "--flushbufs", dev], capture_output=True)
+        out, err = p.communicate("go\n", timeout=100)
+        self.assertEqual((p.returncode, out), (128 + signal.SIGBUS, ""), err)
+        self.assertRegex(err, "can't be read back from the swap file|is damaged")
 
     def test_failing_device(self):
         if not shutil.which("dmsetup") or subprocess.run(["dmsetup", "version"], capture_output=True).returncode:
