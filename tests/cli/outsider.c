@@ -13,7 +13,14 @@
  *                                           another thread could map nothing meanwhile
  *   outsider share MIB WHO                  fills so much memory, forks, and has `child`, `parent` or `both` store to each page; prints the two process
  *                                           ids then, waits for a line, and says whether all is right
+ *   outsider stream                         stores to 64 pages more for each line that it reads, and answers with a line
+ *
+ * and one that looks at what the command and its processes share:
+ *
+ *   outsider unmanaged MINFLT               bytes that the first program of the `minflt run` with this process id keeps, and its runtime knows nothing of
  */
+#include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +34,7 @@
 #include <unistd.h>
 
 #include "machine/sys.h"
+#include "run/control.h"
 
 extern char **environ;
 
@@ -149,8 +157,73 @@ static int share(size_t len, const char *who)
 	return status != 0;
 }
 
+static int stream(void)
+{
+	const size_t step = 64 * 4096, len = 64 << 20;
+	char *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t done = 0;
+
+	if (memory == MAP_FAILED)
+		return 1;
+	for (int c; done < len && (c = getchar()) != EOF;) {
+		if (c != '\n')
+			continue;
+		for (size_t end = done + step; done < end; done += 4096)
+			fill(memory + done, done + 1, 0);
+		puts("done");
+		fflush(stdout);
+	}
+	return 0;
+}
+
+/* As long as the command has it open. */
+static struct mf_control *control_of(const char *minflt)
+{
+	char folder[64], name[400], target[64] = "";
+	struct mf_control *c = NULL;
+	DIR *d;
+
+	snprintf(folder, sizeof(folder), "/proc/%s/fd", minflt);
+	d = opendir(folder);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		int fd;
+
+		snprintf(name, sizeof(name), "%s/%s", folder, e->d_name);
+		if (readlink(name, target, sizeof(target) - 1) < 0 || strncmp(target, "/memfd:minflt-control", 21) != 0)
+			continue;
+		fd = open(name, O_RDONLY);
+		c = mmap(NULL, MF_MAILBOX_AT, PROT_READ, MAP_SHARED, fd, 0);
+		close(fd);
+	}
+	if (d)
+		closedir(d);
+	return c == MAP_FAILED ? NULL : c;
+}
+
+static int unmanaged(const char *minflt)
+{
+	struct mf_control *c = control_of(minflt);
+	const struct tree_process *p = c ? &control_tree(c)->process[0] : NULL;
+	unsigned long size, resident, shared;
+	char name[64];
+	FILE *f;
+
+	if (!c)
+		return 1;
+	snprintf(name, sizeof(name), "/proc/%u/statm", p->pid);
+	f = fopen(name, "r");
+	if (!f || fscanf(f, "%lu %lu %lu", &size, &resident, &shared) != 3)
+		return 1;
+	printf("%ld\n", (long)((resident - shared) * 4096) - (long)(p->real_pages * 4096 + p->other_bytes + p->start_bytes));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "stream") == 0)
+		return stream();
+	if (argc > 2 && strcmp(argv[1], "unmanaged") == 0)
+		return unmanaged(argv[2]);
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)
 		sys_call3(SYS_execve, (long)argv[2], (long)(argv + 2), (long)environ);
 	if (argc > 3 && strcmp(argv[1], "limit") == 0) {
