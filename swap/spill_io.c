@@ -51,7 +51,7 @@ void spill_io_open(struct spill_io *io, int fd, bool no_ring)
 	io->use_ring = io->ring_is_made;
 	io->under_way = io->nr_done = 0;
 	if (io->ring_is_made)
-		look_open(&io->look);
+		look_open(&io->look, fd);
 }
 
 void spill_io_close(struct spill_io *io)
