@@ -43,13 +43,14 @@ static struct {
 	unsigned long over;         /* beyond it, for pinned pages */
 	uint64_t retry_ns;          /* when these are tried again */
 	unsigned long allowed;      /* what the limit would be without lib/auto.c */
-	unsigned long low;          /* keep so many frames free */
 	struct swap_pool *pool;
 	uint64_t pool_limit;        /* when fixed */
 	bool spills;                /* there is a file, and it took what it was given last */
 	bool has_file;
 	uint64_t spill_above;       /* bytes of the pool */
 	unsigned calls;
+	uint64_t evicted;           /* at the last look at the pool */
+	bool full;                  /* then a window's worth of free frames could not be had without eviction */
 } b;
 
 int budget_init(const struct mf_request *request, unsigned long *nr_frames)
@@ -69,7 +70,6 @@ int budget_init(const struct mf_request *request, unsigned long *nr_frames)
 	b.floor = frames / 16 > PAGER_MIN_FRAMES && !request->auto_permille ? frames / 16 : PAGER_MIN_FRAMES;
 	if (b.fixed_frames)
 		b.floor = frames;
-	b.low = frames / 32 > RECLAIM_BATCH ? RECLAIM_BATCH : frames / 32;
 	/* The engine may go over the limit for a moment when nothing may be evicted (fork). */
 	*nr_frames = frames + frames / 16 + 256;
 	return 0;
@@ -101,6 +101,14 @@ uint64_t budget_pool_bytes(void)
 unsigned long budget_frame_limit(void)
 {
 	return b.limit;
+}
+
+/* Evicted at a time, and kept free. Of few frames few: those that are free are no use to the program. */
+static unsigned long batch(void)
+{
+	const unsigned long n = b.limit / 128;
+
+	return n < 8 ? 8 : n > RECLAIM_BATCH ? RECLAIM_BATCH : n;
 }
 
 static void set_limit(unsigned long frames)
@@ -241,7 +249,8 @@ void budget_fit(void)
 
 	if (!b.budget)
 		return;
-	account_evicted(mm_stats()->evicted * PAGE);
+	b.evicted = mm_evicted();
+	account_evicted(b.evicted * PAGE);
 	b.memory = account_allowance();
 	b.floor = floor_frames();
 	swap_pool_stats(b.pool, &s);
@@ -273,10 +282,16 @@ static bool free_some(void)
 {
 	if (may_grow() && budget_grow())
 		return true;
-	if (!try_to_free_pages(RECLAIM_BATCH))
+	if (!try_to_free_pages(batch()))
 		return false;
 	budget_fit();
 	return true;
+}
+
+/* A window that needed more frames than there were has had pages evicted on its way: the pool has grown. */
+static bool is_balanced(void)
+{
+	return nr_free_frames() >= (b.full ? batch() : RECLAIM_BATCH) && (!b.budget || mm_evicted() == b.evicted) && b.calls % 16;
 }
 
 bool budget_balance(void)
@@ -284,14 +299,18 @@ bool budget_balance(void)
 	if (auto_on() && auto_balance())
 		set_limit(auto_limit(b.allowed));
 	fall_back();
-	if (nr_free_frames() >= b.low && b.calls % 16) {
+	if (is_balanced()) {
 		b.calls++;
 		return false;
 	}
 	budget_answer();
 	budget_fit();
 	budget_spill();
-	while (nr_free_frames() < b.low) {
+	/* Before windows have pages evicted: the engine doesn't know that there may be more. */
+	while (nr_free_frames() < RECLAIM_BATCH && may_grow() && budget_grow())
+		;
+	b.full = nr_free_frames() < RECLAIM_BATCH;
+	while (nr_free_frames() < batch()) {
 		if (!free_some() && !exceed())
 			return true;
 		budget_spill();
@@ -372,7 +391,7 @@ static void shrink_to(uint64_t memory)
 /* What is given back must not be needed again by the next fault: some frames stay free. In pieces, as somebody waits for it. */
 void budget_answer(void)
 {
-	const uint64_t slack = (b.low + 2 * RECLAIM_BATCH) * PAGE;
+	const uint64_t slack = (batch() + 2 * RECLAIM_BATCH) * PAGE;
 	uint64_t memory, now, give;
 
 	if (!b.budget)

@@ -67,6 +67,15 @@ const struct mm_stats *mm_stats(void)
 	return &folded;
 }
 
+uint64_t mm_evicted(void)
+{
+	uint64_t n = __atomic_load_n(&mm_gauges.evicted, __ATOMIC_RELAXED);
+
+	for_each_cpu(cpu)
+		n += __atomic_load_n(&mm_cpus[cpu].events.evicted, __ATOMIC_RELAXED);
+	return n;
+}
+
 unsigned long mm_min_flt(const struct mm_struct *mm)
 {
 	unsigned long n = 0;

@@ -308,6 +308,7 @@ struct mm_stats {
 	uint64_t invariant_checks;
 };
 const struct mm_stats *mm_stats(void);
+uint64_t mm_evicted(void); /* mm_stats()->evicted alone, for those who ask at every fault */
 /* PGFAULT of linux-2.6 and 5: calls of handle_mm_fault(); 6.x leaves those out that end in RETRY. */
 static inline uint64_t mm_pgfault(const struct mm_stats *s)
 {
