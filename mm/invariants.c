@@ -295,7 +295,7 @@ static void check_pages(const struct tally *t, unsigned long nr)
 			MM_BUG_ON(swap_map[page->private].cache != pfn + 1 || swap_map[page->private].flags != SLOT_USED);
 			MM_BUG_ON(page_flags(page) & (PG_locked | PG_writeback));
 		}
-		MM_BUG_ON(page_flags(page) & PG_workingset && !workingset.file);
+		MM_BUG_ON(page_flags(page) & PG_workingset && !workingset.file && !workingset.anon);
 		MM_BUG_ON(page_flags(page) & PG_reclaim && (!page_is_file(page) || page_flags(page) & PG_swapbacked));
 		if (page_flags(page) & PG_anon_exclusive) { /* I11 */
 			MM_BUG_ON(page_mapcount(page) > 1 || !(atomic_load(&page->mapping) & PAGE_MAPPING_ANON));

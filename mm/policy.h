@@ -9,7 +9,8 @@
  *      active list       shrunk when it outgrows              pages that came back soon, stuck ones, and those that a full backend
  *                                                             did not take; shrunk when it outgrows
  *
- * A page that comes back soon after it was evicted is no new page but active at once (workingset.h).
+ * A page that comes back soon after it was evicted is no new page but active at once (workingset.h). On a machine that tells of no use, one that did so
+ * twice in a row goes round the active list twice.
  *
  * used since the last look, by Linux 5.15: used now and marked from before -> active list; used by several entries -> active list; used
  * now -> marked, one more round; not used -> evicted. Pages of files: policy_file_references().
@@ -67,7 +68,8 @@ static inline unsigned long policy_workingset_size(const unsigned long size[], b
 }
 
 /* The same where no use is seen, and pages leave in the order in which they came. One that comes back before all that is resident has gone once is used
- * more often than the average one; among the active ones it stays for two rounds instead of one. */
+ * more often than the average one; among the active ones it stays for two rounds instead of one, and for a third when it came back so soon the last time,
+ * too. A page that has stayed away for longer begins anew. */
 static inline unsigned long policy_workingset_blind(unsigned long resident)
 {
 	return resident;
@@ -96,10 +98,11 @@ static inline bool policy_take_file(const unsigned long seen[2], unsigned long a
 	return seen[1] * anon * pressure[0] <= seen[0] * file * pressure[1];
 }
 
-/* Below 1 GiB Linux keeps the two lists equal; above, the active one may be larger: inactive * sqrt(10 * GiB) < active. */
+/* Below 1 GiB Linux keeps the two lists equal; above, the active one may be larger: inactive * sqrt(10 * GiB) < active. Where no use is seen, what stands
+ * there is all that is known to be hot, and no accident of a single look: twice as large at least. */
 static inline bool policy_inactive_is_low(unsigned long inactive, unsigned long active)
 {
-	unsigned long gb = (inactive + active) >> (30 - PAGE_SHIFT), ratio = 1;
+	unsigned long gb = (inactive + active) >> (30 - PAGE_SHIFT), ratio = policy_second_chance() ? 1 : 2;
 
 	while (gb && (ratio + 1) * (ratio + 1) <= 10 * gb)
 		ratio++;

@@ -1163,17 +1163,25 @@ struct page *isolate_tail(enum lru_list list)
 	return page;
 }
 
-/* => page isolated. Does it stay on the active list? Only program text that was used. */
+/* => page isolated, anonymous. The same; only where no use is seen, what came back soon more than once (workingset.h) */
+static bool keep_active_anon(struct page *page)
+{
+	const unsigned again = PG_workingset | PG_referenced;
+	bool keep = !policy_second_chance() && (page_flags(page) & again) == again;
+
+	if (policy_second_chance())
+		page_referenced(page);
+	clear_page_flags(page, PG_referenced);
+	return keep;
+}
+
+/* => page isolated. Does it stay on the active list? Of files only program text that was used. */
 static bool keep_active(struct page *page)
 {
 	bool keep;
 
-	if (!page_is_file(page)) {
-		if (policy_second_chance())
-			page_referenced(page);
-		clear_page_flags(page, PG_referenced);
-		return false;
-	}
+	if (!page_is_file(page))
+		return keep_active_anon(page);
 	if (!trylock_page(page))
 		return true; /* somebody reads or writes it; its mapping may change */
 	keep = page_mapping(page) && page_referenced(page) && page_is_exec_file(page);

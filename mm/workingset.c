@@ -108,13 +108,20 @@ void workingset_refault(struct page *page, bool file, shadow_t shadow)
 	set_page_flags(page, PG_active);
 	workingset_age_nonresident();
 	add(&workingset.activate[file], 1);
+	if (!policy_second_chance())
+		set_page_flags(page, PG_workingset); /* for its next shadow */
 	if (!(shadow & 1))
 		return;
+	add(&workingset.restore[file], 1);
+	if (!policy_second_chance()) {
+		trace_why("it was active the last time, too: it stays for one more round", 0, 0);
+		set_page_flags(page, PG_referenced);
+		return;
+	}
 	trace_why("it had been active before it was evicted: that was a mistake", 0, 0);
 	set_page_flags(page, PG_workingset);
 	if (workingset.anon) /* since 5.9 */
 		lru_note_cost(file);
-	add(&workingset.restore[file], 1);
 }
 
 void workingset_pressure(unsigned long pressure[2])

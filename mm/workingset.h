@@ -15,8 +15,9 @@
  *        otherwise ............................................................ inactive list, like a new one
  *
  * Only linux-5. Where nothing tells of a use (policy_second_chance()), the active list is no measure of what is in use, and Linux's distance would never be
- * short enough; there the shadows of anonymous pages are all that tells hot pages from others (policy_workingset_blind()), and none is known to have been
- * active by right. 5.4 has shadows of file pages alone.
+ * short enough; there the shadows of anonymous pages are all that tells hot pages from others (policy_workingset_blind()). None of them is known to have been
+ * active by right: bit 0 says that it came back soon when it came, and who does so twice in a row stays for one more round on the active list, by PG_referenced.
+ * 5.4 has shadows of file pages alone.
  */
 #ifndef MF_MM_WORKINGSET_H
 #define MF_MM_WORKINGSET_H

@@ -165,6 +165,42 @@ static void test_distance_where_nothing_tells_of_a_use(void **state)
 }
 
 /* Only reclaim leaves them: who throws pages away doesn't want them back. */
+static void test_who_comes_back_again_and_again_stays_longer(void **state)
+{
+	const unsigned flags = PG_active | PG_workingset | PG_referenced;
+
+	engine_start(&(struct engine){ .caps = CAPS_UFFD, .frames = 64 });
+	mm = mm_alloc();
+	map(mm, A, 20, RW);
+	for (unsigned i = 0; i < 20; i++)
+		put(mm, A + i * P, i);
+	evict(A);
+	get(mm, A);
+	assert_int_equal(page_flags(page_at(A)) & flags, PG_active | PG_workingset);
+	shrink_active_tail(LRU_ACTIVE_ANON);
+	assert_int_equal(page_flags(page_at(A)) & flags, PG_workingset); /* one more round only */
+	evict(A);
+	assert_int_equal(get(mm, A), 0);
+	assert_int_equal(page_flags(page_at(A)) & flags, flags);
+	shrink_active_tail(LRU_ACTIVE_ANON);
+	assert_int_equal(page_flags(page_at(A)) & flags, PG_active | PG_workingset); /* two */
+	shrink_active_tail(LRU_ACTIVE_ANON);
+	assert_int_equal(page_flags(page_at(A)) & flags, PG_workingset);
+	assert_int_equal(stat(&workingset.restore[0]), 1);
+	assert_int_equal(stat(&workingset.cost[0]), 0); /* nobody's mistake */
+	/* Away for long: all begins anew. */
+	evict(A);
+	assert_int_equal(pageout(mm, A, 20), 19);
+	get(mm, A);
+	assert_int_equal(page_flags(page_at(A)) & flags, 0);
+	evict(A);
+	get(mm, A);
+	assert_int_equal(page_flags(page_at(A)) & flags, PG_active | PG_workingset);
+	mm_check_invariants();
+	mmput(mm);
+	engine_stop();
+}
+
 static void test_invalidated_pages_leave_none(void **state)
 {
 	start_files(4, X86());
@@ -523,6 +559,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_workingset_size), cmocka_unit_test(test_pressure), cmocka_unit_test(test_take_file),
 		cmocka_unit_test(test_who_leaves_shadows), cmocka_unit_test(test_distance_where_nothing_tells_of_a_use),
+		cmocka_unit_test(test_who_comes_back_again_and_again_stays_longer),
 		cmocka_unit_test(test_invalidated_pages_leave_none), cmocka_unit_test(test_distance_of_a_file_page),
 		cmocka_unit_test(test_distance_of_an_anonymous_page), cmocka_unit_test(test_shared_anonymous_memory),
 		cmocka_unit_test(test_distance_5_4), cmocka_unit_test(test_clock), cmocka_unit_test(test_restore), cmocka_unit_test(test_costs_fade),
