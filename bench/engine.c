@@ -59,6 +59,7 @@ void machine_unmap(struct mm_struct *mm, unsigned long addr, unsigned nr, unsign
 void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr, uint64_t *s, uint64_t *g) { *s = *g = 0; }
 void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr) { }
 bool machine_at_home(unsigned long pfn) { return true; }
+bool machine_in_place(unsigned long pfn) { return false; }
 uint64_t machine_unwritten(unsigned long pfn, unsigned nr) { return 0; }
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn) { }
 void machine_discard(struct mm_struct *mm, unsigned long addr, unsigned nr, unsigned long pfn) { }

@@ -341,6 +341,7 @@ static bool still_there(unsigned long addr, uint64_t flags)
 		return page_stored(pager_mm, addr);
 	if (sys_mincore(addr, PAGE, &vec) == 0 && (vec & 1))
 		return true;
+	uffd_dropped();
 	forget_page(pager_mm, addr);
 	return false;
 }

@@ -77,7 +77,7 @@ enum machine_how {
 	                               or when the mapping itself is not writable) */
 	MACHINE_MAP_ZERO  = 1 << 1, /* the frames must read as zero; the engine has not touched their bytes */
 	MACHINE_MAP_SHARED_ZERO = 1 << 2, /* map the shared zero page at all `nr` addresses; pfn is ignored (MACHINE_ZERO_PAGE) */
-	MACHINE_MAP_SAME  = 1 << 3, /* the backend has the same bytes, and nobody stores now: the machine may watch for a store, and
+	MACHINE_MAP_LOOK  = 1 << 3, /* the bytes come from the backend, and nobody stores now: the machine may watch for a store, and
 	                               say at the end that there was none (machine_unwritten()) */
 };
 
@@ -102,18 +102,22 @@ struct machine_range {
 };
 void machine_unmap_ranges(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr, uint64_t *stuck, uint64_t *gone);
 
-/* After machine_unmap(): which of these pages (bit i) were mapped with MACHINE_MAP_SAME and have certainly not been stored to since. */
+/* After machine_unmap(): which of these pages (bit i) were mapped with MACHINE_MAP_LOOK and have certainly not been stored to since. */
 uint64_t machine_unwritten(unsigned long pfn, unsigned nr);
 
 /* After machine_unmap(): may the bytes stay in frame `pfn` for as long as the engine likes, and be mapped from there, at any address? false: only until
  * machine_release(), or a machine_map() at the address that they came from. */
 bool machine_at_home(unsigned long pfn);
 
+/* After machine_unmap(): do the bytes still stand at their address? Then machine_release() has something to do, and for several pages together does it
+ * with less trouble for other processors. */
+bool machine_in_place(unsigned long pfn);
+
 /* A store to the page at addr, mapped on frame `pfn`, was stopped because the machine watched for one: it may go on. */
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
 
 /* After machine_unmap(), when the bytes have been saved elsewhere: they will not be asked for again and the pages will not be
- * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 64. */
+ * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 128; many at once cost less. */
 void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr);
 
 /* The pages at [addr, addr + nr) are no longer wanted, bytes included (munmap, MADV_DONTNEED, exit). On the host the caller of

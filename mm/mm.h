@@ -109,7 +109,7 @@ int adopt_page(struct mm_struct *mm, unsigned long addr);
 /* The host seems to have lost the page that the engine believes at addr (found by a fault on a present entry). The machine is asked
  * once more, under the entry's lock, because the page may just have come by another thread's fault; if it is gone: forget it. */
 void forget_page(struct mm_struct *mm, unsigned long addr);
-/* A store to addr was stopped because the machine watches for one (MACHINE_MAP_SAME): it may go on, if the page is still there. => false: it is
+/* A store to addr was stopped because the machine watches for one (MACHINE_MAP_LOOK): it may go on, if the page is still there. => false: it is
  * not, fault it in. Locked: mmap_lock. */
 bool page_stored(struct mm_struct *mm, unsigned long addr);
 /* Bring what is swapped out in the range back in while free frames last (MADV_WILLNEED). Returns pages read. */

@@ -319,6 +319,11 @@ uint64_t machine_unwritten(unsigned long pfn, unsigned nr)
 	return 0;
 }
 
+bool machine_in_place(unsigned long pfn)
+{
+	return false;
+}
+
 bool machine_at_home(unsigned long pfn)
 {
 	return true;

@@ -44,6 +44,7 @@ int uffd_machine_init(unsigned long nr_frames)
 		return -12; /* ENOMEM */
 	sys_madvise(uffd.staging, NR_STAGES * PAGE, MADV_NOHUGEPAGE);
 	atomic_store(&uffd.real_limit, nr_frames);
+	atomic_store(&uffd.dropped, false);
 	err = arena_reserve(0);
 	return err;
 }
@@ -157,9 +158,14 @@ unsigned long stage_get(unsigned long pfn)
 	machine_bug(__FILE__, __LINE__, "all staging slots are taken");
 }
 
+bool stage_holds(unsigned long pfn)
+{
+	return is_staged_address(uffd.at[pfn]);
+}
+
 void stage_put(unsigned long pfn)
 {
-	if (is_staged_address(uffd.at[pfn]))
+	if (stage_holds(pfn))
 		atomic_store(&uffd.stage_owner[(uffd.at[pfn] - uffd.staging) / PAGE], 0);
 	uffd.at[pfn] = 0;
 }

@@ -23,6 +23,7 @@ struct uffd_machine {
 	bool move;
 	bool plain;                  /* see uffd_machine_plain() */
 	atomic_bool crowded;         /* other processors run the program: a MOVE interrupts them */
+	atomic_bool dropped;         /* see uffd_dropped() */
 	atomic_bool lent;            /* see uffd_pages_are_lent() */
 	atomic_bool shown;           /* the program reads memory of this machine: see uffd_show_zeros() */
 	int pidfd;                   /* this process, for process_madvise(); -1: none */
@@ -62,6 +63,7 @@ void home_drop(unsigned long pfn, unsigned nr);
 /* The frame's staging slot, taken now. => its address. */
 unsigned long stage_get(unsigned long pfn);
 void stage_put(unsigned long pfn);
+bool stage_holds(unsigned long pfn);
 void stage_reset(void);
 /* Slots that were ever taken: so many pages of the staging area are touched at most. */
 unsigned stages_touched(void);

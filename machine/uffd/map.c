@@ -24,7 +24,7 @@
 #include "mm/errno.h"
 #include "mm/mm.h"
 
-#define MAX_RANGES 64 /* of one process_madvise() */
+#define MAX_RANGES 128 /* of one process_madvise() */
 #define MAX_PAGES  64 /* that leave at once */
 #define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
 
@@ -79,6 +79,12 @@ static bool resident(unsigned long addr)
 static bool has_moved(unsigned long dst, unsigned long src)
 {
 	return resident(dst) && !resident(src);
+}
+
+void uffd_dropped(void)
+{
+	if (!atomic_load_explicit(&uffd.dropped, memory_order_relaxed))
+		atomic_store_explicit(&uffd.dropped, true, memory_order_relaxed);
 }
 
 static bool is_own(unsigned long addr)
@@ -172,7 +178,7 @@ static void note_way_in(unsigned nr, unsigned how)
 {
 	int old = atomic_load_explicit(&uffd.looks, memory_order_relaxed);
 
-	atomic_store_explicit(&uffd.looks, bounded(nr == 1 && how & MACHINE_MAP_SAME ? old + 1 : old - (int)nr), memory_order_relaxed);
+	atomic_store_explicit(&uffd.looks, bounded(nr == 1 && how & MACHINE_MAP_LOOK ? old + 1 : old - (int)nr), memory_order_relaxed);
 }
 
 bool uffd_copies(void)
@@ -185,7 +191,7 @@ static bool watch(unsigned nr, unsigned how)
 {
 	static atomic_uint turn;
 
-	if (!(how & MACHINE_MAP_SAME) || !(how & MACHINE_MAP_WRITE) || (!is_crowded() && nr > 1))
+	if (!(how & MACHINE_MAP_LOOK) || !(how & MACHINE_MAP_WRITE) || (!is_crowded() && nr > 1))
 		return false;
 	return atomic_load_explicit(&uffd.watching, memory_order_relaxed) >= 0 ||
 	       atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % WATCH_TRIES == 0;
@@ -311,6 +317,11 @@ static bool is_frozen(unsigned long pfn)
 	return uffd.state[pfn] == FROZEN || uffd.state[pfn] == UNWRITTEN;
 }
 
+bool machine_in_place(unsigned long pfn)
+{
+	return is_frozen(pfn) && !stage_holds(pfn);
+}
+
 static bool same_way(unsigned long a, unsigned long b)
 {
 	if (at_home(a) || at_home(b))
@@ -394,7 +405,8 @@ static unsigned still_here(struct look *look, unsigned long addr, unsigned nr)
 }
 
 /* Freeze [addr, addr+nr), all of them WATCHED or none: nobody can change the bytes, and they can be read. => pages frozen from the start, or
- * -errno. */
+ * -errno. Who drops pages by raw system calls might do so while they are read in place, and the handler would wait for itself: once that has been seen,
+ * they are read by a call that fails then (1.4 us a page). */
 static int freeze(struct mm_struct *mm, struct look *look, unsigned long addr, unsigned nr, unsigned long pfn)
 {
 	const bool watched = uffd.state[pfn] == WATCHED;
@@ -418,7 +430,7 @@ static int freeze(struct mm_struct *mm, struct look *look, unsigned long addr, u
 	if (!nr)
 		return -ENOENT;
 	for (unsigned i = 0; i < nr; i++) {
-		if (flags & VM_READ) {
+		if (flags & VM_READ && !atomic_load_explicit(&uffd.dropped, memory_order_relaxed)) {
 			uffd.at[pfn + i] = addr + i * PAGE;
 		} else if (read_protected(addr + i * PAGE, (void *)stage_get(pfn + i))) {
 			stage_put(pfn + i);
@@ -508,6 +520,7 @@ static void take_piece(struct mm_struct *mm, struct look *look, const struct mac
 			continue;
 		}
 		if (r == -ENOENT) {
+			uffd_dropped();
 			*gone |= 1ULL << done;
 		} else {
 			*stuck |= 1ULL << done;

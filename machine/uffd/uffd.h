@@ -82,6 +82,8 @@ void uffd_wake(unsigned long addr);
 void uffd_wake_all(void);
 /* Several threads of the program run at one time, or no longer. Any time. */
 void uffd_set_crowded(bool crowded);
+/* The program drops pages by raw system calls: from now on none is read where it stands. */
+void uffd_dropped(void);
 /* From now on, in this process and in those that it forks, the kernel may hold pages of the program by references that aren't pins. Any time; a page that is
  * lent after the return of this call keeps its bytes for who it is lent to. */
 void uffd_pages_are_lent(void);

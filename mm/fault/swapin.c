@@ -32,7 +32,7 @@ struct swapin {
 	struct page *page; /* locked, in the swap cache, one reference of ours */
 	pte_t pte;         /* what is to stand there */
 	bool leave_cache;  /* the slot is of no more use */
-	bool same;         /* its bytes are the slot's, which stays */
+	bool look;         /* nobody stores now, and a later store may take a fault more */
 	bool exclusive;    /* nobody else has the page, or can get it by way of the slot */
 	bool mapped;
 };
@@ -218,7 +218,7 @@ static void swapin_mk_pte(const struct vm_fault *vmf, struct swapin *s, bool wri
 
 static unsigned swapin_how(const struct swapin *s)
 {
-	return pte_how(s->pte) | (s->same ? MACHINE_MAP_SAME : 0);
+	return pte_how(s->pte) | (s->look ? MACHINE_MAP_LOOK : 0);
 }
 
 /* Entries and machine. => pte lock held; swap entries that nobody could map stand there again. Error of the faulting page or 0 */
@@ -337,7 +337,8 @@ static vm_fault_t swapin_map(struct vm_fault *vmf, struct swapin_run *run)
 			continue;
 		}
 		swapin_mk_pte(vmf, s, vmf->flags & FAULT_FLAG_WRITE && (i == run->fault || !(mm_caps & MACHINE_READONLY)));
-		s->same = !s->leave_cache;
+		/* Whether the slot stays or not: one that is watched leaves without a MOVE, even if its bytes are stored anew then. */
+		s->look = !(vmf->flags & FAULT_FLAG_WRITE || vmf->vma->vm_flags & VM_LOCKED);
 	}
 	if (unlikely(lost))
 		swapin_compact(run);

@@ -144,6 +144,17 @@ class Real(Case):
         p = minflt("run", "-q", "--memory=64M", PLACED, "2")
         self.assertEqual((p.returncode, p.stdout, p.stderr), (0, "2 2 1\n", ""))
 
+    def test_what_is_only_read_leaves_where_it_stands(self):
+        """Though its bytes are compressed each time: no MOVE for each page, which interrupts the processor of the other thread."""
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("there is one processor")
+        pattern = os.path.join(BUILD_ROOT, "bench", "pattern")
+        _, s = self.stats("--memory=64M", "--compress=lz4", pattern, "--pattern", "threads-rand-read", "--size", "96M", "--passes", "10")
+        if s["runtime"]["mode"] == "copy":
+            self.skipTest("there is no MOVE here")
+        self.assertEqual(s["swap"]["clean_evictions_pages"], 0)
+        self.assertGreater(s["faults"]["copied_out_pages"], 2 * s["faults"]["moved_out_pages"])
+
     def test_smallest_budget(self):
         p = minflt("run", "-q", "--memory=4M", "true")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
