@@ -13,6 +13,9 @@
  *                     has nobody but us and the cache a reference?                     wanted: unlock, stays in the swap cache
  *                     machine_release(); out of the swap cache; unlock; frames freed as runs
  *
+ * Pages that machine_unmap() has frozen where they stand are released for several clusters together (struct departure), because that call interrupts other
+ * processors; until then they are locked.
+ *
  * From the swap entry until the page lock is released the page has PG_writeback: whoever meets the swap entry waits for the page
  * lock first. So nobody uses the address while a machine call for it is under way, and page tables stay until the end.
  *
@@ -340,7 +343,7 @@ struct victim {
 	struct page *page; /* locked, isolated */
 	unsigned long addr;
 	pte_t old;
-	enum { V_UNMAPPED, V_STORED, V_WANTED, V_BACK, V_STUCK, V_GONE } state;
+	enum { V_UNMAPPED, V_STORED, V_FROZEN, V_WANTED, V_BACK, V_STUCK, V_GONE } state; /* V_FROZEN: stored, and machine_in_place() */
 };
 
 struct cluster {
@@ -350,8 +353,18 @@ struct cluster {
 	struct victim v[MAX_AROUND]; /* ascending addresses */
 };
 
+/* Stored and frozen pages of several clusters, locked: they leave together. */
+#define DEPARTURE_MAX 128
+struct departure {
+	struct mm_struct *mm;
+	unsigned nr, nr_ranges;
+	struct machine_range ranges[DEPARTURE_MAX];
+	struct page *pages[DEPARTURE_MAX];
+};
+
 /* What one call of reclaim has seen so far. */
 struct scan {
+	struct departure *departure; /* NULL: each cluster leaves at once */
 	unsigned long looked; /* pages */
 	bool full;            /* the last cluster had pages that the backend, or the slots, had no room for */
 	bool shrunk;          /* the swap cache had nothing to give: not asked again */
@@ -666,15 +679,64 @@ static void leave_in_swap_cache(struct page *page)
 	lru_putback(page);
 }
 
-/* => no lock held but the pages'. Frames freed */
+/* Nobody needs their addresses any more. => locked before, freed afterwards */
+static void free_evicted(struct page *const *pages, unsigned nr)
+{
+	struct page_batch batch;
+
+	batch.nr = 0;
+	delete_evicted_from_swap_cache(pages, nr);
+	for (unsigned i = 0; i < nr; i++) {
+		unlock_page(pages[i]);
+		page_batch_add(&batch, page_to_pfn(pages[i]));
+	}
+	put_page_batch(&batch);
+	count(evicted, nr);
+}
+
+static void depart(struct departure *d)
+{
+	if (!d->nr)
+		return;
+	machine_release(d->mm, d->ranges, d->nr_ranges);
+	free_evicted(d->pages, d->nr);
+	evictions_end(d->nr);
+	d->nr = d->nr_ranges = 0;
+}
+
+/* What is stored, and still stands at its address, leaves with the next clusters. => so many pages */
+static unsigned let_frozen_wait(struct cluster *c, struct scan *scan)
+{
+	struct departure *d = scan->departure;
+	unsigned before;
+
+	if (!d)
+		return 0;
+	if (d->mm != c->mm || d->nr + c->nr > DEPARTURE_MAX)
+		depart(d);
+	d->mm = c->mm;
+	before = d->nr;
+	for (unsigned i = 0; i < c->nr; i++)
+		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old) && machine_in_place(page_to_pfn(c->v[i].page)))
+			c->v[i].state = V_FROZEN;
+	for (unsigned i = 0, n; i < c->nr; i += n) {
+		n = piece(c, i, c->v[i].state);
+		if (c->v[i].state != V_FROZEN)
+			continue;
+		d->ranges[d->nr_ranges++] = (struct machine_range){ c->v[i].addr, page_to_pfn(c->v[i].page), n };
+		for (unsigned k = 0; k < n; k++)
+			d->pages[d->nr++] = c->v[i + k].page;
+	}
+	return d->nr - before;
+}
+
+/* => no lock held but the pages'; the cluster's evictions are over. Frames freed, those included that wait in scan->departure, whose evictions go on */
 static unsigned store_cluster(struct cluster *c, struct scan *scan)
 {
 	struct machine_range ranges[MAX_AROUND];
 	struct page *pages[MAX_AROUND];
-	struct page_batch batch;
-	unsigned freed = 0, nr_ranges = 0;
+	unsigned freed = 0, nr_ranges = 0, frozen;
 
-	batch.nr = 0;
 	for (unsigned i = 0; i < c->nr; i++) {
 		if (c->v[i].state != V_UNMAPPED)
 			continue;
@@ -683,6 +745,7 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 	for (unsigned i = 0; i < c->nr; i++)
 		if (c->v[i].state == V_STORED && page_wanted(c->v[i].page))
 			c->v[i].state = V_WANTED;
+	frozen = let_frozen_wait(c, scan);
 	for (unsigned i = 0, n; i < c->nr; i += n) {
 		n = piece(c, i, c->v[i].state);
 		if (c->v[i].state == V_STORED && pte_mapped(c->v[i].old))
@@ -697,34 +760,26 @@ static unsigned store_cluster(struct cluster *c, struct scan *scan)
 		else if (c->v[i].state == V_WANTED)
 			leave_in_swap_cache(c->v[i].page);
 	}
-	delete_evicted_from_swap_cache(pages, freed);
-	for (unsigned i = 0; i < freed; i++) {
-		unlock_page(pages[i]);
-		page_batch_add(&batch, page_to_pfn(pages[i]));
-	}
-	put_page_batch(&batch);
-	count(evicted, freed);
-	return freed;
+	free_evicted(pages, freed);
+	evictions_end(c->nr - frozen);
+	return freed + frozen;
 }
 
 /* => pte lock held, released; anon_vma root lock may be held (`root`), released. Pages freed */
 static unsigned evict_cluster(struct cluster *c, struct anon_vma *root, struct scan *scan)
 {
-	unsigned n, freed = 0;
+	unsigned freed = 0;
 
 	scan->looked += c->nr;
 	give_slots(c, scan);
-	n = c->nr;
-	evictions_begin(n);
+	evictions_begin(c->nr);
 	unmap_cluster(c);
 	spin_unlock(&c->table->ptl);
 	if (root)
 		page_unlock_anon_vma(root);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < c->nr; i++)
 		freed += c->v[i].state == V_GONE;
-	freed += store_cluster(c, scan);
-	evictions_end(n);
-	return freed;
+	return freed + store_cluster(c, scan);
 }
 
 /* The entry is old afterwards; where only a fault can tell of the next use, the page waits at home. => pte lock held */
@@ -1247,10 +1302,14 @@ static unsigned long reclaimable(void)
 static unsigned long shrink_inactive_list(unsigned long nr, struct scan *scan)
 {
 	unsigned long freed = 0, budget = 4 * reclaimable() + 64;
+	struct departure departure;
 	unsigned barren = 0;
 
 	trace_fn(shrink_inactive_list, nr, lru_size(LRU_INACTIVE_ANON), lru_size(LRU_ACTIVE_ANON));
 	scan->looked = 0;
+	departure.mm = NULL;
+	departure.nr = departure.nr_ranges = 0;
+	scan->departure = &departure;
 	workingset_pressure(scan->pressure);
 	while (freed < nr && scan->looked < budget && barren < BARREN_CLUSTERS) {
 		enum lru_list list = choose_list(scan);
@@ -1264,10 +1323,14 @@ static unsigned long shrink_inactive_list(unsigned long nr, struct scan *scan)
 			continue;
 		}
 		scan->full = false;
+		if (page_is_file(page)) /* its backend may take its time */
+			depart(&departure);
 		got = shrink_page(page, scan);
 		barren = got ? 0 : barren + scan->full;
 		freed += got;
 	}
+	depart(&departure);
+	scan->departure = NULL;
 	return freed;
 }
 
