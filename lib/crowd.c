@@ -20,6 +20,8 @@
 
 static struct {
 	void (*loop)(void);
+	void (*filled)(bool all_processors);
+	unsigned cpus;
 	unsigned most;                 /* helpers that processors are there for */
 	atomic_uint started, joined;   /* helpers */
 	atomic_uint wanted;            /* of them; they sleep on it */
@@ -43,12 +45,12 @@ static unsigned processors(void)
 	return n;
 }
 
-void crowd_start(void (*loop)(void))
+void crowd_start(void (*loop)(void), void (*filled)(bool all_processors))
 {
-	unsigned cpus = processors();
-
+	crowd.cpus = processors();
 	crowd.loop = loop;
-	crowd.most = cpus - 1 < MAX_HELPERS ? cpus - 1 : MAX_HELPERS;
+	crowd.filled = filled;
+	crowd.most = crowd.cpus - 1 < MAX_HELPERS ? crowd.cpus - 1 : MAX_HELPERS;
 }
 
 static bool start_one(unsigned i)
@@ -82,6 +84,7 @@ static void want(unsigned helpers)
 	while ((i = atomic_load(&crowd.started)) < helpers && start_one(i))
 		;
 	uffd_set_crowded(helpers > 0);
+	crowd.filled(helpers + 1 >= crowd.cpus);
 	if (atomic_exchange(&crowd.wanted, helpers) < helpers)
 		sys_futex_wake(&crowd.wanted, MAX_HELPERS);
 	atomic_store(&crowd.starting, 0);

@@ -686,6 +686,13 @@ static void helper(void)
 	}
 }
 
+/* The compressor in the command needs a processor, too. While a handler and a thread that faults keep each one busy it would take turns with them, and
+ * what it saves would be less than the copies to it and back, and the switches. */
+static void filled(bool all_processors)
+{
+	swap_pool_use_mailbox(pg.pool, !all_processors);
+}
+
 static void handler(void)
 {
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt", 0, 0, 0);
@@ -703,7 +710,7 @@ static void handler(void)
 		for (;;)
 			sys_call1(SYS_exit, 0);
 	if (!auto_on()) /* which measures one handler's time */
-		crowd_start(helper);
+		crowd_start(helper, filled);
 	for (;;)
 		read_and_handle(0);
 }

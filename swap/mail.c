@@ -184,6 +184,8 @@ bool mail_post(struct swap_pool *p, struct slot *s, uint32_t *state, unsigned lo
 	struct mail *m = &p->mail;
 	uint32_t entry;
 
+	if (atomic_load_explicit(&m->resting, memory_order_relaxed))
+		return false;
 	lock_take(&m->lock);
 	entry = m->head % m->nr;
 	if (m->head - m->tail >= m->nr || atomic_load_explicit(state_of(m, entry), memory_order_acquire) != MAIL_FREE ||
@@ -257,6 +259,11 @@ int swap_pool_drain(struct swap_pool *p)
 	mail_drain(p);
 	atomic_store_explicit(&p->zpool.limit, limit, memory_order_relaxed);
 	return atomic_load_explicit(&p->mail.pending, memory_order_relaxed) ? -ENOSPC : 0;
+}
+
+void swap_pool_use_mailbox(struct swap_pool *p, bool use)
+{
+	atomic_store_explicit(&p->mail.resting, !use, memory_order_relaxed);
 }
 
 bool swap_pool_is_drained(const struct swap_pool *p)

@@ -43,6 +43,7 @@ struct mail {                    /* see mail.c; lock, unless atomic */
 	struct lock lock;
 	uint32_t head, tail;
 	_Atomic uint32_t pending, touched;
+	_Atomic bool resting;    /* see swap_pool_use_mailbox() */
 	_Atomic bool full;       /* a page found no room; mail_drain() clears it and stops at it */
 	uint32_t owner[MAILBOX_MAX];
 };

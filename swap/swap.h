@@ -102,6 +102,8 @@ struct mailbox;
  * long as it keeps up. NULL: no longer. => 0, -EINVAL, -EBUSY: pages are in the mailbox that is attached; drain first.
  * No other call runs meanwhile. */
 int swap_pool_attach_mailbox(struct swap_pool *pool, struct mailbox *box, unsigned nr);
+/* Is there a processor for the compressor at present? false: all is compressed on the spot. At first there is. Any thread. */
+void swap_pool_use_mailbox(struct swap_pool *pool, bool use);
 /* Wait until no page is in the mailbox; what isn't answered within a millisecond or so is compressed here. Before a
  * fork: the child has no part in the mailbox. => 0, -ENOSPC: out of address space */
 int swap_pool_drain(struct swap_pool *pool);

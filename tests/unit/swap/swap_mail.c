@@ -152,6 +152,31 @@ static void test_never_answers(void **state)
 	rig_down(&r);
 }
 
+/* There is no processor for the compressor: what comes is compressed here, and what is in the mailbox is still to be had; later it is used again. */
+static void test_no_processor(void **state)
+{
+	struct rig r;
+
+	rig_up(&r, SWAP_LZ4, 0);
+	assert_int_equal(store(&r, 1, PAGE_TEXT, 1), 0);
+	assert_int_equal(pending(&r), 1);
+	swap_pool_use_mailbox(r.pool, false);
+	for (unsigned long i = 2; i <= 20; i++)
+		assert_int_equal(store(&r, i, PAGE_TEXT, i), 0);
+	assert_int_equal(store(&r, 1, PAGE_TEXT, 1), 1);
+	assert_int_equal(pending(&r), 1);
+	assert_int_equal(store(&r, 1, PAGE_TEXT, 1001), 0); /* another page: its place in the mailbox is free */
+	assert_int_equal(pending(&r), 0);
+	swap_pool_use_mailbox(r.pool, true);
+	assert_int_equal(store(&r, 21, PAGE_TEXT, 21), 0);
+	assert_int_equal(pending(&r), 1);
+	assert_holds(&r, 1, PAGE_TEXT, 1001);
+	for (unsigned long i = 2; i <= 21; i++)
+		assert_holds(&r, i, PAGE_TEXT, i);
+	swap_check(r.pool);
+	rig_down(&r);
+}
+
 /* It took pages, and the pool went on without it; what it says afterwards concerns nobody, and the entries come back. */
 static void test_answers_late(void **state)
 {
@@ -318,6 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_works),           cmocka_unit_test(test_never_answers),
+		cmocka_unit_test(test_no_processor),
 		cmocka_unit_test(test_answers_late),    cmocka_unit_test(test_answers_nonsense),
 		cmocka_unit_test(test_compressor_reads_nonsense),
 		cmocka_unit_test(test_limit),           cmocka_unit_test(test_limit_lowered),
