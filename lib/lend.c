@@ -2,12 +2,9 @@
  * lend.c - descriptors of the handler in the table of another thread. See lend.h. */
 #include "lib/lend.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "machine/sys.h"
-
-#define PIDFD_THREAD O_EXCL
 
 void lend_close(const struct lend *l)
 {

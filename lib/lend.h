@@ -12,7 +12,10 @@
 #ifndef MF_LIB_LEND_H
 #define MF_LIB_LEND_H
 
+#include <fcntl.h>
 #include <stdbool.h>
+
+#define PIDFD_THREAD O_EXCL
 
 enum lend_what { LEND_CONTROL, LEND_RUNTIME, LEND_DEV, LEND_SWAP, LEND_NR }; /* /dev/userfaultfd and the swap file: perhaps -1 */
 struct lend { int fd[LEND_NR]; };

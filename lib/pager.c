@@ -872,6 +872,39 @@ bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void 
 	return lend_receive(to, &post, &pg.fds);
 }
 
+static void send_uffd(void *arg)
+{
+	struct lend only = LEND_NOTHING;
+
+	only.fd[0] = pg.uffd;
+	lend_send(arg, &only);
+}
+
+bool pager_lend_userfaultfd(int *uffd, int *handler, void (*here)(void (*fn)(void *), void *arg))
+{
+	struct lend to, only = LEND_NOTHING;
+	struct lend_post post;
+	long pidfd = sys_call2(SYS_pidfd_open, pg.handler_tid, PIDFD_THREAD);
+
+	only.fd[0] = pg.uffd;
+	if (pidfd < 0) /* before Linux 6.9. An execution is not seen then */
+		pidfd = sys_call2(SYS_pidfd_open, pg.pid, 0);
+	if (pidfd < 0)
+		return false;
+	*handler = (int)pidfd;
+	if (!lend_fetch(&to, &only, pg.handler_tid)) {
+		to.fd[0] = -1;
+		if (lend_open_post(&post)) {
+			here(send_uffd, &post);
+			lend_receive(&to, &post, &only);
+		}
+	}
+	*uffd = to.fd[0];
+	if (*uffd < 0)
+		sys_close(*handler);
+	return *uffd >= 0;
+}
+
 void pager_before_filter(void)
 {
 	swap_pool_before_filter(pg.pool);

@@ -56,6 +56,8 @@ void pager_before_filter(void);
 /* The descriptors that a new process needs, in the table of the calling thread, close-on-exec; the thread may belong to this process or share its
  * memory (vfork). device_only: a filter allows no more. `here` runs a function on the handler's thread, for where the kernel gives no direct way. => false: can't be had */
 bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg));
+/* By a thread of this process: the userfaultfd, and what poll() says of that its handler has ended, likewise. => false: can't be had */
+bool pager_lend_userfaultfd(int *uffd, int *handler, void (*here)(void (*fn)(void *), void *arg));
 /* The program's own code may run from now on: what the process has in memory without us is known. */
 void pager_started(void);
 struct mf_control *pager_control(void);

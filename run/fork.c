@@ -21,6 +21,7 @@
 
 #include "lib/pager.h"
 #include "lib/pin.h"
+#include "lib/witness.h"
 #include "machine/sys.h"
 #include "run/exec.h"
 #include "run/runtime.h"
@@ -250,12 +251,41 @@ static int begin(void *arg)
 	sys_exit_group(s.fn(s.arg)); /* libc would end this thread alone, and the handler would keep the process */
 }
 
+/* In a child that shares the memory and goes on beside its maker. */
+static int begin_sharing(void *arg)
+{
+	sys_exit_group(witness_run(arg)); /* as above, for the witness */
+}
+
+static struct witness *get_witness(int (*fn)(void *), void *arg)
+{
+	static atomic_uint busy;
+	struct witness *w;
+	int uffd, handler;
+
+	if (sys_getpid() != pager_pid() || !pager_lend_userfaultfd(&uffd, &handler, on_handler))
+		return NULL;
+	while (atomic_exchange(&busy, 1))
+		sys_futex_wait(&busy, 1);
+	w = witness_prepare(uffd, handler, fn, arg);
+	atomic_store(&busy, 0);
+	sys_futex_wake(&busy, 1);
+	if (!w) {
+		sys_close(uffd);
+		sys_close(handler);
+	}
+	return w;
+}
+
+typedef int (*clone_function)(int (*)(void *), void *, int, void *, ...);
+
 EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 {
-	static int (*next)(int (*)(void *), void *, int, void *, ...);
+	static clone_function next;
 	uint64_t all = ~0ULL;
 	struct start s = { fn, arg, 0 };
 	va_list ap;
+	struct witness *witness;
 	pid_t *ptid, *ctid;
 	void *tls;
 	int pid, err;
@@ -267,7 +297,14 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	va_end(ap);
 	pin_lift();
 	if (!next)
-		next = (int (*)(int (*)(void *), void *, int, void *, ...))dlsym(RTLD_NEXT, "clone");
+		next = (clone_function)dlsym(RTLD_NEXT, "clone");
+	if ((flags & (CLONE_VM | CLONE_THREAD | CLONE_VFORK)) == CLONE_VM && atomic_load(&rt_active) && fn && stack && (witness = get_witness(fn, arg))) {
+		pid = next(begin_sharing, stack, flags, witness, ptid, tls, ctid);
+		err = errno;
+		witness_made(witness, pid > 0, flags & CLONE_FILES);
+		errno = err;
+		return pid;
+	}
 	if (flags & CLONE_VM || !atomic_load(&rt_active) || !fn || !stack)
 		return next(fn, stack, flags, arg, ptid, tls, ctid);
 	sys_call4(SYS_rt_sigprocmask, 0, (long)&all, (long)&s.mask, 8);

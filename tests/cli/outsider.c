@@ -13,6 +13,8 @@
  *                                           another thread could map nothing meanwhile
  *   outsider share MIB WHO                  fills so much memory, forks, and has `child`, `parent` or `both` store to each page; prints the two process
  *                                           ids then, waits for a line, and says whether all is right
+ *   outsider beside MIB                     fills so much memory in a child, which makes another one that shares it; prints both ids. The second looks at all of it
+ *                                           when the first has ended, says whether all is right, and waits
  *   outsider stream                         stores to 64 pages more for each line that it reads, and answers with a line
  *
  * and one that looks at what the command and its processes share:
@@ -22,6 +24,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -157,6 +161,41 @@ static int share(size_t len, const char *who)
 	return status != 0;
 }
 
+static char *memory_beside;
+static size_t len_beside;
+
+static int beside(void *maker)
+{
+	while (getppid() == (pid_t)(long)maker)
+		usleep(10000);
+	puts(check(memory_beside, len_beside, 0) ? "right" : "wrong");
+	fflush(stdout);
+	sleep(60);
+	return 0;
+}
+
+static int two_beside(size_t len)
+{
+	char *stack = malloc(256 << 10);
+	int status;
+	pid_t pid;
+
+	if (fork()) {
+		wait(&status);
+		usleep(500000);
+		return 0;
+	}
+	memory_beside = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	len_beside = len;
+	for (size_t at = 0; at < len; at += 4096)
+		fill(memory_beside + at, at, 0);
+	pid = clone(beside, stack + (256 << 10), CLONE_VM | SIGCHLD, (void *)(long)getpid());
+	printf("%d %d\n", getpid(), pid);
+	fflush(stdout);
+	sleep(60);
+	return pid < 0;
+}
+
 static int stream(void)
 {
 	const size_t step = 64 * 4096, len = 64 << 20;
@@ -222,6 +261,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "stream") == 0)
 		return stream();
+	if (argc > 2 && strcmp(argv[1], "beside") == 0)
+		return two_beside((size_t)atoi(argv[2]) << 20);
 	if (argc > 2 && strcmp(argv[1], "unmanaged") == 0)
 		return unmanaged(argv[2]);
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)

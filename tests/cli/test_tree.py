@@ -438,6 +438,20 @@ time.sleep(60)
             self.assertGreater(int(f.read()), 0)
 
 
+    def test_memory_is_shared_with_the_killed(self):
+        """Nobody is left to bring back what is evicted: the other one ends, and doesn't see zeros."""
+        for _ in range(5):
+            p = subprocess.Popen([MINFLT, "run", "-q", "--memory=8M", OUTSIDER, "beside", "10"], env=environment(),
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.addCleanup(lambda p=p: (p.poll() is None and p.kill(), p.communicate()))
+            maker, other = map(int, p.stdout.readline().split())
+            os.kill(maker, 9)
+            out, err = p.communicate(timeout=30)
+            self.assertTrue(wait_for(lambda: not alive(other)))
+            self.assertEqual(out, "")
+            self.assertIn("minflt: a process that shared its memory with another one (clone with CLONE_VM) was ended", err)
+
+
 class Namespace(Tree):
     """Processes whose own number is another one where the command runs."""
 
