@@ -94,6 +94,42 @@ class Followed(Tree):
         self.assertNotIn("0", out.split())
 
 
+class Loaded(Tree):
+    """What a program brings along, and loads."""
+
+    def compiled(self, name, text, *flags):
+        p = subprocess.run(["gcc", "-x", "c", "-", *flags, "-o", self.path(name)], input=text, capture_output=True, text=True)
+        if p.returncode:
+            self.skipTest(f"no compiler here: {p.stderr}")
+        return self.path(name)
+
+    def test_deep_binding(self):
+        """A library that wants libc's malloc first, as PHP's extensions: what it gives is freed by the program, and the other way round."""
+        lib = self.compiled("deep.so", "#include <stdlib.h>\nvoid *make(void) { return malloc(100); }\nvoid drop(void *p) { free(p); }", "-shared", "-fPIC")
+        script = f'''
+import ctypes, os
+libc, deep = ctypes.CDLL(None), ctypes.CDLL({lib!r}, mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+for f in libc.malloc, deep.make:
+    f.restype = ctypes.c_void_p
+for f in libc.free, deep.drop:
+    f.argtypes = [ctypes.c_void_p]
+for n in range(1000):
+    deep.drop(libc.malloc(n * 100))
+    libc.free(deep.make())
+print("right")
+'''
+        out, err, _ = self.run_tree(sys.executable, "-c", script)
+        self.assertEqual((out, err), ("right\n", ""))
+
+    def test_a_getenv_of_its_own(self):
+        """As sudo has one: nobody calls it before there is an environment."""
+        program = self.compiled("own", "#include <stdio.h>\n#include <stdlib.h>\nextern char **environ;\nchar *getenv(const char *name) { return *environ; }\n"
+                                       "char *secure_getenv(const char *name) { return *environ; }\n"
+                                       "int main(void) { puts(getenv(\"x\") ? \"right\" : \"wrong\"); return 0; }\n", "-D_GNU_SOURCE", "-w")
+        out, err, _ = self.run_tree(program)
+        self.assertEqual((out, err), ("right\n", ""))
+
+
 class NotFollowed(Tree):
     def test_static(self):
         _, err, s = self.run_tree("sh", "-c", f"{STATIC_PROGRAM}; {STATIC_PROGRAM}; true")
