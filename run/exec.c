@@ -33,6 +33,7 @@
 #define SMALL      4096
 #define PRELOAD    "LD_PRELOAD="
 #define AUDIT      "LD_AUDIT="
+#define HIGH       200
 #define LISTS      "LD_TRACE_LOADED_OBJECTS=" /* the program's libraries are listed, and it doesn't run: ldd */
 #define SELF_FD    "/proc/self/fd/"
 #define CONTROL    "MINFLT_CONTROL="
@@ -261,11 +262,24 @@ static void on_handler(void (*fn)(void *), void *arg)
 	rt_run(run_fn, RT_REMOTE, RT_ARGS((long)fn, (long)arg), NULL);
 }
 
+/* A debugger of the new program looks for the library by its name, which means a descriptor of the debugger's own there: at a low number perhaps a pipe, from
+ * which it would read for good. */
+static void raise_number(int *fd)
+{
+	const long high = *fd < HIGH ? sys_call3(SYS_fcntl, *fd, F_DUPFD, HIGH) : -1;
+
+	if (high < 0) /* RLIMIT_NOFILE is lower */
+		return;
+	sys_close(*fd);
+	*fd = (int)high;
+}
+
 /* => true, with descriptors that survive an exec */
 static bool borrow(struct lend *fds)
 {
 	if (!pager_lend(fds, false, on_handler))
 		return false;
+	raise_number(&fds->fd[LEND_RUNTIME]);
 	for (int i = 0; i < LEND_NR; i++)
 		if (fds->fd[i] >= 0)
 			sys_call3(SYS_fcntl, fds->fd[i], F_SETFD, 0);

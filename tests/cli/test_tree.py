@@ -121,6 +121,14 @@ print("right")
         out, err, _ = self.run_tree(sys.executable, "-c", script)
         self.assertEqual((out, err), ("right\n", ""))
 
+    def test_a_debugger_and_its_program(self):
+        """It looks for all that its program has loaded, by name."""
+        if not shutil.which("gdb"):
+            self.skipTest("no gdb here")
+        out, _, s = self.run_tree("gdb", "-q", "-batch", "-nx", "-ex", "run", "--args", "/bin/echo", "hi", memory="256M")
+        self.assertIn("hi\n", out)
+        self.assertIn("exited normally", out)
+
     def test_a_getenv_of_its_own(self):
         """As sudo has one: nobody calls it before there is an environment."""
         program = self.compiled("own", "#include <stdio.h>\n#include <stdlib.h>\nextern char **environ;\nchar *getenv(const char *name) { return *environ; }\n"
