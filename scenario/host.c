@@ -354,6 +354,8 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	ask(p);
 	err = await(h, p, atomic_load(&p->asked) + 1);
 	*out = p->out;
+	if (!err && op->verb == SCN_MADVISE && op->advice == SCN_WILLNEED)
+		host_await_reads(p->pid, op->addr, op->len);
 	if (!err && op->verb == SCN_FORK && !out->error) {
 		if (op->child >= h->nr_processes)
 			h->nr_processes = op->child + 1;

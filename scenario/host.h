@@ -71,5 +71,7 @@ bool host_has_swap(void);
 _Noreturn void host_serve(struct host_shared *shared, unsigned index);
 /* => the runtime of minflt serves this process */
 bool host_find_runtime(void);
+/* host_reads.c. For the controller: what MADV_WILLNEED over this range of process `pid` has begun to read has come. */
+void host_await_reads(pid_t pid, unsigned long addr, size_t len);
 
 #endif
