@@ -16,6 +16,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +33,7 @@ CODECS = ['lz4', 'lz4', 'lz4', 'zstd', 'zstd:1', 'zstd:6', 'none']
 KILLS = ['nobody'] * 10 + ['program'] * 3 + ['child'] * 4 + ['minflt'] * 3
 LINGER = 20  # seconds that children of a killed program may need to come to their end
 BEFORE_DUTY = 'the runtime did not report for duty: the program died of signal 9'
+KILLED_EARLY = re.compile(r'minflt: ran without minflt: [^,(]+ \(its runtime did not report for duty\)')  # one child, killed between exec and runtime
 FULL = 'the compressed pool is full', 'together have all of --memory in use'  # a program or one of its processes was ended, as it has to be
 THRASHING = 200  # major faults a second of a run out of time: it was slow, and it was not hung
 
@@ -183,7 +185,8 @@ class Soak:
             bad += [f'{figures["swap"]["damaged_pages"]} damaged pages'] if figures and figures['swap']['damaged_pages'] else []
         if result['unrecovered']:
             bad.append(f'not right after the kill: {result["unrecovered"]}')
-        return bad + [line for line in result['stderr'].split('\n') if 'minflt:' in line and not expected_line(line)]
+        lines = [line for line in result['stderr'].split('\n') if 'minflt:' in line and not expected_line(line)]
+        return bad + [line for line in lines if killed != 'child' or not KILLED_EARLY.fullmatch(line)]
 
 
 def expected_line(line):
