@@ -232,13 +232,18 @@ static bool give_up(uint64_t turn)
 	return true;
 }
 
+bool account_alone(void)
+{
+	return !a.budget || atomic_load_explicit(&a.tree->alive, memory_order_relaxed) < 2;
+}
+
 bool account_wait(void)
 {
 	const struct timespec tick = { 0, 5000000 };
 	uint64_t given = atomic_load(&a.tree->given), turn = atomic_load(&a.tree->full_turn);
 	unsigned rounds = 0;
 
-	if (!a.budget || atomic_load(&a.tree->alive) < 2)
+	if (account_alone())
 		return account_grow();
 	for (int i = 0; i < (is_full() ? FULL_WAITS : WAITS) || !give_up(turn); i++) {
 		const uint64_t now = atomic_load(&a.tree->given), last = atomic_load(&a.tree->full_turn);

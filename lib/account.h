@@ -41,6 +41,8 @@ uint64_t account_allowance(void);
 uint64_t account_credit(void);
 /* So many bytes have left this process' frames since it began: what it has evicted, it shares no more. */
 void account_evicted(uint64_t bytes);
+/* Does this process have the whole account for itself? */
+bool account_alone(void);
 /* More of it. => false: the account has no room; the others have been asked. */
 bool account_grow(void);
 /* Nothing can be evicted: waits until there is more, as long as somebody gives something every two seconds. => false: this process is to end (not with

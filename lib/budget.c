@@ -103,10 +103,11 @@ unsigned long budget_frame_limit(void)
 	return b.limit;
 }
 
-/* Evicted at a time, and kept free. Of few frames few: those that are free are no use to the program. */
+/* Evicted at a time, and kept free. Of few frames few: those that are free are no use to the program. More in company, where what one gives back
+ * another has at once, and what all keep is a sum of figures some faults old. */
 static unsigned long batch(void)
 {
-	const unsigned long n = b.limit / 128;
+	const unsigned long n = b.limit / (account_alone() ? 64 : 32);
 
 	return n < 8 ? 8 : n > RECLAIM_BATCH ? RECLAIM_BATCH : n;
 }

@@ -354,7 +354,7 @@ struct cluster {
 };
 
 /* Stored and frozen pages of several clusters, locked: they leave together. */
-#define DEPARTURE_MAX 128
+#define DEPARTURE_MAX 64
 struct departure {
 	struct mm_struct *mm;
 	unsigned nr, nr_ranges;

@@ -176,7 +176,7 @@ static int beside(void *maker)
 
 static int two_beside(size_t len)
 {
-	char *stack = malloc(256 << 10);
+	char *stack = mmap(NULL, 256 << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int status;
 	pid_t pid;
 
