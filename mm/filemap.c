@@ -595,6 +595,7 @@ struct fault_try {
 	struct file *file;
 	struct mm_struct *mm;
 	unsigned long pgoff, vm_flags;
+	unsigned long end; /* page of the file behind the mapping's last one */
 	bool may_drop; /* a first try that may be repeated, and mmap_lock is still held */
 	bool dropped;  /* `file` is pinned, and reclaim entered, instead of it */
 	bool held;     /* invalidate_lock, for reading */
@@ -648,6 +649,11 @@ static void do_sync_mmap_readahead(struct fault_try *t)
 		return;
 	}
 	maybe_unlock_mmap_for_io(t);
+	if (t->vm_flags & VM_EXEC && mm_reuse_rule == REUSE_6) {
+		trace_why("program text is read ahead to the end of its mapping", 0, 0); /* since 6.16 */
+		page_cache_read_ahead(t->file, t->pgoff, min_ul(t->end - t->pgoff, ra_pages));
+		return;
+	}
 	page_cache_read_around(t->file, t->pgoff, ra_pages);
 }
 
@@ -720,6 +726,7 @@ vm_fault_t filemap_fault(struct vm_fault *vmf)
 	struct file *file = vmf->vma->vm_file;
 	struct fault_try t = {
 		.mapping = file->f_mapping, .file = file, .mm = vmf->vma->vm_mm, .pgoff = vmf->pgoff, .vm_flags = vmf->vma->vm_flags,
+		.end = vmf->pgoff + ((vmf->vma->vm_end - vmf->address) + PAGE_SIZE - 1) / PAGE_SIZE,
 		.may_drop = (vmf->flags & (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED)) == FAULT_FLAG_ALLOW_RETRY,
 	};
 	vm_fault_t ret = 0, err = 0;

@@ -176,6 +176,8 @@ void page_cache_async_readahead(struct file *file, struct page *page, unsigned l
  * gets PG_readahead (async 0: none). => pages read */
 unsigned do_page_cache_readahead(struct file *file, unsigned long start, unsigned nr, unsigned async);
 
+/* nr pages from index on, and no mark: a miss of program text (Linux 6.16). */
+void page_cache_read_ahead(struct file *file, unsigned long index, unsigned nr);
 /* A window around index after a miss of a mapped access (3.6). */
 void page_cache_read_around(struct file *file, unsigned long index, unsigned ra_pages);
 #define MMAP_LOTSAMISS 100 /* more misses than hits by so many: mapped accesses are at random */

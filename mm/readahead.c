@@ -232,6 +232,11 @@ void page_cache_async_readahead(struct file *file, struct page *page, unsigned l
 	ondemand_readahead(file, index, nr, true);
 }
 
+void page_cache_read_ahead(struct file *file, unsigned long index, unsigned nr)
+{
+	ra_submit(file, &(struct file_ra_state){ .start = index, .size = nr });
+}
+
 void page_cache_read_around(struct file *file, unsigned long index, unsigned ra_pages)
 {
 	ra_submit(file, &(struct file_ra_state){

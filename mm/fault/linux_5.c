@@ -46,6 +46,7 @@
  *      swap-in by a read            RO                     RO                            W, if the page is known to be ours
  *      mprotect back to writable    dirty and not shared   dirty and not shared          exclusive
  *      new anonymous pages          active list            inactive                      inactive
+ *      a miss of program text       around                 around                        ahead, to the end of the mapping (6.16)
  *      store made a page dirty      throttled at once      mmap_lock released: RETRY     mmap_lock released: COMPLETED
  *      major fault                  any try was (ARM: the  the last try was, or there    the last try was, or a page was read, or
  *                                   first)                 was a retry                   there were two retries

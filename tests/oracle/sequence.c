@@ -276,10 +276,12 @@ static void lock(struct maker *m, struct process *p, unsigned i)
 
 static unsigned random_size(struct maker *m)
 {
-	unsigned pages = below(m, 28);
+	unsigned pages = below(m, 28), rest;
 
 	/* Whoever makes a file longer may bring the page with its old end into memory. */
-	return pages * 4096 + (!(m->q->parts & SEQ_COLD) && one_in(m, 3) ? below(m, 4096) : 0);
+	rest = !(m->q->parts & SEQ_COLD) && one_in(m, 3) ? below(m, 4096) : 0;
+	/* What is stored behind the end, in the last page, is lost when that is evicted, and the host evicts other pages than the engine. */
+	return pages * 4096 + (m->q->parts & SEQ_RECLAIM ? 0 : rest);
 }
 
 /* What read(2) reads ahead is nobody's business here. */
