@@ -26,6 +26,7 @@ struct area {
 	unsigned file; /* behind it */
 	unsigned pages; /* as far as it was ever made; holes are not followed */
 	bool pieces; /* a part of it has been treated otherwise than the rest */
+	bool locked; /* a part of it was, perhaps */
 };
 
 struct process {
@@ -268,6 +269,7 @@ static void lock(struct maker *m, struct process *p, unsigned i)
 	if (p->areas[i].kind == STACK)
 		return;
 	range(m, &p->areas[i], &off, &len);
+	p->areas[i].locked = true;
 	/* After a fork mlock takes over pages for writing that the processor may hold read-only: a spurious fault later, as after populate_write. */
 	emit(m, p, "%s %s %dP %uP", one_in(m, 2) && m->nr_processes == 1 ? "mlock" : "munlock", name_of(p, i), off, len);
 }
@@ -328,6 +330,8 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 		emit_after_warm(m, p, file, "pwrite %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
 	else if (what < 8)
 		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
+	else if (what < 9 && m->q->parts & SEQ_SAME_CONTENTS && a->locked)
+		return; /* a child's mapping stays in pieces when the locks are gone: 5 goes on over them, 2.6 doesn't (nonlinear-pieces-after-fork.scn) */
 	else if (what < 9 && a->kind == SHARED_ANON)
 		emit(m, p, "remap_file_pages %s %dP %uP %u", name_of(p, i), off, len, below(m, 12));
 	else if (what < 9 && a->kind == FILE_SHARED && !(m->q->parts & SEQ_SAME_CONTENTS))
