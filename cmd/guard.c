@@ -15,6 +15,7 @@
 
 #include "lib/tree.h"
 #include "lib/tree_pid.h"
+#include "machine/sys.h"
 
 #define ROUNDS 200 /* of 5 ms: a process that forks at the moment it is killed leaves a child */
 
@@ -45,18 +46,6 @@ static bool kill_session(struct mf_control *c, int control_fd, pid_t session)
 	return some;
 }
 
-/* All but these two. */
-static void close_others(int one, int other)
-{
-	const int low = one < other ? one : other, high = one < other ? other : one;
-
-	if (low > 0)
-		syscall(SYS_close_range, 0, low - 1, 0);
-	if (high > low + 1)
-		syscall(SYS_close_range, low + 1, high - 1, 0);
-	syscall(SYS_close_range, high + 1, ~0U, 0);
-}
-
 _Noreturn static void stand_guard(struct mf_control *c, int control_fd, int end, pid_t session)
 {
 	const struct timespec tick = { 0, 5000000 };
@@ -65,7 +54,7 @@ _Noreturn static void stand_guard(struct mf_control *c, int control_fd, int end,
 
 	setsid();
 	prctl(PR_SET_NAME, "minflt-guard");
-	close_others(end, control_fd);
+	sys_close_all_but(end, control_fd);
 	do
 		n = read(end, &byte, 1);
 	while (n < 0 && errno == EINTR);

@@ -58,17 +58,6 @@ static void close_both(const struct witness *w)
 	sys_close(w->server);
 }
 
-static void close_others(int one, int other)
-{
-	const int low = one < other ? one : other, high = one < other ? other : one;
-
-	if (low > 0)
-		sys_call3(SYS_close_range, 0, low - 1, 0);
-	if (high > low + 1)
-		sys_call3(SYS_close_range, low + 1, high - 1, 0);
-	sys_call3(SYS_close_range, high + 1, 0xffffffffL, 0);
-}
-
 static void watch(void)
 {
 	struct witness *w = (struct witness *)((uint64_t *)__builtin_thread_pointer())[1];
@@ -76,7 +65,7 @@ static void watch(void)
 
 	sys_call1(SYS_set_tid_address, (long)&w->busy);
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-witness", 0, 0, 0);
-	close_others(w->uffd, w->server);
+	sys_close_all_but(w->uffd, w->server);
 	while (sys_call5(SYS_ppoll, (long)&p, 1, 0, 0, 0) == -EINTR)
 		;
 	pager_message("a process that shared its memory with another one (clone with CLONE_VM) was ended: that one has ended, and nobody is left to bring back "

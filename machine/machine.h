@@ -117,7 +117,7 @@ bool machine_in_place(unsigned long pfn);
 void machine_stored(struct mm_struct *mm, unsigned long addr, unsigned long pfn);
 
 /* After machine_unmap(), when the bytes have been saved elsewhere: they will not be asked for again and the pages will not be
- * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 128; many at once cost less. */
+ * mapped back. Must precede the moment from which another fault may fill one of the addresses. nr <= 64; many at once cost less. */
 void machine_release(struct mm_struct *mm, const struct machine_range *ranges, unsigned nr);
 
 /* The pages at [addr, addr + nr) are no longer wanted, bytes included (munmap, MADV_DONTNEED, exit). On the host the caller of

@@ -105,6 +105,18 @@ static inline long sys_open(const char *path, int flags)
 	return sys_call4(SYS_openat, -100 /* AT_FDCWD */, (long)path, flags, 0);
 }
 
+/* All descriptors but these two. */
+static inline void sys_close_all_but(int one, int other)
+{
+	const int low = one < other ? one : other, high = one < other ? other : one;
+
+	if (low > 0)
+		sys_call3(SYS_close_range, 0, low - 1, 0);
+	if (high > low + 1)
+		sys_call3(SYS_close_range, low + 1, high - 1, 0);
+	sys_call3(SYS_close_range, high + 1, 0xffffffffL, 0);
+}
+
 static inline long sys_close(int fd)
 {
 	return sys_call1(SYS_close, fd);

@@ -354,7 +354,7 @@ struct cluster {
 };
 
 /* Stored and frozen pages of several clusters, locked: they leave together. */
-#define DEPARTURE_MAX 64
+#define DEPARTURE_MAX 64 /* what machine_release() takes at once */
 struct departure {
 	struct mm_struct *mm;
 	unsigned nr, nr_ranges;

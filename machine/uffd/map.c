@@ -24,7 +24,7 @@
 #include "mm/errno.h"
 #include "mm/mm.h"
 
-#define MAX_RANGES 128 /* of one process_madvise() */
+#define MAX_RANGES 64 /* of one process_madvise() */
 #define MAX_PAGES  64 /* that leave at once */
 #define RETRIES 1000 /* of a transient EAGAIN (the host's mapping is locked for a moment) */
 
