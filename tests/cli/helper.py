@@ -57,6 +57,12 @@ class Case(unittest.TestCase):
             os.chmod(path, mode)
         return path
 
+    def link(self, program):
+        """Another name for a program, which a script's first line can hold: where this was built may have spaces."""
+        link = self.path(os.path.basename(program))
+        os.symlink(program, link)
+        return link
+
     def refused(self, p, status, *words):
         """One line on standard error that has all the words in it, nothing on standard output, and this status."""
         self.assertEqual(p.returncode, status, p.stderr)

@@ -122,7 +122,8 @@ class Judge(Case):
         self.assertEqual((p.returncode, p.stdout), (0, f"inner {self.path('outer')}\n"))
         self.refused(run(self.path("lost", "#!/nowhere/sh\n")), 127, "lost", "/nowhere/sh")
         self.refused(run(self.path("folder", "#!/\n")), 126, "folder")
-        self.refused(run(self.path("static", f"#!{STATIC_PROGRAM}\n")), 125, STATIC_PROGRAM, "statically linked")
+        static = self.link(STATIC_PROGRAM)
+        self.refused(run(self.path("static", f"#!{static}\n")), 125, static, "statically linked")
         loop = self.path("loop")
         self.refused(run(self.path("loop", f"#!{loop}\n")), 126, "loop", "deep")
 

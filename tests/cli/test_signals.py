@@ -2,6 +2,7 @@
 """Signals and job control: minflt stands between the shell and the program and is in nobody's way."""
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import time
@@ -170,7 +171,7 @@ class Signals(Case):
             except AssertionError:
                 raise AssertionError(f"waiting for {word}, the terminal showed {seen}") from None
             seen = seen.split(word, 1)[1]
-        tool = MINFLT.encode()
+        tool = shlex.quote(MINFLT).encode()
         until(b"up-and-running", b"stty -echo; " + tool + b" run -q --memory=8M sh -c 'echo up-and-; sleep 0.1; echo up-and-running; exec sleep 60'\n")
         time.sleep(0.3)
         until(b"Stopped", b"\x1a")

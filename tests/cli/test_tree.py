@@ -2,6 +2,7 @@
 """Trees of processes under the real runtime: what is executed is followed, what can't be followed is said, and all of it is counted."""
 import json
 import os
+import shlex
 import shutil
 import struct
 import subprocess
@@ -140,12 +141,12 @@ print("right")
 
 class NotFollowed(Tree):
     def test_static(self):
-        _, err, s = self.run_tree("sh", "-c", f"{STATIC_PROGRAM}; {STATIC_PROGRAM}; true")
+        _, err, s = self.run_tree("sh", "-c", f"{shlex.quote(STATIC_PROGRAM)}; {shlex.quote(STATIC_PROGRAM)}; true")
         self.assertEqual(err, "minflt: ran without minflt: static-program (statically linked, 2 times)\n")
         self.assertEqual(s["tree"]["unfollowed"], 2)
 
     def test_script_by_its_interpreter(self):
-        script = self.path("script", f"#!{STATIC_PROGRAM}\n")
+        script = self.path("script", f"#!{self.link(STATIC_PROGRAM)}\n")
         _, err, _ = self.run_tree("sh", "-c", f"{script}; true")
         self.assertEqual(err, "minflt: ran without minflt: script (statically linked)\n")
         script = self.path("followed", f"#!/bin/sh\n{MANAGED}\n")
@@ -511,7 +512,7 @@ class Namespace(Tree):
         self.assertLess(s["tree"]["unmanaged_peak_bytes"], 4 * M)
 
     def test_its_own_memory_is_measured(self):
-        for inside in [OUTSIDER, "map", "20", "0.6"], ["sh", "-c", f"(sh -c '{OUTSIDER} map 20 0.6; true' & wait); true"]:
+        for inside in [OUTSIDER, "map", "20", "0.6"], ["sh", "-c", "(sh -c '\"$0\" map 20 0.6; true' \"$0\" & wait); true", OUTSIDER]:
             _, err, s = self.run_tree("unshare", "-pf", *inside)
             self.assertIn("of anonymous memory was outside of minflt", err)
             self.assertTrue(20 * M <= s["tree"]["unmanaged_peak_bytes"] < 23 * M, s["tree"])
