@@ -227,7 +227,8 @@ struct address_space_operations {
 	/* Bytes of the pages pgoff .. pgoff + nr - 1; what lies behind the end of the file is zero. May take its time; no lock is held but page
 	 * locks. => 0, -EIO */
 	int (*readpages)(void *host, unsigned long pgoff, unsigned nr, void *const pages[]);
-	/* The first `len` bytes (1 .. 4096) of page pgoff to the file. => 0, -EIO, -ENOSPC */
+	/* The first `len` bytes (1 .. 4096) of page pgoff to the file. Without MAPPING_NOTIFY programs may store to the page meanwhile, as to one that a
+	 * device reads: it is written again then. => 0, -EIO, -ENOSPC */
 	int (*writepage)(void *host, unsigned long pgoff, const void *page, size_t len);
 	/* The first store to a page of a shared mapping is about to be allowed. => 0, or -errno: SIGBUS. May be NULL */
 	int (*page_mkwrite)(void *host, unsigned long pgoff);

@@ -53,13 +53,18 @@ SOME int disk_readpages(void *host, unsigned long pgoff, unsigned nr, void *cons
 	return 0;
 }
 
+/* As a device reads: where dirty pages are not counted, programs may store to the page meanwhile (its entry is dirty again then, and it is written
+ * once more). */
 SOME int disk_writepage(void *host, unsigned long pgoff, const void *page, size_t len)
 {
 	struct disk *d = host;
+	uint8_t bytes[P];
 
 	if (pgoff == d->bad_write)
 		return -EIO;
-	if (pwrite(d->fd, page, len, (off_t)(pgoff * P)) != (ssize_t)len)
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = __atomic_load_n((const uint8_t *)page + i, __ATOMIC_RELAXED);
+	if (pwrite(d->fd, bytes, len, (off_t)(pgoff * P)) != (ssize_t)len)
 		return -EIO;
 	__atomic_store_n(&d->last_len, len, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->written, 1, __ATOMIC_RELAXED);
