@@ -15,6 +15,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/size.h"
+#include "cmd/strangers.h"
 #include "lib/tree.h"
 #include "lib/tree_pid.h"
 
@@ -80,6 +81,7 @@ static void look_at_dead(struct mf_control *c, unsigned slot)
 			name[strcspn(name, "\n")] = '\0';
 		if (f)
 			fclose(f);
+		strangers_met(pid);
 		tree_note(t, name, TREE_WHY_BARE);
 	}
 	tree_free(t, slot);
@@ -143,6 +145,7 @@ void tree_watch(struct mf_control *c, int control_fd)
 		atomic_store(&t->unmanaged_peak, sum);
 	if (excess > atomic_load(&t->excess_peak))
 		atomic_store(&t->excess_peak, excess);
+	strangers_look(c, control_fd);
 }
 
 static void raise_to(uint64_t *value, uint64_t least)
@@ -209,6 +212,6 @@ void tree_tell(const struct mf_control *control)
 
 	tell_notes(t);
 	if (t->excess_peak > budget / 10)
-		complain(0, "%s of anonymous memory was outside of minflt (stacks, or mapped by system calls outside of libc, as Go's runtime does) and beside "
-			    "the budget", size_format(size, t->unmanaged_peak));
+		complain(0, "%s of anonymous memory was outside of minflt (stacks, executable memory, changed pages of file mappings, or mapped by system calls "
+			    "outside of libc, as Go's runtime does) and beside the budget", size_format(size, t->unmanaged_peak));
 }

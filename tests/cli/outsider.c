@@ -3,6 +3,7 @@
  * outsider.c - makes system calls that no interposed function sees.
  *
  *   outsider exec PROGRAM [ARGUMENT...]     executes it
+ *   outsider spawn PROGRAM [ARGUMENT...]    has a child do so that shares its memory until then, as Go's runtime does, and waits for it
  *   outsider limit BYTES PROGRAM [ARGUMENT...]   executes it, by libc, with so much address space
  *   outsider map MIB SECONDS                maps and touches so much memory, and keeps it for so long
  *
@@ -257,6 +258,21 @@ static int unmanaged(const char *minflt)
 	return 0;
 }
 
+/* The child runs on its parent's stack until it executes: the instruction stands here, so that nobody returns over the frame that the other one needs. */
+static int spawn(char **argv)
+{
+	long pid = SYS_clone;
+	int status = 1;
+
+	__asm__ volatile("xor %%edx, %%edx; xor %%r10d, %%r10d; xor %%r8d, %%r8d; syscall"
+			 : "+a"(pid) : "D"((long)(CLONE_VM | CLONE_VFORK | SIGCHLD)), "S"(0L) : "rcx", "r11", "rdx", "r10", "r8", "memory");
+	if (pid == 0) {
+		sys_call3(SYS_execve, (long)argv[0], (long)argv, (long)environ);
+		_exit(99);
+	}
+	return waitpid((pid_t)pid, &status, 0) != pid || status;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "stream") == 0)
@@ -267,6 +283,8 @@ int main(int argc, char **argv)
 		return unmanaged(argv[2]);
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)
 		sys_call3(SYS_execve, (long)argv[2], (long)(argv + 2), (long)environ);
+	if (argc > 2 && strcmp(argv[1], "spawn") == 0)
+		return spawn(argv + 2);
 	if (argc > 3 && strcmp(argv[1], "limit") == 0) {
 		struct rlimit limit = { strtoul(argv[2], NULL, 10), RLIM_INFINITY };
 

@@ -203,6 +203,19 @@ class NotFollowed(Tree):
         out, err, _ = self.run_tree(OUTSIDER, "exec", "/bin/sh", "-c", "sleep 2; echo ends")
         self.assertEqual((out, err), ("ends\n", "minflt: ran without minflt: sh (executed by a system call outside of libc)\n"))
 
+    def test_started_outside_of_libc(self):
+        """As Go's runtime starts its children: no function of libc is called, and the child has no slot. Seen by who looks at a process's children"""
+        out, err, s = self.run_tree(OUTSIDER, "spawn", "/bin/sh", "-c", "sleep 2; echo ends")
+        self.assertEqual((out, err), ("ends\n", "minflt: ran without minflt: sh (executed by a system call outside of libc)\n"))
+        self.assertEqual(s["tree"]["unfollowed"], 1)
+
+    def test_started_by_libc_is_no_stranger(self):
+        """Children in all the ways of libc, some of them long enough to be looked at often"""
+        _, err, s = self.run_tree("sh", "-c", "sleep 1.2 & (sleep 1.1; :) & sh -c 'sleep 1 & wait' & python3 -c '"
+                                  "import os, subprocess, time\nfor i in range(20): subprocess.Popen([\"sleep\", \"0.3\"]); time.sleep(0.02)\n"
+                                  "os.fork(); time.sleep(0.5)'; wait")
+        self.assertEqual((err, s["tree"]["unfollowed"]), ("", 0))
+
     def test_runtime_cannot_start(self):
         out, err, _ = self.run_tree(OUTSIDER, "limit", "60000000", "/bin/echo", "runs")
         self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (its runtime could not start)\n"))
