@@ -150,6 +150,48 @@ def make_git(data, size):
         run('commit', '-q', '-m', f'commit {commit}')
 
 
+def make_tree(data, size):
+    """A folder of files, a third of which hardly compress."""
+    rng = random.Random(8)
+    for folder in range(6):
+        os.makedirs(f'{data}/tree/{folder}')
+        for name in range(20):
+            with open(f'{data}/tree/{folder}/{name}', 'wb') as f:
+                f.write(rng.randbytes(30_000 * size) if name % 3 == 0 else ' '.join(rng.choices(WORDS, k=10_000 * size)).encode())
+
+
+def make_git_branches(data, size):
+    """With a branch that can be rebased, and a script of a day's work."""
+    make_git(data, size)
+    run = lambda *args: subprocess.run(['git', '-C', f'{data}/repo', *args], check=True, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=environment())
+    run('checkout', '-q', '-b', 'side', 'HEAD~10')
+    for commit in range(6):
+        with open(f'{data}/repo/side{commit}', 'w') as f:
+            f.write('\n'.join(f'{commit} {line}' for line in range(3000)))
+        run('add', '.')
+        run('commit', '-q', '-m', f'side {commit}')
+    run('checkout', '-q', '-')
+    write_script(f'{data}/script.sh', '''
+set -e
+main=$(git -C repo symbolic-ref --short HEAD)
+git clone -q --no-local repo copy
+cd copy
+git log -p --all | cksum
+git blame file0 | cksum
+git checkout -q side
+git rebase -q origin/"$main"
+git log --format=%H | cksum
+git diff HEAD~9 | cksum
+git fsck --full
+git worktree add -q ../tree HEAD~3
+cat ../tree/* | cksum
+git -c pack.threads=2 repack -qadf
+git fsck --full
+git count-objects -v | grep -e ^in-pack -e ^packs -e ^garbage
+''')
+
+
 def git_copy(data, cwd):
     shutil.copytree(f'{data}/repo', f'{cwd}/repo')
 

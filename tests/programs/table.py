@@ -35,6 +35,8 @@ def postgres(name):
     return lambda _: tool(name)
 
 
+TAR = 'tar --sort=name --mtime=@0 --owner=0 --group=0 -C {data} -cf - tree'
+
 POSTGRES_OPTIONS = ['-D', 'cluster', '-c', 'listen_addresses=', '-c', 'unix_socket_directories={cwd}', '-c', 'fsync=off',
                     '-c', 'shared_buffers=16MB', '-c', 'jit=off', '-c', 'max_parallel_workers_per_gather=0',
                     '-c', 'dynamic_shared_memory_type=mmap', '-c', 'logging_collector=off']
@@ -82,4 +84,9 @@ PROGRAMS = [
     Program('pgbench', 'pgbench', [postgres('postgres'), *POSTGRES_OPTIONS], data.make_postgres, user='postgres', files=False,
             prepare=data.postgres_copy, drive=servers.pgbench, after_kill=servers.after_kill_pgbench, majors=5000,
             budget=('--resident', '16M', '--pool', '256M'), soak=(2, 16), linger=20),
+    # In soaks only: several programs at once, at work for long.
+    Program('tar-xz', 'xz', ['sh', '-c', f'{TAR} | xz -T2 -4 --block-size=2MiB | tee out.xz | cksum; xz -T2 -dc out.xz | tar tf - | cksum'], data.make_tree,
+            soak=(16, 80), linger=10),
+    Program('git-work', 'git', ['sh', '{data}/script.sh'], data.make_git_branches, prepare=data.git_copy, files=False,
+            budget=('--resident', '8M', '--pool', '512M'), soak=(6, 60), linger=10),
 ]
