@@ -151,8 +151,11 @@ static bool take(struct tree_process *p, uint32_t from)
 
 void tree_leave(struct mf_control *c, unsigned slot)
 {
+	struct tree_process *p = &control_tree(c)->process[slot];
+
 	settle(c, slot);
-	tree_free(control_tree(c), slot);
+	atomic_store(&p->since_ns, tree_now_ns());
+	atomic_store(&p->state, TREE_ALONE);
 }
 
 /* The program that was executed: has it ended, or does it run without having reported? */

@@ -37,7 +37,7 @@ void tree_free(struct mf_tree *t, unsigned slot);
 void tree_unexec(struct mf_tree *t, unsigned slot, uint32_t pid);
 /* This process goes by its own pid where the command runs, and so can ask the kernel about those that do, too. */
 void tree_at_home(bool home);
-/* BUSY -> FREE: a process that was to be served and can't be. */
+/* BUSY -> ALONE, nothing held: a process that was to be served and can't be. It is known as long as it lives. */
 void tree_leave(struct mf_control *c, unsigned slot);
 /* Return what ended processes held. => their number */
 unsigned tree_reap(struct mf_control *c);

@@ -109,7 +109,7 @@ enum tree_state {
 	TREE_BUSY,    /* being claimed or freed */
 	TREE_RUNNING, /* its runtime serves it; or it has ended and nobody has looked yet: `owner` tells */
 	TREE_EXEC,    /* has executed another program, whose runtime is to take the slot over */
-	TREE_ALONE,   /* has executed a program that runs without the runtime; that was noted */
+	TREE_ALONE,   /* runs without the runtime, most often a program that was executed; that was noted */
 	TREE_DEAD,    /* ended, its share is returned; kept for a moment for the command to look at */
 };
 

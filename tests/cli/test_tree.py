@@ -220,6 +220,11 @@ class NotFollowed(Tree):
         out, err, _ = self.run_tree(OUTSIDER, "limit", "60000000", "/bin/echo", "runs")
         self.assertEqual((out, err), ("runs\n", "minflt: ran without minflt: echo (its runtime could not start)\n"))
 
+    def test_who_cannot_start_is_noted_once(self):
+        """It lives on as a child without an engine, and is no stranger."""
+        _, err, s = self.run_tree("sh", "-c", '"$0" limit 60000000 /bin/sleep 2; true', OUTSIDER)
+        self.assertEqual((err, s["tree"]["unfollowed"]), ("minflt: ran without minflt: sleep (its runtime could not start)\n", 1))
+
     def test_failed_to_execute(self):
         self.path("nothing", "\x7fELF\2\1\1 broken")
         _, err, s = self.run_tree(sys.executable, "-c", f"import os\ntry:\n os.execv({self.path('nothing')!r}, ['x'])\nexcept OSError: pass")
