@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "lib/pager.h"
 #include "machine/machine.h"
 #include "machine/sys.h"
 #include "machine/uffd/uffd_abi.h"
@@ -92,15 +93,27 @@ void bell_call(unsigned slot, void (*fn)(void *arg), void *arg)
 	(void)*(volatile char *)page;
 	while ((state = atomic_load(&bell.slot[slot].state)) != IDLE) {
 		if (state == ASKED) {
+			pager_orphan_ends();
 			take_away(page, PAGE);
 			(void)*(volatile char *)page;
 		} else if (state == AWAITED || atomic_compare_exchange_strong(&bell.slot[slot].state, &state, AWAITED)) {
-			sys_futex_wait(&bell.slot[slot].state, AWAITED);
+			pager_wait(&bell.slot[slot].state, AWAITED);
 		}
 	}
 	if (++bell.slot[slot].next == PAGES) {
 		take_away(mine, SLOT_SIZE);
 		bell.slot[slot].next = 0;
+	}
+}
+
+void bell_inherit(unsigned slot)
+{
+	unsigned state = ASKED;
+
+	while (!atomic_compare_exchange_strong(&bell.slot[slot].state, &state, IDLE) && state != IDLE) {
+		pager_orphan_ends();
+		sys_call0(SYS_sched_yield);
+		state = ASKED;
 	}
 }
 

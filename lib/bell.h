@@ -13,7 +13,8 @@
  * The page is only what the message comes by. Whether a call has been made is what the slot says, because messages don't follow calls one to one: a
  * thread that is woken while it waits (by the end of another thread's fork, say) faults again, another handler reads that second message, and may come to it
  * when the thread has gone on, and even asked for something else. So a message of a slot that is not ASKED does nothing but map the page, one
- * of a slot that is RUNNING not even that, and a caller who finds his page mapped and his call not made takes the page away and touches it again.
+ * of a slot that is RUNNING not even that, and a caller who finds his page mapped and his call not made takes the page away and touches it again. (A process
+ * that shares its maker's memory, and whose maker has ended, would do so for good: it is ended.)
  */
 #ifndef MF_LIB_BELL_H
 #define MF_LIB_BELL_H
@@ -21,7 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define BELL_SLOTS 66u
+#define BELL_SLOTS 82u
 
 /* => 0 or -errno */
 int bell_init(void);
@@ -35,5 +36,7 @@ void bell_serve(int uffd, unsigned long addr);
 void bell_call(unsigned slot, void (*fn)(void *arg), void *arg);
 /* A forked child: the caller of this slot was a thread of the parent. */
 void bell_reset(unsigned slot);
+/* The slot's last caller may have been killed in its call. What it asked for is not begun any more after the return. */
+void bell_inherit(unsigned slot);
 
 #endif

@@ -47,7 +47,9 @@
 #define EXACT_EVERY   4096 /* faults; a look at what of the metadata is touched */
 #define WARDEN_SLOT   PAGER_NR_SLOTS       /* of the bell: the account's warden */
 #define FORK_SLOT     (PAGER_NR_SLOTS + 1) /* and who forks */
-_Static_assert(FORK_SLOT < BELL_SLOTS, "each has a slot of its own");
+#define PLACE_SLOT    (PAGER_NR_SLOTS + 2) /* the first of those for processes that share this one's memory */
+_Static_assert(PLACE_SLOT + PAGER_NR_PLACES == BELL_SLOTS, "each has a slot of its own");
+#define ORPHAN_LOOKS_NS 50000000L
 
 struct mm_struct *pager_mm;
 
@@ -475,6 +477,12 @@ void pager_call(unsigned slot, void (*fn)(void *arg), void *arg)
 	bell_call(slot, fn, arg);
 }
 
+void pager_call_from(unsigned place, void (*fn)(void *arg), void *arg)
+{
+	bell_inherit(PLACE_SLOT + place);
+	bell_call(PLACE_SLOT + place, fn, arg);
+}
+
 void pager_bell_range(unsigned long *addr, size_t *len)
 {
 	bell_range(addr, len);
@@ -854,9 +862,8 @@ static void send_post(void *arg)
 	lend_send(arg, &pg.fds);
 }
 
-bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg))
+bool pager_lend(struct lend *to, bool device_only, struct lend_post *post, void (*here)(void (*fn)(void *), void *arg))
 {
-	struct lend_post post;
 	struct lend from = device_only ? LEND_NOTHING : pg.fds;
 
 	from.fd[LEND_DEV] = pg.fds.fd[LEND_DEV];
@@ -866,10 +873,10 @@ bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void 
 	*to = LEND_NOTHING;
 	if (sys_getpid() != pg.pid && !sys_call0(SYS_getppid))
 		return false; /* a vfork child in a pid namespace of its own: the handler would fetch from another process */
-	if (device_only || !lend_open_post(&post))
+	if (device_only || !lend_open_post(post))
 		return false;
-	here(send_post, &post);
-	return lend_receive(to, &post, &pg.fds);
+	here(send_post, post);
+	return lend_receive(to, post, &pg.fds);
 }
 
 static void send_uffd(void *arg)
@@ -880,29 +887,45 @@ static void send_uffd(void *arg)
 	lend_send(arg, &only);
 }
 
-bool pager_lend_userfaultfd(int *uffd, int *handler, void (*here)(void (*fn)(void *), void *arg))
+int pager_lend_userfaultfd(struct lend_post *post, void (*here)(void (*fn)(void *), void *arg))
 {
 	struct lend to, only = LEND_NOTHING;
-	struct lend_post post;
-	long pidfd = sys_call2(SYS_pidfd_open, pg.handler_tid, PIDFD_THREAD);
 
 	only.fd[0] = pg.uffd;
-	if (pidfd < 0) /* before Linux 6.9. An execution is not seen then */
-		pidfd = sys_call2(SYS_pidfd_open, pg.pid, 0);
-	if (pidfd < 0)
-		return false;
-	*handler = (int)pidfd;
-	if (!lend_fetch(&to, &only, pg.handler_tid)) {
-		to.fd[0] = -1;
-		if (lend_open_post(&post)) {
-			here(send_uffd, &post);
-			lend_receive(&to, &post, &only);
-		}
+	if (lend_fetch(&to, &only, pg.handler_tid))
+		return to.fd[0];
+	if (!lend_open_post(post))
+		return -1;
+	here(send_uffd, post);
+	lend_receive(&to, post, &only);
+	return to.fd[0];
+}
+
+bool pager_orphaned(void)
+{
+	return sys_getpid() != pg.pid && atomic_load(&control_tree(pg.control)->process[pg.slot].link.word) != (uint32_t)pg.handler_tid;
+}
+
+void pager_orphan_ends(void)
+{
+	if (!pager_orphaned())
+		return;
+	pager_message("a process that shared its memory with another one (vfork, or clone with CLONE_VM) was ended: that one has ended, and nobody is left to bring "
+		      "back what is evicted\n");
+	sys_call2(SYS_kill, sys_getpid(), 9);
+	sys_exit_group(137);
+}
+
+void pager_wait(void *word, unsigned val)
+{
+	const struct timespec now_and_then = { 0, ORPHAN_LOOKS_NS };
+
+	if (sys_getpid() == pg.pid) {
+		sys_futex_wait(word, val);
+		return;
 	}
-	*uffd = to.fd[0];
-	if (*uffd < 0)
-		sys_close(*handler);
-	return *uffd >= 0;
+	sys_call4(SYS_futex, (long)word, 128 /* FUTEX_WAIT_PRIVATE */, (long)val, (long)&now_and_then);
+	pager_orphan_ends();
 }
 
 void pager_before_filter(void)
@@ -1031,6 +1054,8 @@ int pager_fork_child(void)
 		publish(false); /* what the parent knew of its tables is near enough */
 	}
 	bell_reset(WARDEN_SLOT); /* the parent's may have been knocking */
+	for (unsigned i = 0; i < PAGER_NR_PLACES; i++)
+		bell_inherit(PLACE_SLOT + i);
 	pin_start(sys_gettid(), own_cpu());
 	pg.fds = *pg.borrowed;
 	if (!err)

@@ -44,6 +44,9 @@ int pager_fork_child(void);
  * the caller's alone until the return. Costs as much as a fault. The caller holds no lock. */
 #define PAGER_NR_SLOTS 64u
 void pager_call(unsigned slot, void (*fn)(void *arg), void *arg);
+/* The same for a process that shares this one's memory and may be killed alone, in a slot of PAGER_NR_PLACES others: who had it before may have been. */
+#define PAGER_NR_PLACES 16u
+void pager_call_from(unsigned place, void (*fn)(void *arg), void *arg);
 /* The memory by which that works. */
 void pager_bell_range(unsigned long *addr, size_t *len);
 /* Address space that the swap file is mapped in, bytes: shared, so no data by the host's account. */
@@ -54,10 +57,19 @@ int pager_kept_descriptor(enum lend_what what);
 /* The program is about to install a seccomp filter. On the handler's thread. */
 void pager_before_filter(void);
 /* The descriptors that a new process needs, in the table of the calling thread, close-on-exec; the thread may belong to this process or share its
- * memory (vfork). device_only: a filter allows no more. `here` runs a function on the handler's thread, for where the kernel gives no direct way. => false: can't be had */
-bool pager_lend(struct lend *to, bool device_only, void (*here)(void (*fn)(void *), void *arg));
-/* By a thread of this process: the userfaultfd, and what poll() says of that its handler has ended, likewise. => false: can't be had */
-bool pager_lend_userfaultfd(int *uffd, int *handler, void (*here)(void (*fn)(void *), void *arg));
+ * memory (vfork). device_only: a filter allows no more. `here` runs a function on the handler's thread, for where the kernel gives no direct way; `post`: for that,
+ * memory of the runtime's own, the caller's alone. => false: can't be had */
+bool pager_lend(struct lend *to, bool device_only, struct lend_post *post, void (*here)(void (*fn)(void *), void *arg));
+/* By a thread of this process: the userfaultfd, likewise. => or -1: can't be had */
+int pager_lend_userfaultfd(struct lend_post *post, void (*here)(void (*fn)(void *), void *arg));
+
+/* This process shares the memory of another one (vfork, CLONE_VM), and that one's handler has ended: what is missing is zeros from here on. What was read before
+ * `false` was answered is right: a thread's robust words are marked before its descriptors are closed. */
+bool pager_orphaned(void);
+/* It is ended then, with a message. */
+void pager_orphan_ends(void);
+/* futex(FUTEX_WAIT), for what a thread of the maker might owe: an orphan doesn't wait for good. */
+void pager_wait(void *word, unsigned val);
 /* The program's own code may run from now on: what the process has in memory without us is known. */
 void pager_started(void);
 struct mf_control *pager_control(void);

@@ -37,7 +37,7 @@ struct pinned {
 
 static struct {
 	atomic_bool ready;
-	long main_tid;
+	long pid, main_tid;
 	const volatile uint32_t *cpu;  /* the main thread's processor; NULL: not known */
 	uint64_t all[MASK_WORDS];      /* what the program started with */
 	unsigned cpus;                 /* in it */
@@ -334,11 +334,26 @@ void pin_helper(unsigned number)
 
 /* ---- the program's threads ----------------------------------------------------------------------------------------- */
 
+/* By a process that shares this one's memory. It may be killed at any moment, and the lock would be held for good: its own mask, and what is noted of it is left to
+ * the watch. */
+static void lift_own(void)
+{
+	const long tid = sys_gettid();
+
+	for (const struct pinned *p = pin.at; p < pin.at + PINS; p++)
+		if (atomic_load(&p->tid) == tid)
+			sys_call3(SYS_sched_setaffinity, 0, sizeof(p->mask), (long)p->mask);
+}
+
 void pin_lift(void)
 {
 	if (!atomic_load(&pin.ready))
 		return;
 	atomic_store(&pin.hold, now_ns() + HOLD_NS);
+	if (sys_getpid() != pin.pid) {
+		lift_own();
+		return;
+	}
 	lock();
 	for (struct pinned *p = pin.at; p < pin.at + PINS; p++)
 		if (atomic_load(&p->tid))
@@ -372,6 +387,7 @@ bool pin_holds(void)
 
 void pin_start(long main_tid, const volatile uint32_t *cpu)
 {
+	pin.pid = sys_getpid();
 	pin.main_tid = main_tid;
 	pin.cpu = cpu;
 	pin.cpus = get_mask(0, pin.all) ? count_cpus(pin.all) : 0;

@@ -4,7 +4,8 @@
  *
  * It is served by the handler of its maker. When that has ended, the last descriptor of the userfaultfd is closed, and the kernel gives pages of zeros for
  * what is missing. So a thread of the child's own, with a table of descriptors of its own, keeps the userfaultfd open, whereby who touches a missing
- * page waits for good; and ends the process when the handler has ended.
+ * page waits; looks now and then whether the handler lives, and ends the process when it doesn't. A vfork child has one, too: its maker may be killed. It is
+ * dismissed before the child executes, for the kernel would wait until it has ended (50 us).
  *
  * Considered and rejected: PR_SET_PDEATHSIG: it is sent when the thread that made the child ends, and after the descriptors of the process were closed.
  */
@@ -15,12 +16,16 @@
 
 struct witness;
 
-/* In the maker, before clone(), by one thread at a time: descriptors of the userfaultfd and of who serves it, in the caller's table, and what the child is to
- * do. => NULL: none can be had */
-struct witness *witness_prepare(int uffd, int server, int (*fn)(void *), void *arg);
-/* In the child: the thread starts, the descriptors leave the table, and fn runs. => what it returns */
+/* In the maker, before the child is made, by one thread at a time: a descriptor of the userfaultfd in the caller's table; whether the child shares that, and so
+ * closes it for both; and what it is to do, or NULL. => NULL: none can be had, and it is closed */
+struct witness *witness_prepare(int uffd, bool shares_files, int (*fn)(void *), void *arg);
+/* In the child: the thread starts, and the descriptor leaves the table. */
+void witness_begin(struct witness *w);
+/* The same, and fn runs. => what it returns */
 int witness_run(struct witness *w);
-/* In the maker, afterwards. made: there is a child; shares_files: which closes the descriptors for both */
-void witness_made(struct witness *w, bool made, bool shares_files);
+/* In the child: it reads nothing any more. */
+void witness_dismiss(void);
+/* In the maker, afterwards. made: there is a child */
+void witness_made(struct witness *w, bool made);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * affinity.c - calls that would show the program, or hand on to a child, the narrow affinity that lib/pin.c gives its thread for a while: they lift it
- * first. (fork, clone and their relatives do so in fork.c,
+ * first. (fork, vfork, clone and their relatives do so in fork.c,
  * pthread_create in threads.c.)
  */
 #include <dlfcn.h>
@@ -162,22 +162,3 @@ EXPORT int execle(const char *path, const char *arg, ...)
 	va_end(ap);
 	return execve(path, argv, envp);
 }
-
-/* vfork returns twice into the caller's frame: no frame of ours may be left on the stack. */
-HIDDEN void *rt_real_vfork(void);
-HIDDEN void *rt_real_vfork(void)
-{
-	return NEXT(vfork);
-}
-
-#if defined(__x86_64__)
-__asm__(".text\n"
-	".globl vfork\n"
-	".type vfork,@function\n"
-	"vfork:\n"
-	"	sub $8, %rsp\n"
-	"	call rt_real_vfork\n"
-	"	add $8, %rsp\n"
-	"	jmp *%rax\n"
-	".size vfork,.-vfork\n");
-#endif

@@ -11,8 +11,11 @@
  * whoever it has become. For that, libc's execve() is diverted: the functions inside of libc that execute programs (posix_spawn,
  * system, popen, wordexp, execvp ...) all end in its few instructions, by calls that can't be interposed.
  *
- * A vfork child shares its parent's memory and must leave nothing behind: no malloc; the copy of the environment lies in one of a few
- * buffers, and the kernel says when it is free again (set_tid_address: the word is cleared when the child has executed or ended).
+ * A vfork child shares its parent's memory and must leave nothing behind: no malloc, no lock, for it may be killed at any moment. All that it needs is one of a
+ * few places, and the kernel says when that is free again (set_tid_address: the word is cleared when the child has executed or ended).
+ *
+ * Its parent may be killed as well, and then nobody brings back what is evicted: it would execute with zeros for arguments. So path, arguments and environment
+ * are copied into its place first, and if the parent's handler lives when that is done, all that was read is right (pager_orphaned()).
  */
 #include "run/exec.h"
 
@@ -27,10 +30,12 @@
 #include "lib/pin.h"
 #include "lib/tree.h"
 #include "lib/tree_pid.h"
+#include "lib/witness.h"
 #include "machine/sys.h"
 
-#define NR_BUFFERS 16
+#define NR_PLACES  PAGER_NR_PLACES
 #define SMALL      4096
+#define SMALL_CALL 16384
 #define PRELOAD    "LD_PRELOAD="
 #define AUDIT      "LD_AUDIT="
 #define HIGH       200
@@ -41,49 +46,79 @@
 
 bool rt_exec_diverted;
 
-/* ---- memory for the environment ---------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------------------------------------------ */
 
-struct buffer {
-	_Atomic uint32_t busy; /* the kernel clears it when a vfork child has gone */
+struct memory {
 	unsigned long addr;
 	size_t len;
 };
-static struct buffer buffers[NR_BUFFERS];
-static char first[NR_BUFFERS][SMALL] __attribute__((aligned(16))); /* most environments fit, and no limit of address space is in the way */
 
-static struct buffer *buffer_get(size_t len)
+struct place {
+	_Atomic uint32_t busy; /* the kernel clears it when a vfork child has gone */
+	bool vforked;
+	long cleared_before;   /* what the kernel would have cleared instead */
+	struct memory env, call;
+	struct lend_post post;
+};
+static struct place places[NR_PLACES];
+/* Most environments fit, and no limit of address space is in the way. */
+static char first_env[NR_PLACES][SMALL] __attribute__((aligned(16))), first_call[NR_PLACES][SMALL_CALL] __attribute__((aligned(16)));
+
+static bool is_vfork_child(void)
 {
-	struct buffer *b = NULL;
+	return sys_getpid() != pager_pid();
+}
 
-	for (unsigned i = 0; !b; i = (i + 1) % NR_BUFFERS) {
+static struct place *place_get(void)
+{
+	struct place *p = NULL;
+
+	for (unsigned i = 0; !p; i = (i + 1) % NR_PLACES) {
 		uint32_t free = 0;
 
-		if (atomic_compare_exchange_strong(&buffers[i].busy, &free, 1))
-			b = &buffers[i];
-		else if (i == NR_BUFFERS - 1)
+		if (atomic_compare_exchange_strong(&places[i].busy, &free, 1)) {
+			p = &places[i];
+		} else if (i == NR_PLACES - 1) {
+			pager_orphan_ends();
 			sys_call0(SYS_sched_yield);
+		}
 	}
-	if (!b->len) {
-		b->addr = (unsigned long)first[b - buffers];
-		b->len = SMALL;
+	p->vforked = is_vfork_child();
+	if (p->vforked) {
+		sys_call5(SYS_prctl, PR_GET_TID_ADDRESS, (long)&p->cleared_before, 0, 0, 0);
+		sys_call1(SYS_set_tid_address, (long)&p->busy);
 	}
-	if (b->len >= len)
-		return b;
+	return p;
+}
+
+static void place_give(struct place *p)
+{
+	if (p->vforked)
+		sys_call1(SYS_set_tid_address, p->cleared_before);
+	atomic_store(&p->busy, 0);
+}
+
+/* => false: no address space */
+static bool memory_room(struct memory *m, char *first, size_t first_len, size_t len)
+{
+	if (!m->len) {
+		m->addr = (unsigned long)first;
+		m->len = first_len;
+	}
+	if (m->len >= len)
+		return true;
 	len = page_up(len);
-	if (b->len > SMALL)
-		sys_munmap(b->addr, b->len);
-	b->addr = (unsigned long)sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	b->len = sys_is_err((long)b->addr) ? 0 : len;
-	if (b->len)
-		return b;
-	atomic_store(&b->busy, 0);
-	return NULL;
+	if (m->addr != (unsigned long)first)
+		sys_munmap(m->addr, m->len);
+	m->addr = (unsigned long)sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	m->len = sys_is_err((long)m->addr) ? 0 : len;
+	return m->len != 0;
 }
 
 void rt_exec_forked(void)
 {
-	for (unsigned i = 0; i < NR_BUFFERS; i++)
-		atomic_store(&buffers[i].busy, 0);
+	for (unsigned i = 0; i < NR_PLACES; i++)
+		atomic_store(&places[i].busy, 0);
 }
 
 /* ---- the environment --------------------------------------------------------------------------------------------------- */
@@ -130,12 +165,11 @@ static char *put_number(char *to, long n)
 	return to;
 }
 
-/* The copy in a buffer. The last LD_PRELOAD is the one that the dynamic linker heeds. => NULL: no memory */
-static struct buffer *make_env(char *const envp[], const struct lend *fds, unsigned slot)
+/* The copy in this place. The last LD_PRELOAD is the one that the dynamic linker heeds. => NULL: no memory */
+static char **make_env(struct place *p, char *const envp[], const struct lend *fds, unsigned slot)
 {
 	const char *preload = NULL;
 	size_t nr = 0, at = 0;
-	struct buffer *b;
 	char **env, *text;
 
 	for (; envp && envp[nr]; nr++)
@@ -143,10 +177,9 @@ static struct buffer *make_env(char *const envp[], const struct lend *fds, unsig
 			preload = envp[nr] + sizeof(PRELOAD) - 1;
 			at = nr;
 		}
-	b = buffer_get((nr + 3) * sizeof(char *) + 2 * NUMBERS + (preload ? length(preload) : 0));
-	if (!b)
+	if (!memory_room(&p->env, first_env[p - places], SMALL, (nr + 3) * sizeof(char *) + 2 * NUMBERS + (preload ? length(preload) : 0)))
 		return NULL;
-	env = (char **)b->addr;
+	env = (char **)p->env.addr;
 	text = (char *)(env + nr + 3);
 	for (size_t i = 0; i < nr; i++)
 		env[i] = envp[i];
@@ -162,7 +195,7 @@ static struct buffer *make_env(char *const envp[], const struct lend *fds, unsig
 	text = put_number(put(text, ":"), slot);
 	put(text, preload ? ":1" : ":0");
 	env[nr] = NULL;
-	return b;
+	return env;
 }
 
 /* What the environment tells the dynamic linker. => as rt_judge() */
@@ -179,6 +212,113 @@ static int judge_environment(char *const envp[])
 			preload = envp[i] + sizeof(PRELOAD) - 1;
 	}
 	return preload ? rt_judge_foreign(foreign_preload(preload)) : RT_FOLLOW;
+}
+
+/* ---- what a vfork child executes, copied ----------------------------------------------------------------------------------- */
+
+#define NO_PAGE 1UL
+
+/* What execve() was given. */
+struct call {
+	const char *path;
+	char *const *argv, *const *envp;
+};
+
+/* The page at `at` can be read, or was found to be before. `known`: the last one of which that is known */
+static bool can_read(const void *at, unsigned long *known)
+{
+	if (page_down((unsigned long)at) == *known)
+		return true;
+	if (!rt_word_readable((const char *)((unsigned long)at & ~7UL)))
+		return false;
+	*known = page_down((unsigned long)at);
+	return true;
+}
+
+/* Adds to *len what the text takes. => false: it can't be read, and execve() will say so */
+static bool add_text(const char *text, size_t *len, unsigned long *known)
+{
+	const char *end = text;
+
+	if (!can_read(end, known))
+		return false;
+	while (*end)
+		if (!((unsigned long)++end % PAGE) && !can_read(end, known))
+			return false;
+	*len += (size_t)(end - text) + 1;
+	return true;
+}
+
+static bool add_list(char *const list[], size_t *len, unsigned long *known)
+{
+	unsigned long known_here = NO_PAGE;
+	size_t nr = 0;
+
+	for (; list; nr++) {
+		if (!can_read(&list[nr], &known_here))
+			return false;
+		if (!list[nr])
+			break;
+		if (!add_text(list[nr], len, known))
+			return false;
+	}
+	*len += (nr + 1) * sizeof(char *);
+	return true;
+}
+
+/* `end`: of the room. Where the maker has ended meanwhile, there are zeros instead of what was counted, and less of it. => NULL: no room */
+static char *put_text(char *to, const char *end, const char *text)
+{
+	while (to < end)
+		if (!(*to++ = *text++))
+			return to;
+	return NULL;
+}
+
+static char *put_list(char *text, const char *end, char **to, char *const list[], size_t nr)
+{
+	for (size_t i = 0; i < nr && text; i++) {
+		to[i] = text;
+		text = put_text(text, end, list[i]);
+	}
+	to[nr] = NULL;
+	return text;
+}
+
+static size_t list_length(char *const list[])
+{
+	size_t nr = 0;
+
+	while (list && list[nr])
+		nr++;
+	return nr;
+}
+
+/* What can't be read or copied stays as it is, for execve() to refuse. */
+static void copy_call(struct place *p, struct call *c)
+{
+	unsigned long known = NO_PAGE;
+	size_t len = 0, nr_argv, nr_envp;
+	struct call copy;
+	const char *end;
+	char **list, *text;
+
+	if (!add_text(c->path, &len, &known) || !add_list(c->argv, &len, &known) || !add_list(c->envp, &len, &known) ||
+	    !memory_room(&p->call, first_call[p - places], SMALL_CALL, len))
+		return;
+	nr_argv = list_length(c->argv);
+	nr_envp = list_length(c->envp);
+	if ((nr_argv + nr_envp + 2) * sizeof(char *) >= len)
+		return; /* another thread has made them longer meanwhile */
+	list = (char **)p->call.addr;
+	end = (const char *)list + len;
+	text = (char *)(list + nr_argv + nr_envp + 2);
+	copy = (struct call){ text, c->argv ? list : NULL, c->envp ? list + nr_argv + 1 : NULL };
+	text = put_text(text, end, c->path);
+	text = text ? put_list(text, end, list, c->argv, nr_argv) : NULL;
+	text = text ? put_list(text, end, list + nr_argv + 1, c->envp, nr_envp) : NULL;
+	if (text)
+		*c = copy;
 }
 
 /* ---- execution --------------------------------------------------------------------------------------------------------- */
@@ -200,11 +340,6 @@ static long with_own_limits(int dirfd, const char *path, char *const argv[], cha
 	r = plain(dirfd, path, argv, envp, flags);
 	rt_limits_exec(false);
 	return r;
-}
-
-static bool is_vfork_child(void)
-{
-	return sys_getpid() != pager_pid();
 }
 
 /* This process's own slot, or a new one. => or -ENOSPC */
@@ -239,6 +374,8 @@ static long run_alone(int dirfd, const char *path, char *const argv[], char *con
 
 	if (!rt_filtered && sys_call4(SYS_faccessat2, dirfd, (long)path, X_OK, flags | AT_EACCESS))
 		return plain(dirfd, path, argv, envp, flags);
+	if (vforked)
+		witness_dismiss();
 	if (why >= 0)
 		note = tree_note(t, *path ? path : argv && argv[0] ? argv[0] : "?", (enum tree_why)why);
 	slot = slot_for(t, vforked);
@@ -257,9 +394,15 @@ static long run_fn(struct rt_call *c)
 	return 0;
 }
 
+/* arg: the post of a place. A vfork child takes nothing that its maker waits for. */
 static void on_handler(void (*fn)(void *), void *arg)
 {
-	rt_run(run_fn, RT_REMOTE, RT_ARGS((long)fn, (long)arg), NULL);
+	const size_t place = (size_t)((char *)arg - (char *)places) / sizeof(places[0]);
+
+	if (is_vfork_child())
+		pager_call_from((unsigned)place, fn, arg);
+	else
+		rt_run(run_fn, RT_REMOTE, RT_ARGS((long)fn, (long)arg), NULL);
 }
 
 /* A debugger of the new program looks for the library by its name, which means a descriptor of the debugger's own there: at a low number perhaps a pipe, from
@@ -275,9 +418,9 @@ static void raise_number(int *fd)
 }
 
 /* => true, with descriptors that survive an exec */
-static bool borrow(struct lend *fds)
+static bool borrow(struct place *p, struct lend *fds)
 {
-	if (!pager_lend(fds, false, on_handler))
+	if (!pager_lend(fds, false, &p->post, on_handler))
 		return false;
 	raise_number(&fds->fd[LEND_RUNTIME]);
 	for (int i = 0; i < LEND_NR; i++)
@@ -312,62 +455,43 @@ static int enter_slot(struct mf_tree *t, bool vforked, const char *path)
 	return slot;
 }
 
-/* The word of the buffer is cleared when this vfork child has gone; what stood there before comes back when it stays. */
-static long exec_over(struct buffer *b, bool vforked, int dirfd, const char *path, char *const argv[], int flags)
-{
-	long before = 0, r;
-
-	if (vforked) {
-		sys_call5(SYS_prctl, PR_GET_TID_ADDRESS, (long)&before, 0, 0, 0);
-		sys_call1(SYS_set_tid_address, (long)&b->busy);
-	}
-	r = plain(dirfd, path, argv, (char *const *)b->addr, flags);
-	if (vforked)
-		sys_call1(SYS_set_tid_address, before);
-	return r;
-}
-
-static long follow(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+static long follow(struct place *p, int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	struct mf_tree *t = control_tree(pager_control());
 	bool vforked = is_vfork_child();
 	struct lend fds;
-	struct buffer *b;
+	char **env;
 	long r;
 	int slot;
 
-	if (!borrow(&fds))
+	if (vforked)
+		witness_dismiss();
+	if (!borrow(p, &fds))
 		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_NO_FD);
 	if (!linker_finds(&fds)) {
 		lend_close(&fds);
 		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_NO_PROC);
 	}
 	slot = enter_slot(t, vforked, *path ? path : argv && argv[0] ? argv[0] : "?");
-	b = slot < 0 ? NULL : make_env(envp, &fds, (unsigned)slot);
-	if (!b) {
+	env = slot < 0 ? NULL : make_env(p, envp, &fds, (unsigned)slot);
+	if (!env) {
 		if (slot >= 0)
 			leave_slot(t, vforked, (unsigned)slot);
 		lend_close(&fds);
 		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_FULL);
 	}
-	r = exec_over(b, vforked, dirfd, path, argv, flags);
-	atomic_store(&b->busy, 0);
+	r = plain(dirfd, path, argv, env, flags);
 	leave_slot(t, vforked, (unsigned)slot);
 	lend_close(&fds);
 	return r == -E2BIG ? run_alone(dirfd, path, argv, envp, flags, TREE_WHY_TOO_LONG) : r;
 }
 
-long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+static long execute(struct place *p, int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	int why;
 
-	if (!atomic_load(&rt_active))
-		return with_own_limits(dirfd, path, argv, envp, flags);
-	pin_lift();
 	if (pager_control()->request.no_follow)
 		return run_alone(dirfd, path, argv, envp, flags, RT_UNNOTED);
-	if (rt_filtered)
-		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_FILTER);
 	why = rt_judge(dirfd, path, flags, 0);
 	if (why == RT_FOLLOW)
 		why = judge_environment(envp);
@@ -375,7 +499,29 @@ long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[]
 		return plain(dirfd, path, argv, envp, flags);
 	if (why != RT_FOLLOW)
 		return run_alone(dirfd, path, argv, envp, flags, why);
-	return follow(dirfd, path, argv, envp, flags);
+	return follow(p, dirfd, path, argv, envp, flags);
+}
+
+long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	struct call c = { path, argv, envp };
+	struct place *p;
+	long r;
+
+	if (!atomic_load(&rt_active))
+		return with_own_limits(dirfd, path, argv, envp, flags);
+	pin_lift();
+	if (rt_filtered) { /* which may forbid the vfork child what a place needs */
+		pager_orphan_ends();
+		return run_alone(dirfd, path, argv, envp, flags, pager_control()->request.no_follow ? RT_UNNOTED : TREE_WHY_FILTER);
+	}
+	p = place_get();
+	if (p->vforked)
+		copy_call(p, &c);
+	pager_orphan_ends();
+	r = execute(p, dirfd, c.path, c.argv, c.envp, flags);
+	place_give(p);
+	return r;
 }
 
 /* ---- diverting libc's execve -------------------------------------------------------------------------------------------- */

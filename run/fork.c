@@ -72,12 +72,13 @@ static void on_handler(void (*fn)(void *), void *arg)
 }
 
 static struct lend lent; /* for the child: guarded by the gate */
+static struct lend_post post; /* the same */
 
 static void quiet(void)
 {
 	pin_lift();
 	rt_gate_close();
-	pager_lend(&lent, rt_filtered, on_handler);
+	pager_lend(&lent, rt_filtered, &post, on_handler);
 	pager_fork_prepare(&lent);
 }
 
@@ -257,23 +258,22 @@ static int begin_sharing(void *arg)
 	sys_exit_group(witness_run(arg)); /* as above, for the witness */
 }
 
-static struct witness *get_witness(int (*fn)(void *), void *arg)
+/* => NULL: none is to be had, or a filter of the program forbids it */
+static struct witness *get_witness(bool shares_files, int (*fn)(void *), void *arg)
 {
+	static struct lend_post own_post;
 	static atomic_uint busy;
 	struct witness *w;
-	int uffd, handler;
+	int uffd;
 
-	if (sys_getpid() != pager_pid() || !pager_lend_userfaultfd(&uffd, &handler, on_handler))
+	if (!atomic_load(&rt_active) || rt_filtered || sys_getpid() != pager_pid())
 		return NULL;
 	while (atomic_exchange(&busy, 1))
 		sys_futex_wait(&busy, 1);
-	w = witness_prepare(uffd, handler, fn, arg);
+	uffd = pager_lend_userfaultfd(&own_post, on_handler);
+	w = uffd < 0 ? NULL : witness_prepare(uffd, shares_files, fn, arg);
 	atomic_store(&busy, 0);
 	sys_futex_wake(&busy, 1);
-	if (!w) {
-		sys_close(uffd);
-		sys_close(handler);
-	}
 	return w;
 }
 
@@ -298,10 +298,10 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	pin_lift();
 	if (!next)
 		next = (clone_function)dlsym(RTLD_NEXT, "clone");
-	if ((flags & (CLONE_VM | CLONE_THREAD | CLONE_VFORK)) == CLONE_VM && atomic_load(&rt_active) && fn && stack && (witness = get_witness(fn, arg))) {
+	if ((flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM && fn && stack && (witness = get_witness(flags & CLONE_FILES, fn, arg))) {
 		pid = next(begin_sharing, stack, flags, witness, ptid, tls, ctid);
 		err = errno;
-		witness_made(witness, pid > 0, flags & CLONE_FILES);
+		witness_made(witness, pid > 0);
 		errno = err;
 		return pid;
 	}
@@ -316,3 +316,90 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	errno = err;
 	return pid;
 }
+
+/* ---- vfork(), and clone() and clone3() with CLONE_VM by syscall(): they return twice -------------------------------------------------------- */
+
+HIDDEN struct witness *rt_vfork_begin(void);
+HIDDEN struct witness *rt_vfork_begin(void)
+{
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
+		pin_lift();
+	return get_witness(false, NULL, NULL);
+}
+
+HIDDEN void *rt_real_vfork(void);
+HIDDEN void *rt_real_vfork(void)
+{
+	return dlsym(RTLD_NEXT, "vfork");
+}
+
+/* In the child, on the stack that it has. */
+HIDDEN void rt_child_shares(struct witness *w);
+HIDDEN void rt_child_shares(struct witness *w)
+{
+	witness_begin(w);
+}
+
+/* r: of the system call. => as libc's function */
+HIDDEN long rt_made(struct witness *w, long r);
+HIDDEN long rt_made(struct witness *w, long r)
+{
+	witness_made(w, r > 0);
+	return rt_errno(r);
+}
+
+/* => a witness for the child of this call; NULL: none, it is a call like others; RT_NOT_SHARED: for rt_syscall() */
+#define RT_NOT_SHARED ((struct witness *)-1L)
+HIDDEN struct witness *rt_shares(long nr, long a, long b);
+HIDDEN struct witness *rt_shares(long nr, long a, long b)
+{
+	uint64_t flags = (uint64_t)a;
+
+	if (nr == SYS_clone3) {
+		if (!a || b < (long)sizeof(flags) || !rt_word_readable((const char *)a))
+			return NULL;
+		flags = *(const uint64_t *)a;
+	}
+	if (!(flags & CLONE_VM))
+		return RT_NOT_SHARED;
+	if (flags & CLONE_THREAD)
+		return NULL;
+	if (atomic_load_explicit(&rt_active, memory_order_relaxed))
+		pin_lift();
+	return get_witness(flags & CLONE_FILES, NULL, NULL);
+}
+
+#if defined(__x86_64__)
+_Static_assert(SYS_vfork == 58, "below");
+/* No frame of ours may be left on the stack, and what the child calls writes over the return address: it waits in a register, as the witness does. */
+__asm__(".text\n"
+	".globl vfork\n"
+	".type vfork,@function\n"
+	"vfork:\n"
+	"	sub $8, %rsp\n"
+	"	call rt_vfork_begin\n"
+	"	test %rax, %rax\n"
+	"	jz 2f\n"
+	"	add $8, %rsp\n"
+	"	mov %rax, %rsi\n"
+	"	pop %rdi\n"
+	"	mov $58, %eax\n"
+	"	syscall\n"
+	"	push %rdi\n"
+	"	sub $8, %rsp\n"
+	"	mov %rsi, %rdi\n"
+	"	test %rax, %rax\n"
+	"	jz 1f\n"
+	"	mov %rax, %rsi\n"
+	"	call rt_made\n"
+	"	add $8, %rsp\n"
+	"	ret\n"
+	"1:	call rt_child_shares\n"
+	"	xor %eax, %eax\n"
+	"	add $8, %rsp\n"
+	"	ret\n"
+	"2:	call rt_real_vfork\n"
+	"	add $8, %rsp\n"
+	"	jmp *%rax\n"
+	".size vfork,.-vfork\n");
+#endif

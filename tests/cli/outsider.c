@@ -16,6 +16,9 @@
  *                                           ids then, waits for a line, and says whether all is right
  *   outsider beside MIB                     fills so much memory in a child, which makes another one that shares it; prints both ids. The second looks at all of it
  *                                           when the first has ended, says whether all is right, and waits
+ *   outsider orphan MIB HOW                 the same, made by `vfork`, `clone-vfork`, `syscall` (clone) or `syscall3` (clone3); prints the id of the first
+ *   outsider held-spawn MIB FIFO            a child fills so much memory, prints its id, and executes a shell by posix_spawn(), which first opens FIFO for reading; the
+ *                                           shell prints its argument and its environment
  *   outsider stream                         stores to 64 pages more for each line that it reads, and answers with a line
  *
  * and one that looks at what the command and its processes share:
@@ -25,8 +28,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -197,6 +202,100 @@ static int two_beside(size_t len)
 	return pid < 0;
 }
 
+/* In a child, while the parent waits for its end and for others to have ended. */
+static void go_on_in_child(size_t len)
+{
+	int status;
+
+	if (fork()) {
+		wait(&status);
+		usleep(500000);
+		exit(0);
+	}
+	memory_beside = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	len_beside = len;
+	for (size_t at = 0; at < len; at += 4096)
+		fill(memory_beside + at, at, 0);
+	printf("%d\n", getpid());
+	fflush(stdout);
+}
+
+/* No stdio: it may be in use by the maker. */
+static int orphaned(void *maker)
+{
+	bool right;
+
+	while (getppid() == (pid_t)(long)maker)
+		usleep(10000);
+	right = check(memory_beside, len_beside, 0);
+	if (write(STDOUT_FILENO, right ? "right\n" : "wrong\n", 6) != 6)
+		_exit(2);
+	_exit(0);
+}
+
+#if defined(__x86_64__)
+/* Where the child of a bare clone returns to: its stack holds this address, and the maker's id behind it. */
+void orphan_begins(void);
+__attribute__((used)) void orphan_runs(void *maker);
+void orphan_runs(void *maker)
+{
+	orphaned(maker);
+}
+__asm__(".text\n"
+	".globl orphan_begins\n"
+	"orphan_begins:\n"
+	"	pop %rdi\n"
+	"	and $-16, %rsp\n"
+	"	call orphan_runs\n");
+#endif
+
+static void by_vfork(void *maker)
+{
+	if (vfork() == 0)
+		orphaned(maker);
+}
+
+static int orphan(size_t len, const char *how)
+{
+	const size_t stack_len = 256 << 10;
+	char *stack = mmap(NULL, stack_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void **top = (void **)(stack + stack_len) - 2, *maker;
+	struct clone_args args = { .flags = CLONE_VM, .exit_signal = SIGCHLD, .stack = (unsigned long)stack, .stack_size = stack_len - 16 };
+	long pid = -1;
+
+	go_on_in_child(len);
+	maker = (void *)(long)getpid();
+	top[0] = (void *)orphan_begins;
+	top[1] = maker;
+	if (strcmp(how, "vfork") == 0) {
+		by_vfork(maker);
+	} else if (strcmp(how, "clone-vfork") == 0) {
+		pid = clone(orphaned, stack + stack_len, CLONE_VM | CLONE_VFORK | SIGCHLD, maker);
+	} else if (strcmp(how, "syscall") == 0) {
+		pid = syscall(SYS_clone, CLONE_VM | SIGCHLD, top, NULL, NULL, NULL);
+	} else {
+		pid = syscall(SYS_clone3, &args, sizeof(args));
+	}
+	sleep(60);
+	return pid < 0;
+}
+
+static int spawned(size_t len, const char *fifo)
+{
+	char *text = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static char shell[] = "sh", option[] = "-c", script[] = "echo \"$1 $WORD\"";
+	char *argv[] = { shell, option, script, shell, text, NULL }, *envp[] = { text + 4096, NULL };
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	if (text == MAP_FAILED || posix_spawn_file_actions_init(&actions) || posix_spawn_file_actions_addopen(&actions, 9, fifo, O_RDONLY, 0))
+		return 1;
+	strcpy(text, "argument");
+	strcpy(text + 4096, "WORD=environment");
+	go_on_in_child(len);
+	return posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, envp);
+}
+
 static int stream(void)
 {
 	const size_t step = 64 * 4096, len = 64 << 20;
@@ -279,6 +378,10 @@ int main(int argc, char **argv)
 		return stream();
 	if (argc > 2 && strcmp(argv[1], "beside") == 0)
 		return two_beside((size_t)atoi(argv[2]) << 20);
+	if (argc > 3 && strcmp(argv[1], "orphan") == 0)
+		return orphan((size_t)atoi(argv[2]) << 20, argv[3]);
+	if (argc > 3 && strcmp(argv[1], "held-spawn") == 0)
+		return spawned((size_t)atoi(argv[2]) << 20, argv[3]);
 	if (argc > 2 && strcmp(argv[1], "unmanaged") == 0)
 		return unmanaged(argv[2]);
 	if (argc > 2 && strcmp(argv[1], "exec") == 0)

@@ -14,12 +14,22 @@ from helper import MINFLT, NOBODY, STATIC_PROGRAM, Case, main
 OUTSIDER = os.environ["OUTSIDER"]
 NOISE = os.environ["NOISE"]
 M = 1 << 20
+ORPHAN = "minflt: a process that shared its memory with another one (vfork, or clone with CLONE_VM) was ended"
 MANAGED = "grep -c libminflt /proc/self/maps"  # 0 when the runtime isn't there
 
 
 def environment(**more):
     env = {k: v for k, v in os.environ.items() if k not in ("MINFLT_RUNTIME", "MINFLT_FAKE", "LD_PRELOAD")}
     return dict(env, LC_ALL="C", **more)
+
+
+def kill_session(session):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(pid)) == session:
+                os.kill(int(pid), 9)
+        except ProcessLookupError:
+            pass
 
 
 class Tree(Case):
@@ -512,7 +522,45 @@ time.sleep(60)
             out, err = p.communicate(timeout=30)
             self.assertTrue(wait_for(lambda: not alive(other)))
             self.assertEqual(out, "")
-            self.assertIn("minflt: a process that shared its memory with another one (clone with CLONE_VM) was ended", err)
+            self.assertIn(ORPHAN, err)
+
+    def start_outsider(self, *command):
+        """A running `minflt run` of the outsider, and the process that it has printed the number of."""
+        p = subprocess.Popen([MINFLT, "run", "-q", "--memory=8M", OUTSIDER, *command], env=environment(),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.addCleanup(lambda: (kill_session(p.pid), p.communicate()))
+        return p, int(p.stdout.readline())
+
+    def test_memory_is_shared_with_the_killed_however_it_was_made(self):
+        for how in "vfork", "clone-vfork", "syscall", "syscall3":
+            p, maker = self.start_outsider("orphan", "10", how)
+            time.sleep(0.1)  # it makes the other one
+            os.kill(maker, 9)
+            out, err = p.communicate(timeout=30)
+            self.assertEqual(out, "", how)
+            self.assertIn(ORPHAN, err, how)
+
+    def test_the_maker_of_a_spawned_process_is_killed(self):
+        """Before the program is executed: by a process whose arguments nobody brings back, and which nobody gives the runtime."""
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        p, maker = self.start_outsider("held-spawn", "10", fifo)
+        time.sleep(0.1)
+        os.kill(maker, 9)
+        self.assertTrue(wait_for(lambda: not alive(maker)))
+        fd = os.open(fifo, os.O_WRONLY)
+        self.addCleanup(os.close, fd)
+        out, err = p.communicate(timeout=30)
+        self.assertEqual(out, "")
+        self.assertIn(ORPHAN, err)
+
+    def test_a_spawned_process(self):
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        p, _ = self.start_outsider("held-spawn", "10", fifo)
+        fd = os.open(fifo, os.O_WRONLY)
+        self.addCleanup(os.close, fd)
+        self.assertEqual(p.communicate(timeout=30), ("argument environment\n", ""))
 
 
 class Namespace(Tree):
