@@ -158,15 +158,6 @@ void tree_leave(struct mf_control *c, unsigned slot)
 	atomic_store(&p->state, TREE_ALONE);
 }
 
-/* The program that was executed: has it ended, or does it run without having reported? */
-static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
-{
-	if (tree_now_ns() - atomic_load(&p->since_ns) < EXEC_NS || !take(p, TREE_EXEC))
-		return false;
-	tree_note(t, p->name, TREE_WHY_SILENT);
-	return true;
-}
-
 static atomic_bool at_home;
 
 void tree_at_home(bool home)
@@ -174,14 +165,29 @@ void tree_at_home(bool home)
 	atomic_store(&at_home, home);
 }
 
-/* And has been waited for. Of one that nobody can ask about it is taken for granted after a while. */
-static bool is_gone(const struct tree_process *p)
+/* This one can be asked about, and has ended and been waited for. */
+static bool is_known_gone(const struct tree_process *p)
 {
 	const int pid = tree_known_pid(p);
 
-	if (!pid)
-		return tree_now_ns() - atomic_load(&p->since_ns) > EXEC_NS;
-	return atomic_load(&at_home) && sys_call2(SYS_kill, pid, 0) == -ESRCH;
+	return pid && atomic_load(&at_home) && sys_call2(SYS_kill, pid, 0) == -ESRCH;
+}
+
+/* Or nobody can ask, and it is taken for granted after a while. */
+static bool is_gone(const struct tree_process *p)
+{
+	return tree_known_pid(p) ? is_known_gone(p) : tree_now_ns() - atomic_load(&p->since_ns) > EXEC_NS;
+}
+
+/* The program that was executed: has it ended, or does it run without having reported? */
+static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
+{
+	if (is_known_gone(p))
+		return take(p, TREE_EXEC); /* killed before it could report */
+	if (tree_now_ns() - atomic_load(&p->since_ns) < EXEC_NS || !take(p, TREE_EXEC))
+		return false;
+	tree_note(t, p->name, TREE_WHY_SILENT);
+	return true;
 }
 
 unsigned tree_reap(struct mf_control *c)

@@ -19,6 +19,8 @@
  *   outsider orphan MIB HOW                 the same, made by `vfork`, `clone-vfork`, `syscall` (clone) or `syscall3` (clone3); prints the id of the first
  *   outsider held-spawn MIB FIFO            a child fills so much memory, prints its id, and executes a shell by posix_spawn(), which first opens FIFO for reading; the
  *                                           shell prints its argument and its environment
+ *   outsider kill TIMES                     executes so often, by posix_spawn() and vfork() in turn, while a thread kills its children at random moments, and forks now and
+ *                                           then
  *   outsider stream                         stores to 64 pages more for each line that it reads, and answers with a line
  *
  * and one that looks at what the command and its processes share:
@@ -296,6 +298,69 @@ static int spawned(size_t len, const char *fifo)
 	return posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, envp);
 }
 
+static void *kills_children(void *arg)
+{
+	unsigned random = 1;
+	char path[64];
+
+	(void)arg;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	while (!atomic_load(&over)) {
+		FILE *f = fopen(path, "r");
+
+		for (int pid; f && fscanf(f, "%d", &pid) == 1; kill(pid, SIGKILL)) {
+			random = random * 1103515245 + 12345;
+			usleep((random >> 8) % 600);
+		}
+		if (f)
+			fclose(f);
+	}
+	return NULL;
+}
+
+static pid_t execute_by_vfork(char *const argv[])
+{
+	const pid_t pid = vfork();
+
+	if (pid == 0) {
+		execv("/bin/true", argv);
+		_exit(1);
+	}
+	return pid;
+}
+
+static int killed(int times)
+{
+	char *argv[] = { (char[]){ "true" }, NULL };
+	pthread_t thread;
+	int killed = 0;
+
+	if (pthread_create(&thread, NULL, kills_children, NULL))
+		return 1;
+	for (int i = 0, status; i < times; i++) {
+		pid_t pid = -1;
+
+		if (i % 2 == 0)
+			pid = execute_by_vfork(argv);
+		else if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ))
+			return 1;
+		if (waitpid(pid, &status, 0) != pid)
+			return 1;
+		killed += WIFSIGNALED(status);
+		if (i % 8)
+			continue;
+		pid = fork();
+		if (pid == 0)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return 1;
+	}
+	atomic_store(&over, true);
+	pthread_join(thread, NULL);
+	puts(killed > times / 8 ? "killed" : "hardly any was killed");
+	return 0;
+}
+
 static int stream(void)
 {
 	const size_t step = 64 * 4096, len = 64 << 20;
@@ -378,6 +443,8 @@ int main(int argc, char **argv)
 		return stream();
 	if (argc > 2 && strcmp(argv[1], "beside") == 0)
 		return two_beside((size_t)atoi(argv[2]) << 20);
+	if (argc > 2 && strcmp(argv[1], "kill") == 0)
+		return killed(atoi(argv[2]));
 	if (argc > 3 && strcmp(argv[1], "orphan") == 0)
 		return orphan((size_t)atoi(argv[2]) << 20, argv[3]);
 	if (argc > 3 && strcmp(argv[1], "held-spawn") == 0)

@@ -554,6 +554,11 @@ time.sleep(60)
         self.assertEqual(out, "")
         self.assertIn(ORPHAN, err)
 
+    def test_children_are_killed_on_their_way_to_an_execution(self):
+        """Of what they share with their maker nothing stays taken: its next fork would wait for that, or its next child find no room."""
+        out, err, _ = self.run_tree(OUTSIDER, "kill", "400")
+        self.assertEqual((out, err), ("killed\n", ""))
+
     def test_a_spawned_process(self):
         fifo = self.path("fifo")
         os.mkfifo(fifo)
