@@ -179,8 +179,9 @@ void mm_set_signal_pending(struct mm_struct *mm, bool pending);
 
 /* From now on at most `nr` frames may be in use. If more are, the next allocations reclaim; nothing is evicted here. */
 void mm_set_frame_limit(unsigned long nr);
-/* Tell the machine once more of all free frames: it may keep less of them than when they were freed. Costs by the frames that were ever in use. */
-void mm_offer_free_frames(void);
+/* Tell the machine once more of free frames, block by block until it is enough: it may keep less of them than when they were freed. Not of those that a
+ * processor has on its stack, which are the next to be used. Goes on where it ended the last time; costs by the frames that were ever in use at most. */
+void mm_offer_free_frames(bool (*enough)(void));
 /* Evict about `nr` pages by the engine's own choice (inactive list, second chance). No lock held (or mmap_lock for reading).
  * Returns how many became free. 0 with everything stuck. */
 unsigned long try_to_free_pages(unsigned long nr);

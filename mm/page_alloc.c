@@ -36,6 +36,7 @@ static struct {
 	atomic_ulong limit;
 	atomic_ulong now;      /* what may be in use at this moment: limit, and while mm_quiet() is set more */
 	unsigned long nr_free; /* in the lists */
+	unsigned long offer_hand; /* where mm_offer_free_frames() goes on; a hint, without the lock */
 	struct {               /* changes seldom */
 		unsigned hot_fill, hot_max; /* frames that a stack gets at a time, and has at most */
 		atomic_bool quiet;
@@ -66,7 +67,7 @@ int page_alloc_init(unsigned long nr_frames, unsigned long limit)
 	for (unsigned i = 0; i < NR_PAGE_HEADS; i++)
 		page_list_init(page_head(i));
 	zone.nr_frames = nr_frames;
-	zone.fresh = zone.nr_free = 0;
+	zone.fresh = zone.nr_free = zone.offer_hand = 0;
 	zone.nonempty = 0;
 	set_hot_sizes();
 	page_alloc_reinit_locks();
@@ -502,23 +503,36 @@ static void give_back(unsigned long pfn, unsigned long nr)
 	trace(free_pages, pfn, nr, 0);
 }
 
-/* A frame on the lists is nobody's while the zone lock is held. That is dropped after each block: the host's work is long. */
-void mm_offer_free_frames(void)
+/* The block that begins at pfn, if one does. A frame on the lists is nobody's while the zone lock is held, which is dropped after each block: the host's
+ * work is long. => frames looked at */
+static unsigned long offer_block(unsigned long pfn)
 {
-	hot_drain();
-	for (unsigned long pfn = 0, nr; pfn < __atomic_load_n(&zone.fresh, __ATOMIC_RELAXED); pfn += nr) {
-		struct page *page = pfn_to_page(pfn);
+	struct page *page = pfn_to_page(pfn);
+	unsigned long nr = 1;
 
-		nr = 1;
-		if (!(page_flags(page) & PG_buddy))
-			continue;
-		spin_lock(&zone.lock);
-		if (page_flags(page) & PG_buddy) {
-			nr = 1UL << page->private;
-			machine_frames_freed(pfn, nr);
-		}
-		spin_unlock(&zone.lock);
+	if (!(page_flags(page) & PG_buddy))
+		return nr;
+	spin_lock(&zone.lock);
+	if (page_flags(page) & PG_buddy) {
+		nr = 1UL << page->private;
+		machine_frames_freed(pfn, nr);
 	}
+	spin_unlock(&zone.lock);
+	return nr;
+}
+
+void mm_offer_free_frames(bool (*enough)(void))
+{
+	const unsigned long fresh = __atomic_load_n(&zone.fresh, __ATOMIC_RELAXED);
+	unsigned long hand = __atomic_load_n(&zone.offer_hand, __ATOMIC_RELAXED);
+
+	for (unsigned long looked = 0, nr; looked < fresh && !enough(); looked += nr) {
+		if (hand >= fresh)
+			hand = 0;
+		nr = offer_block(hand);
+		hand += nr;
+	}
+	__atomic_store_n(&zone.offer_hand, hand, __ATOMIC_RELAXED);
 }
 
 void free_run(unsigned long pfn, unsigned nr)

@@ -155,6 +155,14 @@ class Real(Case):
         self.assertEqual(s["swap"]["clean_evictions_pages"], 0)
         self.assertGreater(s["faults"]["copied_out_pages"], 2 * s["faults"]["moved_out_pages"])
 
+    def test_frames_of_the_first_fill_do_not_displace_those_in_use(self):
+        """When the pool has grown, half of the frames of the first fill are free. What they keep must not make each page that leaves go back to the host."""
+        pattern = os.path.join(BUILD_ROOT, "bench", "pattern")
+        _, s = self.stats("--memory=49M", "--compress=lz4", pattern, "--pattern", "rand-write", "--size", "64M", "--passes", "8")
+        if s["runtime"]["mode"] == "copy":
+            self.skipTest("there is no MOVE here")
+        self.assertGreater(s["faults"]["moved_in_pages"], 2 * s["faults"]["major"] / 3)
+
     def test_smallest_budget(self):
         p = minflt("run", "-q", "--memory=4M", "true")
         self.assertEqual((p.returncode, p.stderr), (0, ""))

@@ -452,6 +452,49 @@ static void test_interleaved(void **state)
 	finish();
 }
 
+static bool after_one(void)
+{
+	static unsigned calls;
+
+	return calls++ % 2;
+}
+
+/* Of those that were offered to the software machine the bytes are lost. */
+static unsigned offered_frames(void)
+{
+	unsigned n = 0;
+
+	for (unsigned long pfn = 0; pfn < fresh_frames(); pfn++)
+		n += !(page_flags(pfn_to_page(pfn)) & PG_used) && *(uint8_t *)machine_frame(pfn) == 0x6b;
+	return n;
+}
+
+/* Free frames are offered in turn, until it is enough; those on a stack, which are used next, are not. */
+static void test_offered_in_turn(void **state)
+{
+	unsigned stacks = 0, before;
+
+	start(CAPS_UFFD, 1, 0);
+	map(mm, B + N * P, 256 - N, RW);
+	write_all(mm, 256, 1);
+	for (int i = 1; i < 256; i += 2)
+		dontneed(mm, B + i * P, 1);
+	for_each_cpu(cpu)
+		stacks += mm_cpus[cpu].nr_hot;
+	for (unsigned long pfn = 0; pfn < fresh_frames(); pfn++)
+		if (!(page_flags(pfn_to_page(pfn)) & PG_used))
+			memset(machine_frame(pfn), 1, P);
+	for (unsigned i = 0; i < fresh_frames() / 2; i++)
+		mm_offer_free_frames(after_one);
+	before = offered_frames();
+	assert_in_range(before, 1, 127 - stacks);
+	for (unsigned i = 0; i < fresh_frames() / 2; i++)
+		mm_offer_free_frames(after_one);
+	assert_int_equal(offered_frames(), fresh_frames() - nr_used_frames() - stacks);
+	assert_true(offered_frames() > before);
+	finish();
+}
+
 static void test_no_around_where_told(void **state)
 {
 	start(CAPS_UFFD, 16, 0);
@@ -979,7 +1022,7 @@ int main(void)
 		T(test_row1_zero_page), T(test_rows_2_3), T(test_errors), T(test_arm_old), T(test_arm_dirty), T(test_row18_swap),
 		T(test_clean_eviction), T(test_useless_copies), T(test_copies_cost_frames), T(test_scattered_frames_suffice), T(test_damaged), T(test_backend_full), T(test_backend_full_ends_soon), T(test_no_slots), T(test_madv_free_and_willneed),
 		T(test_willneed_on_fragmented_frames), T(test_mark_range_used),
-		T(test_streams), T(test_interleaved), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
+		T(test_streams), T(test_interleaved), T(test_offered_in_turn), T(test_no_around_where_told), T(test_streams_on_fragmented_frames),
 		T(test_streams_over_standing_pages), T(test_streams_over_ends), T(test_sequential_advice), T(test_fork), T(test_fork_more), T(test_fork_swapped),
 		T(test_mprotect), T(test_mprotect_swapped), T(test_mprotect_held),
 		T(test_limit), T(test_stuck), T(test_gone), T(test_map_back), T(test_locked), T(test_quiet), T(test_adopt), T(test_host_fork), T(test_no_memory),
