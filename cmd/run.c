@@ -139,7 +139,7 @@ int cmd_run(int argc, char **argv)
 	}
 	if (!status)
 		launch(&p.l, &out);
-	swap_file_finish(&p.swap);
+	swap_file_finish(&p.swap, p.l.control && atomic_load(&control_tree(p.l.control)->alive));
 	if (status)
 		return status;
 	if (!out.ran)

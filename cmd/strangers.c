@@ -111,6 +111,21 @@ static void look_at_child(struct mf_tree *t, pid_t pid, unsigned long long paren
 	tree_note(t, s.name, TREE_WHY_BARE);
 }
 
+/* Numbers with a space behind each. */
+static void look_at_list(struct mf_tree *t, FILE *f, unsigned long long parents_stack, int control_fd)
+{
+	long pid = 0;
+
+	for (int c; (c = fgetc(f)) != EOF;) {
+		if (c >= '0' && c <= '9') {
+			pid = pid * 10 + c - '0';
+		} else if (pid) {
+			look_at_child(t, (pid_t)pid, parents_stack, control_fd);
+			pid = 0;
+		}
+	}
+}
+
 static void look_at_children(struct mf_tree *t, pid_t parent, int control_fd)
 {
 	struct stat_of s;
@@ -124,14 +139,13 @@ static void look_at_children(struct mf_tree *t, pid_t parent, int control_fd)
 	while ((e = readdir(d))) {
 		char name[400];
 		FILE *f;
-		int pid;
 
 		snprintf(name, sizeof(name), "%s/%s/children", path, e->d_name);
 		f = *e->d_name != '.' ? fopen(name, "re") : NULL;
-		while (f && fscanf(f, "%d", &pid) == 1)
-			look_at_child(t, pid, s.stack, control_fd);
-		if (f)
+		if (f) {
+			look_at_list(t, f, s.stack, control_fd);
 			fclose(f);
+		}
 	}
 	closedir(d);
 }

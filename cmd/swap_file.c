@@ -19,12 +19,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/size.h"
 #include "swap/swap.h"
 
+#define LOCK_TRIES 1000 /* 5 s */
 #define HEAD        4096u
 #define LOOK        (128u << 10) /* of a device: file systems keep their marks in the first 64 KiB and a bit */
 #define TIMES       4            /* budgets: the size where none is given */
@@ -233,7 +235,20 @@ int swap_file_open(struct swap_target *t, const char *spec, uint64_t memory)
 	return status;
 }
 
-void swap_file_finish(struct swap_target *t)
+/* The kernel takes down the rings of a process that has ended a little later, and they hold the file, and so the lock. */
+static bool lock_again(int fd, bool in_use)
+{
+	const struct timespec pause = { 0, 5000000 };
+
+	for (unsigned i = 0; take_lock(fd); i++) {
+		if (in_use || i == LOCK_TRIES)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+void swap_file_finish(struct swap_target *t, bool in_use)
 {
 	struct stat st;
 	bool unused;
@@ -245,7 +260,7 @@ void swap_file_finish(struct swap_target *t)
 	t->fd = t->regular ? open(t->path, O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
 	if (t->fd < 0)
 		return;
-	unused = !take_lock(t->fd);
+	unused = lock_again(t->fd, in_use);
 	if (is_current(t, &st)) {
 		if (unused && ftruncate(t->fd, 0))
 			complain(0, "--swap %s: cannot be emptied: %s; remove it", t->path, strerror(errno));

@@ -21,7 +21,7 @@ struct swap_target {
  * what is wrong; then nothing has been changed */
 int swap_file_open(struct swap_target *t, const char *spec, uint64_t memory);
 /* After the run: gives the room back, unless a process of the run (a daemon) goes on with it; then it comes back when that has ended, if the file was made by
- * this run. */
-void swap_file_finish(struct swap_target *t);
+ * this run. in_use: there are such processes */
+void swap_file_finish(struct swap_target *t, bool in_use);
 
 #endif

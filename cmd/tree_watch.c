@@ -154,23 +154,29 @@ static void raise_to(uint64_t *value, uint64_t least)
 		*value = least;
 }
 
+/* Who has executed something that never reported: the program itself, and then whom nobody can ask about. */
+static void end_executions(struct mf_tree *t, pid_t main_pid, bool others)
+{
+	for (unsigned i = 0; i < atomic_load(&t->top) && i < TREE_SLOTS; i++) {
+		struct tree_process *p = &t->process[i];
+		const pid_t pid = tree_known_pid(p);
+		uint32_t state = TREE_EXEC;
+
+		if ((pid == main_pid || (others && !runs(pid))) && atomic_compare_exchange_strong(&p->state, &state, TREE_BUSY)) {
+			tree_note(t, p->name, TREE_WHY_SILENT);
+			tree_free(t, i);
+		}
+	}
+}
+
 void tree_end(struct mf_control *c, pid_t main_pid)
 {
 	struct mf_tree *t = control_tree(c);
 	struct mf_counters sum;
 
+	end_executions(t, main_pid, false);
 	tree_reap(c);
-	for (unsigned i = 0; i < atomic_load(&t->top) && i < TREE_SLOTS; i++) {
-		struct tree_process *p = &t->process[i];
-		uint32_t state = TREE_EXEC;
-
-		const pid_t pid = tree_known_pid(p);
-
-		if ((pid == main_pid || !runs(pid)) && atomic_compare_exchange_strong(&p->state, &state, TREE_BUSY)) {
-			tree_note(t, p->name, TREE_WHY_SILENT);
-			tree_free(t, i);
-		}
-	}
+	end_executions(t, main_pid, true);
 	tree_sum(c, &sum);
 	raise_to(&sum.total_peak, t->peak[TREE_KEPT]);
 	raise_to(&sum.mm.frames_peak, t->peak[TREE_FRAMES] / PAGE);

@@ -85,7 +85,7 @@ static void take_away(unsigned long addr, size_t len)
 void bell_call(unsigned slot, void (*fn)(void *arg), void *arg)
 {
 	const unsigned long mine = bell.at + slot * SLOT_SIZE, page = mine + bell.slot[slot].next * PAGE;
-	unsigned state;
+	unsigned state, next;
 
 	bell.slot[slot].fn = fn;
 	bell.slot[slot].arg = arg;
@@ -100,10 +100,12 @@ void bell_call(unsigned slot, void (*fn)(void *arg), void *arg)
 			pager_wait(&bell.slot[slot].state, AWAITED);
 		}
 	}
-	if (++bell.slot[slot].next == PAGES) {
+	next = bell.slot[slot].next + 1;
+	if (next == PAGES) { /* whoever is killed in here leaves `next` in the range */
 		take_away(mine, SLOT_SIZE);
-		bell.slot[slot].next = 0;
+		next = 0;
 	}
+	bell.slot[slot].next = next;
 }
 
 void bell_inherit(unsigned slot)

@@ -136,10 +136,8 @@ static bool within_real_limit(void)
  * (random writes to 256 MiB in 193: four pages of five entered by COPY). */
 static void return_free_frames(void)
 {
-	const unsigned long used = nr_used_frames(), limit = b.limit + b.over;
-
-	/* While more are in use than may be, there are some to give back only if there are more than these. */
-	if (uffd_stats.real_pages > (used > limit ? used + RECLAIM_BATCH : limit))
+	/* What isn't in use or on a stack lies in the blocks; it takes a look through all frames to find it. */
+	if (!within_real_limit() && uffd_stats.real_pages > nr_used_frames() + nr_hot_frames() + RECLAIM_BATCH)
 		mm_offer_free_frames(within_real_limit);
 }
 

@@ -12,6 +12,7 @@
 #define WORDS     (sizeof(struct mf_counters) / 8)
 #define EXEC_NS   10000000000ULL /* a program that was executed has so long to report */
 #define DEAD_NS   300000000ULL
+#define EARLY_NS  1000000000ULL /* one that has ended within that may have been killed on its way */
 
 _Static_assert(sizeof(struct mf_counters) % 8 == 0, "words of 64 bits");
 
@@ -182,11 +183,17 @@ static bool is_gone(const struct tree_process *p)
 /* The program that was executed: has it ended, or does it run without having reported? */
 static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
 {
-	if (is_known_gone(p))
-		return take(p, TREE_EXEC); /* killed before it could report */
-	if (tree_now_ns() - atomic_load(&p->since_ns) < EXEC_NS || !take(p, TREE_EXEC))
+	const uint64_t since = atomic_load(&p->since_ns), age = tree_now_ns() - since;
+	const bool gone = is_known_gone(p);
+
+	if ((!gone && age < EXEC_NS) || !take(p, TREE_EXEC))
 		return false;
-	tree_note(t, p->name, TREE_WHY_SILENT);
+	if (atomic_load(&p->since_ns) != since) { /* another one's by now */
+		atomic_store(&p->state, TREE_EXEC);
+		return false;
+	}
+	if (!gone || age >= EARLY_NS)
+		tree_note(t, p->name, TREE_WHY_SILENT);
 	return true;
 }
 
@@ -210,7 +217,7 @@ unsigned tree_reap(struct mf_control *c)
 			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_ALONE);
 		} else if (state == TREE_EXEC && exec_is_over(t, p)) {
 			settle(c, i);
-			atomic_store(&p->state, TREE_FREE);
+			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_ALONE); /* it was noted */
 			nr++;
 		} else if (state == TREE_EXEC && died) {
 			give_back(t, i);

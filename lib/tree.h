@@ -5,7 +5,7 @@
  *   FREE --claim--> BUSY --> RUNNING --its handler ends--> DEAD --a moment later--> FREE
  *                               |  ^
  *                     execve()  v  |  the new program's runtime starts
- *                              EXEC ------- nothing comes ----------------> FREE, and a note
+ *                              EXEC ------- nothing comes ----------------> FREE, or ALONE while it lives; and a note
  *
  * A process that dies can't say so, SIGKILL least of all. The kernel says it: `owner` is a robust futex of the handler's thread, which the kernel
  * marks when the thread ends, whoever ended it. Everybody who needs memory, and the command, looks for such slots and returns what they held.

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "lib/lend.h"
 #include "lib/pager.h"
 #include "lib/thread.h"
 #include "machine/machine.h"
@@ -19,49 +20,95 @@
 #define LAST_LOOK_NS  640000000L
 
 struct witness {
-	atomic_uint busy; /* the kernel clears it when the thread has ended, whoever ended it */
-	unsigned long stack, tls;
 	atomic_bool being_made; /* the maker has to do with it */
-	atomic_uint dismissed; /* it sleeps on it */
-	atomic_long pid;       /* the child */
+	atomic_uint busy;       /* the kernel clears it when the thread has ended, whoever ended it */
+	atomic_long made;       /* the child, as its maker calls it */
+	atomic_long pid;        /* as it calls itself; its thread runs */
+	atomic_uint dismissed;  /* the thread sleeps on it */
+	atomic_bool closed;     /* the descriptor, where the child shares the maker's */
+	unsigned long stack, tls;
+	struct lend_post post;
 	int uffd;
 	bool shares_files;
 	int (*fn)(void *);
 	void *arg;
 };
 static struct witness places[PLACES];
-static long owner; /* a forked child has nothing to do with its parent's */
 
-struct witness *witness_prepare(int uffd, bool shares_files, int (*fn)(void *), void *arg)
+void witness_forked(void)
 {
-	for (int i = 0; owner != pager_pid() && i < PLACES; i++) {
-		atomic_store(&places[i].being_made, false);
-		atomic_store(&places[i].busy, 0);
-	}
-	owner = pager_pid();
 	for (struct witness *w = places; w < places + PLACES; w++) {
-		unsigned none = 0;
-
-		if (atomic_load(&w->being_made) || !atomic_compare_exchange_strong(&w->busy, &none, 1))
-			continue;
-		atomic_store(&w->being_made, true);
-		w->uffd = uffd;
-		w->shares_files = shares_files;
-		atomic_store(&w->pid, 0);
-		atomic_store(&w->dismissed, 0);
-		w->fn = fn;
-		w->arg = arg;
-		if (!w->stack)
-			w->stack = (unsigned long)machine_alloc(STACK);
-		if (!w->tls)
-			w->tls = (unsigned long)machine_alloc(MACHINE_PAGE_SIZE);
-		if (w->stack && w->tls)
-			return w;
 		atomic_store(&w->being_made, false);
 		atomic_store(&w->busy, 0);
-		break;
+		atomic_store(&w->closed, true);
 	}
-	sys_close(uffd);
+}
+
+/* In the table that maker and child share: by one of them. */
+static void close_shared(struct witness *w)
+{
+	if (!atomic_exchange(&w->closed, true))
+		sys_close(w->uffd);
+}
+
+/* A child that was killed before its thread started leaves the word, and a shared descriptor. */
+static bool never_began(struct witness *w)
+{
+	const long made = atomic_load(&w->made);
+
+	return !atomic_load(&w->pid) && made && sys_call2(SYS_kill, made, 0) == -ESRCH;
+}
+
+static bool is_free(struct witness *w)
+{
+	if (atomic_load(&w->busy) && !never_began(w))
+		return false;
+	if (w->shares_files)
+		close_shared(w);
+	return true;
+}
+
+static void give(struct witness *w)
+{
+	atomic_store(&w->busy, 0);
+	atomic_store(&w->being_made, false);
+}
+
+/* => being made, or NULL */
+static struct witness *find(void)
+{
+	for (struct witness *w = places; w < places + PLACES; w++) {
+		if (atomic_exchange(&w->being_made, true))
+			continue;
+		if (is_free(w))
+			return w;
+		atomic_store(&w->being_made, false);
+	}
+	return NULL;
+}
+
+struct witness *witness_prepare(bool shares_files, int (*fn)(void *), void *arg, void (*here)(void (*fn)(void *), void *arg))
+{
+	struct witness *w = find();
+
+	if (!w)
+		return NULL;
+	atomic_store(&w->made, 0);
+	atomic_store(&w->pid, 0);
+	atomic_store(&w->dismissed, 0);
+	atomic_store(&w->busy, 1);
+	w->shares_files = shares_files;
+	w->fn = fn;
+	w->arg = arg;
+	if (!w->stack)
+		w->stack = (unsigned long)machine_alloc(STACK);
+	if (!w->tls)
+		w->tls = (unsigned long)machine_alloc(MACHINE_PAGE_SIZE);
+	w->uffd = w->stack && w->tls ? pager_lend_userfaultfd(&w->post, here) : -1;
+	atomic_store(&w->closed, w->uffd < 0);
+	if (w->uffd >= 0)
+		return w;
+	give(w);
 	return NULL;
 }
 
@@ -70,7 +117,6 @@ static void watch(void)
 	struct witness *w = (struct witness *)((uint64_t *)__builtin_thread_pointer())[1];
 	struct timespec look = { 0, FIRST_LOOK_NS };
 
-	sys_call1(SYS_set_tid_address, (long)&w->busy);
 	sys_call5(SYS_prctl, 15 /* PR_SET_NAME */, (long)"minflt-witness", 0, 0, 0);
 	sys_close_all_but(w->uffd, w->uffd);
 	while (!atomic_load(&w->dismissed)) {
@@ -88,10 +134,14 @@ void witness_begin(struct witness *w)
 
 	tls[0] = tls[2] = (uint64_t)tls;
 	tls[1] = (uint64_t)w;
-	atomic_store(&w->pid, sys_getpid());
-	if (thread_start((void *)(w->stack + STACK), tls, watch) < 0)
+	if (thread_start_cleared((void *)(w->stack + STACK), tls, watch, &w->busy) < 0)
 		atomic_store(&w->busy, 0);
-	sys_close(w->uffd);
+	else
+		atomic_store(&w->pid, sys_getpid());
+	if (w->shares_files)
+		close_shared(w);
+	else
+		sys_close(w->uffd);
 }
 
 void witness_dismiss(void)
@@ -115,11 +165,14 @@ int witness_run(struct witness *w)
 	return fn(arg);
 }
 
-void witness_made(struct witness *w, bool made)
+void witness_made(struct witness *w, long child)
 {
-	if (!made || !w->shares_files)
+	if (!w->shares_files)
 		sys_close(w->uffd);
-	if (!made)
+	else if (child <= 0)
+		close_shared(w);
+	if (child <= 0)
 		atomic_store(&w->busy, 0);
+	atomic_store(&w->made, child > 0 ? child : 0);
 	atomic_store(&w->being_made, false);
 }

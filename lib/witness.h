@@ -16,16 +16,18 @@
 
 struct witness;
 
-/* In the maker, before the child is made, by one thread at a time: a descriptor of the userfaultfd in the caller's table; whether the child shares that, and so
- * closes it for both; and what it is to do, or NULL. => NULL: none can be had, and it is closed */
-struct witness *witness_prepare(int uffd, bool shares_files, int (*fn)(void *), void *arg);
+/* In the maker, before the child is made: whether it shares the maker's descriptors, and what it is to do, or NULL. `here` runs a function on the handler's
+ * thread (pager_lend()). Any number of callers at once, signal handlers among them. => NULL: none can be had */
+struct witness *witness_prepare(bool shares_files, int (*fn)(void *), void *arg, void (*here)(void (*fn)(void *), void *arg));
 /* In the child: the thread starts, and the descriptor leaves the table. */
 void witness_begin(struct witness *w);
 /* The same, and fn runs. => what it returns */
 int witness_run(struct witness *w);
 /* In the child: it reads nothing any more. */
 void witness_dismiss(void);
-/* In the maker, afterwards. made: there is a child */
-void witness_made(struct witness *w, bool made);
+/* In the maker, afterwards. child: its number; <= 0: there is none */
+void witness_made(struct witness *w, long child);
+/* In a forked child: it has nothing to do with its parent's. */
+void witness_forked(void);
 
 #endif

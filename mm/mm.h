@@ -182,6 +182,8 @@ void mm_set_frame_limit(unsigned long nr);
 /* Tell the machine once more of free frames, block by block until it is enough: it may keep less of them than when they were freed. Not of those that a
  * processor has on its stack, which are the next to be used. Goes on where it ended the last time; costs by the frames that were ever in use at most. */
 void mm_offer_free_frames(bool (*enough)(void));
+/* Free frames on the processors' stacks. */
+unsigned long nr_hot_frames(void);
 /* Evict about `nr` pages by the engine's own choice (inactive list, second chance). No lock held (or mmap_lock for reading).
  * Returns how many became free. 0 with everything stuck. */
 unsigned long try_to_free_pages(unsigned long nr);

@@ -128,7 +128,7 @@ bool mm_is_quiet(void)
 	return atomic_load_explicit(&zone.quiet, memory_order_relaxed);
 }
 
-static unsigned long nr_hot_frames(void)
+unsigned long nr_hot_frames(void)
 {
 	unsigned long n = 0;
 

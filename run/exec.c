@@ -50,11 +50,11 @@ bool rt_exec_diverted;
 
 struct memory {
 	unsigned long addr;
-	size_t len;
+	_Atomic size_t len;
 };
 
 struct place {
-	_Atomic uint32_t busy; /* the kernel clears it when a vfork child has gone */
+	_Atomic uint32_t busy; /* whose it is; the kernel clears it when a vfork child has gone */
 	bool vforked;
 	long cleared_before;   /* what the kernel would have cleared instead */
 	struct memory env, call;
@@ -69,17 +69,29 @@ static bool is_vfork_child(void)
 	return sys_getpid() != pager_pid();
 }
 
+/* Killed before the kernel knew of the word, or when it did so no more. */
+static void free_of_killed(void)
+{
+	for (unsigned i = 0; i < NR_PLACES; i++) {
+		uint32_t holder = atomic_load(&places[i].busy);
+
+		if (holder && sys_call2(SYS_kill, (long)holder, 0) == -ESRCH)
+			atomic_compare_exchange_strong(&places[i].busy, &holder, 0);
+	}
+}
+
 static struct place *place_get(void)
 {
 	struct place *p = NULL;
 
 	for (unsigned i = 0; !p; i = (i + 1) % NR_PLACES) {
-		uint32_t free = 0;
+		uint32_t holder = 0;
 
-		if (atomic_compare_exchange_strong(&places[i].busy, &free, 1)) {
+		if (atomic_compare_exchange_strong(&places[i].busy, &holder, (uint32_t)sys_getpid())) {
 			p = &places[i];
 		} else if (i == NR_PLACES - 1) {
 			pager_orphan_ends();
+			free_of_killed();
 			sys_call0(SYS_sched_yield);
 		}
 	}
@@ -101,6 +113,8 @@ static void place_give(struct place *p)
 /* => false: no address space */
 static bool memory_room(struct memory *m, char *first, size_t first_len, size_t len)
 {
+	size_t had;
+
 	if (!m->len) {
 		m->addr = (unsigned long)first;
 		m->len = first_len;
@@ -108,10 +122,12 @@ static bool memory_room(struct memory *m, char *first, size_t first_len, size_t 
 	if (m->len >= len)
 		return true;
 	len = page_up(len);
+	had = m->len;
+	atomic_store(&m->len, 0); /* whoever is killed from here on leaves a place without memory */
 	if (m->addr != (unsigned long)first)
-		sys_munmap(m->addr, m->len);
+		sys_munmap(m->addr, had);
 	m->addr = (unsigned long)sys_mmap(0, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	m->len = sys_is_err((long)m->addr) ? 0 : len;
+	atomic_store(&m->len, sys_is_err((long)m->addr) ? 0 : len);
 	return m->len != 0;
 }
 

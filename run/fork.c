@@ -7,7 +7,8 @@
  *   child     a userfaultfd and a handler of its own, every mapping armed anew; then jemalloc; then everybody else's hooks
  *
  * fork(), daemon() and forkpty() of libc run the hooks of pthread_atfork; ours are registered first, so they run last before the clone and first after it.
- * _Fork(), clone() and syscall() run none: they are interposed. Threads of vfork() and posix_spawn() share the address space and need nothing.
+ * _Fork(), clone() and syscall() run none: they are interposed. Children of vfork() and posix_spawn() share the address space
+ * and are served by its handler; who watches over them stands below (lib/witness.h).
  *
  * Between our prepare and the clone, and between the clone and our child hook, libc itself touches memory: with several threads, the lock of every
  * FILE. In the child nobody could serve a fault on them, so they are touched before, when nothing is evicted any more.
@@ -101,6 +102,7 @@ static void take_over(void)
 
 	rt_gate_reset();
 	rt_exec_forked();
+	witness_forked();
 	r = rt_run(child_side, RT_HERE, RT_ARGS(0), NULL);
 	if (r == 1)
 		atomic_store(&rt_active, false);
@@ -261,20 +263,9 @@ static int begin_sharing(void *arg)
 /* => NULL: none is to be had, or a filter of the program forbids it */
 static struct witness *get_witness(bool shares_files, int (*fn)(void *), void *arg)
 {
-	static struct lend_post own_post;
-	static atomic_uint busy;
-	struct witness *w;
-	int uffd;
-
 	if (!atomic_load(&rt_active) || rt_filtered || sys_getpid() != pager_pid())
 		return NULL;
-	while (atomic_exchange(&busy, 1))
-		sys_futex_wait(&busy, 1);
-	uffd = pager_lend_userfaultfd(&own_post, on_handler);
-	w = uffd < 0 ? NULL : witness_prepare(uffd, shares_files, fn, arg);
-	atomic_store(&busy, 0);
-	sys_futex_wake(&busy, 1);
-	return w;
+	return witness_prepare(shares_files, fn, arg, on_handler);
 }
 
 typedef int (*clone_function)(int (*)(void *), void *, int, void *, ...);
@@ -301,7 +292,7 @@ EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	if ((flags & (CLONE_VM | CLONE_THREAD)) == CLONE_VM && fn && stack && (witness = get_witness(flags & CLONE_FILES, fn, arg))) {
 		pid = next(begin_sharing, stack, flags, witness, ptid, tls, ctid);
 		err = errno;
-		witness_made(witness, pid > 0);
+		witness_made(witness, pid);
 		errno = err;
 		return pid;
 	}
@@ -344,7 +335,7 @@ HIDDEN void rt_child_shares(struct witness *w)
 HIDDEN long rt_made(struct witness *w, long r);
 HIDDEN long rt_made(struct witness *w, long r)
 {
-	witness_made(w, r > 0);
+	witness_made(w, r);
 	return rt_errno(r);
 }
 

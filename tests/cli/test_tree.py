@@ -429,6 +429,46 @@ def wait_for(what, seconds=10):
     return False
 
 
+def children(pid):
+    found = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/children") as f:
+            found += f.read().split()
+    return found
+
+
+def stays(pid):
+    """It has a child, and still the same one after a while."""
+    before = children(pid)
+    time.sleep(0.1)
+    return before and children(pid) == before
+
+
+def opens(pid):
+    """It waits in the system call open() or openat()."""
+    try:
+        with open(f"/proc/{pid}/syscall") as f:
+            return f.read().split()[0] in ("2", "257")
+    except OSError:
+        return False
+
+
+def open_read_fifo(path):
+    """For writing, when somebody has opened it for reading: or else this would wait for good."""
+    fds = []
+
+    def opened():
+        try:
+            fds.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    if not wait_for(opened, 20):
+        raise AssertionError(f"nobody reads {path}")
+    return fds[0]
+
+
 class Ends(Tree):
     """Who goes with whom."""
 
@@ -534,7 +574,7 @@ time.sleep(60)
     def test_memory_is_shared_with_the_killed_however_it_was_made(self):
         for how in "vfork", "clone-vfork", "syscall", "syscall3":
             p, maker = self.start_outsider("orphan", "10", how)
-            time.sleep(0.1)  # it makes the other one
+            self.assertTrue(wait_for(lambda: stays(maker)), how)
             os.kill(maker, 9)
             out, err = p.communicate(timeout=30)
             self.assertEqual(out, "", how)
@@ -545,10 +585,10 @@ time.sleep(60)
         fifo = self.path("fifo")
         os.mkfifo(fifo)
         p, maker = self.start_outsider("held-spawn", "10", fifo)
-        time.sleep(0.1)
+        self.assertTrue(wait_for(lambda: any(opens(pid) for pid in children(maker))))
         os.kill(maker, 9)
         self.assertTrue(wait_for(lambda: not alive(maker)))
-        fd = os.open(fifo, os.O_WRONLY)
+        fd = open_read_fifo(fifo)
         self.addCleanup(os.close, fd)
         out, err = p.communicate(timeout=30)
         self.assertEqual(out, "")
@@ -563,7 +603,7 @@ time.sleep(60)
         fifo = self.path("fifo")
         os.mkfifo(fifo)
         p, _ = self.start_outsider("held-spawn", "10", fifo)
-        fd = os.open(fifo, os.O_WRONLY)
+        fd = open_read_fifo(fifo)
         self.addCleanup(os.close, fd)
         self.assertEqual(p.communicate(timeout=30), ("argument environment\n", ""))
 
