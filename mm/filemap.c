@@ -625,6 +625,7 @@ static void do_async_mmap_readahead(struct fault_try *t, struct page *page)
 		__atomic_store_n(&ra->mmap_miss, miss - 1, __ATOMIC_RELAXED);
 	if (page_flags(page) & PG_readahead) {
 		trace_why("page %lu carries the readahead mark", t->pgoff, 0);
+		maybe_unlock_mmap_for_io(t);
 		page_cache_async_readahead(t->file, page, t->pgoff, ra_pages);
 	}
 }
@@ -855,16 +856,31 @@ static void mmap_hits(struct file_ra_state *ra, unsigned n)
 		__atomic_store_n(&ra->mmap_miss, miss > n ? miss - n : 0, __ATOMIC_RELAXED);
 }
 
-/* There is no table yet, and one was got in advance: it is installed if the window has a page. => NULL: it hasn't */
+static bool page_is_ready(struct address_space *mapping, unsigned long index)
+{
+	struct page *page = find_get_page(mapping, index, NULL);
+	bool ready = page && (page_flags(page) & (PG_locked | PG_uptodate | PG_readahead)) == PG_uptodate;
+
+	if (page)
+		put_page(page);
+	return ready;
+}
+
+/* There is no table yet, and one was got in advance: it is installed if the window has a page. 6.x (6.18) installs none where the first such page is
+ * the last one of a disk's file. => NULL: nothing to map */
 static noinline struct ptdesc *map_pages_table(struct vm_fault *vmf, unsigned long index, unsigned long end_pgoff)
 {
 	struct address_space *mapping = vmf->vma->vm_file->f_mapping;
 	unsigned long end = min_ul(i_pages_end(mapping), end_pgoff + 1);
 
-	while (index < end && !filemap_cached(mapping, index))
+	while (index < end && !page_is_ready(mapping, index))
 		index++;
 	if (index >= end || !vmf->prealloc_pte)
 		return NULL;
+	if (mm_reuse_rule == REUSE_6 && fault_path == &linux_5_path && mapping->flags & MAPPING_NOTIFY && index + 1 == i_pages_end(mapping)) {
+		trace_why("page %lu is the file's last: no table for it alone", index, 0);
+		return NULL;
+	}
 	pmd_install(vmf->vma->vm_mm, vmf->pmd, &vmf->prealloc_pte);
 	return desc_load(&vmf->pmd->desc);
 }

@@ -159,6 +159,7 @@ typedef unsigned vm_fault_t;
 #define FAULT_FLAG_USER        0x40u
 #define FAULT_FLAG_REMOTE      0x80u /* for another process (ptrace) */
 #define FAULT_FLAG_INSTRUCTION 0x100u
+#define FAULT_FLAG_GUP         0x400u /* for a system call that goes on with the same page after a retry: with mmap_lock from its first try on */
 #define FAULT_FLAG_POPULATE    0x200u /* populate, mlock: a retry is a new fault, which finds the page that the first one read: minor */
 
 /* The entry of a fault: takes mmap_lock for reading, resolves, accounts, retries. No lock held.
@@ -265,6 +266,7 @@ int mmap_region_file(struct mm_struct *mm, unsigned long addr, size_t len, unsig
 /* No lock held for all of these. Page offsets [start, end). */
 int vmtruncate(struct address_space *mapping, uint64_t size);               /* 0, -ENOMEM, -EIO (the last page can't be read) */
 unsigned long filemap_populate(struct file *file, unsigned long start, unsigned long end); /* read into the cache; pages read */
+unsigned long filemap_get_pages(struct file *file, unsigned long start, unsigned long end); /* as read(2) does, which takes off a readahead mark that it meets */
 unsigned long invalidate_mapping_pages(struct address_space *mapping, unsigned long start, unsigned long end); /* drop clean, unmapped ones */
 int filemap_write_and_wait_range(struct address_space *mapping, unsigned long start, unsigned long end);       /* 0, -EIO */
 bool filemap_cached(struct address_space *mapping, unsigned long pgoff);    /* mincore */

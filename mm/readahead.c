@@ -14,8 +14,9 @@
  *
  * The last page that was read (prev_pos) is what read(2) leaves behind; faults neither set it nor does a window begin with them by it.
  * A window whose own first page would carry the mark is joined with the next at once, or has its mark in the middle. What lies beyond the
- * last page of the file is not read.
+ * last page of the file is not read; whether such a window has its mark see cuts_window().
  */
+#include "mm/fault/fault.h"
 #include "mm/page_tree.h"
 
 #define BATCH 64 /* pages that are asked of the file at once */
@@ -85,22 +86,46 @@ static bool page_is_cached(struct address_space *mapping, unsigned long index)
 	return item && !item_is_value(item);
 }
 
+#define NO_MARK ~0UL
+
+static unsigned long mark_of(unsigned long start, unsigned long end, unsigned async)
+{
+	return async && async <= end - start ? end - async : NO_MARK;
+}
+
+/*
+ * A window may go on behind the end of its file. 2.6 and 5.4 count its mark from the end of the window: most often nobody meets it. 5.15 cuts the
+ * window first, and the mark lies in front of the end of the file. 6.x (for files that may have large folios: XFS, ext4 since 6.16) does as 5.4
+ * until it meets a page that is there already; what is left from there on is a window of its own, and cut.
+ */
+static bool cuts_window(enum reuse_rule rule)
+{
+	return fault_path == &linux_5_path && mm_reuse_rule == rule;
+}
+
 unsigned do_page_cache_readahead(struct file *file, unsigned long start, unsigned nr, unsigned async)
 {
 	struct address_space *mapping = file->f_mapping;
-	unsigned long mark = async && async <= nr ? start + nr - async : ~0UL, end;
+	unsigned long mark = mark_of(start, start + nr, async), end;
 	struct read_batch b = { .mapping = mapping };
+	bool met_page = false;
 
 	trace_fn(do_page_cache_readahead, start, nr, async);
 	if (mapping->flags & MAPPING_ANON)
 		return 0;
 	down_read(&mapping->invalidate_lock);
 	end = min_ul(start + nr, i_pages_end(mapping));
+	if (start < end && cuts_window(REUSE_5_15))
+		mark = mark_of(start, end, async);
 	for (unsigned long index = start; index < end; index++) {
 		if (b.nr && (b.nr == BATCH || index != b.first + b.nr))
 			batch_flush(&b);
-		if (page_is_cached(mapping, index))
+		if (page_is_cached(mapping, index)) {
+			if (!met_page && cuts_window(REUSE_6))
+				mark = mark_of(index, end, async);
+			met_page = true;
 			continue;
+		}
 		if (!batch_add(&b, index, index == mark))
 			break;
 	}
@@ -254,5 +279,21 @@ unsigned long filemap_populate(struct file *file, unsigned long start, unsigned 
 	for (; start < end && start < i_pages_end(file->f_mapping); start += BATCH)
 		done += do_page_cache_readahead(file, start, min_ul(BATCH, end - start), 0);
 	leave_reclaim();
+	return done;
+}
+
+unsigned long filemap_get_pages(struct file *file, unsigned long start, unsigned long end)
+{
+	struct address_space *mapping = file->f_mapping;
+	unsigned long done = filemap_populate(file, start, end);
+
+	for (; start < end && start < i_pages_end(mapping); start++) {
+		struct page *page = find_get_page(mapping, start, NULL);
+
+		if (!page)
+			continue;
+		clear_page_flags(page, PG_readahead);
+		put_page(page);
+	}
 	return done;
 }

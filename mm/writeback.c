@@ -21,8 +21,8 @@ bool set_page_dirty(struct page *page)
 {
 	bool was = page_flags(page) & PG_dirty || atomic_fetch_or_explicit(&page->flags, PG_dirty, memory_order_acq_rel) & PG_dirty;
 
-	if (unlikely(page_flags(page) & PG_reclaim)) /* used again */
-		clear_page_flags(page, PG_reclaim);
+	if (unlikely(page_flags(page) & (PG_reclaim | PG_readahead))) /* used again; one bit in Linux, with two meanings */
+		clear_page_flags(page, fault_path == &linux_5_path ? PG_reclaim | PG_readahead : PG_reclaim);
 	trace_leaf(set_page_dirty, page_to_pfn(page), page->index, !was);
 	return !was;
 }

@@ -44,6 +44,7 @@ struct scn_outcome {
 	uint64_t min_flt, maj_flt;
 	uint64_t sum;           /* a hash of the bytes read; sweep: and of the signals; mincore: of its vector */
 	unsigned long result;   /* mremap: where it stands now; pread, pwrite: bytes; mincore: resident pages */
+	unsigned long reads;    /* of files' pages, a neighbouring lot each; 0 where the machine doesn't know */
 };
 
 /* Addresses that areas have had. */

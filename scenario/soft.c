@@ -202,7 +202,7 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	struct soft *s = ctx;
 	struct soft_process *p = &s->processes[process];
 	struct mm_struct *mm = p->mm;
-	unsigned long minor = mm_min_flt(mm), major = mm_maj_flt(mm);
+	unsigned long minor = mm_min_flt(mm), major = mm_maj_flt(mm), reads = soft_file_reads();
 
 	switch (op->verb) {
 	case SCN_READ:
@@ -234,6 +234,7 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	}
 	out->min_flt = mm_min_flt(mm) - minor;
 	out->maj_flt = mm_maj_flt(mm) - major;
+	out->reads = soft_file_reads() - reads;
 	if (++s->nr_operations % check_interval(s) == 0)
 		mm_check_invariants();
 	return 0;

@@ -53,6 +53,7 @@ struct soft_file *soft_file_find(struct soft_files *files, const char *name);
 unsigned long soft_file_pages(const struct soft_file *f);
 int soft_file_call(struct soft_files *files, const struct scn_op *op); /* file, warm, cold, truncate. => 0 or an errno value */
 void soft_files_forget(struct soft_files *files);
+unsigned long soft_file_reads(void); /* so far, by all machines of this process */
 
 /* soft_calls.c: a system call. => 0 or an errno value; out->result and out->sum as in struct scn_outcome */
 struct soft_process {

@@ -71,7 +71,7 @@ static bool is_mapped(struct mm_struct *mm, unsigned long addr, bool write)
 	return pte_present(pte) && !(pte.val & _PAGE_PROTNONE) && (!write || pte_write(pte));
 }
 
-/* No lock held. Fault in what an access would fault in, changing nothing there.  how: FAULT_FLAG_POPULATE or 0. => 0, EFAULT when it is refused, ENOMEM in a hole */
+/* No lock held. Fault in what an access would fault in, changing nothing there.  how: FAULT_FLAG_POPULATE, FAULT_FLAG_GUP or 0. => 0, EFAULT when it is refused, ENOMEM in a hole */
 static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end, bool write, unsigned how)
 {
 	for (; addr < end; addr += SCN_PAGE) {
@@ -315,7 +315,8 @@ static int call_transfer(const struct soft_calls *c, struct mm_struct *mm, const
 
 			soft_load(mm, op->addr + *result, &byte); /* as write(2): the memory first, then the file */
 		}
-		filemap_populate(file, (op->new_len + *result) / SCN_PAGE, (op->new_len + *result + n - 1) / SCN_PAGE + 1);
+		(op->verb == SCN_PREAD ? filemap_get_pages : filemap_populate)(file, (op->new_len + *result) / SCN_PAGE,
+									       (op->new_len + *result + n - 1) / SCN_PAGE + 1);
 		done = transfer(mm, f, op->verb == SCN_PREAD, op->addr + *result, op->new_len + *result, n);
 		*result += done;
 		if (done < n)
@@ -524,7 +525,7 @@ static int populate_exactly(struct mm_struct *mm, unsigned long addr, unsigned l
 		mmap_read_unlock(mm);
 		if (hole || refused)
 			return hole ? ENOMEM : EINVAL;
-		err = populate(mm, addr, part, write, 0);
+		err = populate(mm, addr, part, write, FAULT_FLAG_GUP);
 		if (err)
 			return err;
 		addr = part;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,11 +54,19 @@ static int read_pages(int fd, uint64_t off, const struct iovec *iov, unsigned nr
 	return 0;
 }
 
+static atomic_ulong file_reads;
+
+unsigned long soft_file_reads(void)
+{
+	return atomic_load_explicit(&file_reads, memory_order_relaxed);
+}
+
 static int real_readpages(void *host, unsigned long pgoff, unsigned nr, void *const pages[])
 {
 	const struct real_file *f = host;
 	struct iovec iov[MAX_IOV];
 
+	atomic_fetch_add_explicit(&file_reads, 1, memory_order_relaxed);
 	for (unsigned done = 0; done < nr;) {
 		unsigned n = nr - done < MAX_IOV ? nr - done : MAX_IOV;
 		int err;
@@ -256,7 +265,7 @@ static int do_warm(struct soft_file *f)
 
 	if (!file)
 		return ENOMEM;
-	filemap_populate(file, 0, soft_file_pages(f));
+	filemap_get_pages(file, 0, soft_file_pages(f));
 	fput(file);
 	return 0;
 }

@@ -65,7 +65,7 @@ static inline unsigned retry_flags(unsigned flags, vm_fault_t ret, bool first)
 {
 	if (flags & FAULT_FLAG_POPULATE)
 		return flags;
-	if (first && mm_reuse_rule == REUSE_6 && flags & FAULT_FLAG_USER && !(ret & VM_FAULT_MAJOR))
+	if (first && mm_reuse_rule == REUSE_6 && (flags & (FAULT_FLAG_USER | FAULT_FLAG_GUP)) == FAULT_FLAG_USER && !(ret & VM_FAULT_MAJOR))
 		return flags;
 	return flags | FAULT_FLAG_TRIED;
 }

@@ -47,6 +47,7 @@
  *      mprotect back to writable    dirty and not shared   dirty and not shared          exclusive
  *      new anonymous pages          active list            inactive                      inactive
  *      a miss of program text       around                 around                        ahead, to the end of the mapping (6.16)
+ *      readahead's mark at the end  of the window          of the part within the file   of the window; of that part behind a page that was there
  *      store made a page dirty      throttled at once      mmap_lock released: RETRY     mmap_lock released: COMPLETED
  *      major fault                  any try was (ARM: the  the last try was, or there    the last try was, or a page was read, or
  *                                   first)                 was a retry                   there were two retries
@@ -309,16 +310,6 @@ vm_fault_t finish_fault(struct vm_fault *vmf)
 	return ret;
 }
 
-/* 6.x, on a disk's file, when the end leaves but the first page of the window, which isn't the one asked for, and there is no table: maps
- * nothing (seen on 6.18). */
-static bool leaves_it_alone(const struct vm_fault *vmf, unsigned long start_pgoff, unsigned long end_pgoff)
-{
-	const struct address_space *mapping = vmf->vma->vm_file->f_mapping;
-
-	return mm_reuse_rule == REUSE_6 && pmd_none(vmf->pmd) && mapping->flags & MAPPING_NOTIFY && start_pgoff < vmf->pgoff &&
-	       start_pgoff + 1 == min_ul(i_pages_end(mapping), end_pgoff + 1);
-}
-
 /* What is in the cache of the aligned 16 pages around the address, as far as the vma and the table go. The window is aligned in virtual
  * addresses; where the vma begins inside it, it reaches as much further. A table is got in advance, and becomes one when a page is found.
  * => NOPAGE: the faulting address is served */
@@ -332,8 +323,6 @@ static vm_fault_t do_fault_around(struct vm_fault *vmf)
 	end_pgoff = start_pgoff + pt.mask[PT_PTE] - pt_index(PT_PTE, address); /* the last entry of this table */
 	end_pgoff = min_ul(end_pgoff, vma->vm_pgoff + ((vma->vm_end - vma->vm_start) >> PAGE_SHIFT) - 1);
 	end_pgoff = min_ul(end_pgoff, start_pgoff + mm_fault_around - 1);
-	if (unlikely(leaves_it_alone(vmf, start_pgoff, end_pgoff)))
-		return 0;
 	if (pmd_none(vmf->pmd)) {
 		vmf->prealloc_pte = pte_alloc_one();
 		if (!vmf->prealloc_pte)

@@ -163,14 +163,6 @@ static void test_windows_others(void **state)
 
 static void test_windows_ends(void **state)
 {
-	start(20, 0);
-	page_cache_read_around(file, 10, 32);
-	ra(0, 32, 8);
-	assert_int_equal(cached(64), 20); /* never past the last page; the mark would stand there */
-	for (unsigned i = 0; i < 20; i++)
-		assert_false(page_flag(i, PG_readahead));
-	finish();
-
 	start(256, 0);
 	page_cache_read_around(file, 100, 32);
 	ra(84, 32, 8);
@@ -181,6 +173,56 @@ static void test_windows_ends(void **state)
 	address_space_set_readahead(mapping, 0);
 	page_cache_sync_readahead(file, 0, 1);
 	assert_int_equal(disk.read, 42);
+	finish();
+}
+
+/* A window that goes on behind the file's end: each kernel has its own place for the mark. `there`: a page that isn't missing, or NONE.
+ * => the page with the mark, or NONE */
+static unsigned long mark_at_end(enum reuse_rule rule, unsigned long there)
+{
+	unsigned long mark = NONE;
+
+	start(20, 0);
+	mm_reuse_rule = rule;
+	if (there != NONE)
+		filemap_populate(file, there, there + 1);
+	page_cache_read_around(file, 10, 32);
+	ra(0, 32, 8);
+	assert_int_equal(cached(64), 20); /* never past the last page */
+	for (unsigned i = 0; i < 20; i++)
+		if (page_flag(i, PG_readahead))
+			mark = mark == NONE ? i : N;
+	finish();
+	mm_reuse_rule = REUSE_5_15;
+	return mark;
+}
+
+static void test_window_over_the_end(void **state)
+{
+	assert_int_equal(mark_at_end(REUSE_5_4, NONE), NONE); /* 24 would be it */
+	assert_int_equal(mark_at_end(REUSE_5_4, 3), NONE);
+	assert_int_equal(mark_at_end(REUSE_5_15, NONE), 12);
+	assert_int_equal(mark_at_end(REUSE_5_15, 3), 12);
+	assert_int_equal(mark_at_end(REUSE_5_15, 12), NONE); /* a page that was there gets none */
+	assert_int_equal(mark_at_end(REUSE_6, NONE), NONE);
+	assert_int_equal(mark_at_end(REUSE_6, 3), 12); /* from 3 on it is a window of its own */
+	assert_int_equal(mark_at_end(REUSE_6, 14), NONE); /* of less than 8 pages */
+}
+
+/* Who reads the page, or stores to it, takes the mark off. */
+static void test_mark_goes(void **state)
+{
+	start(256, 0);
+	page_cache_read_around(file, 16, 32);
+	assert_true(page_flag(24, PG_readahead));
+	filemap_populate(file, 0, 32);
+	assert_true(page_flag(24, PG_readahead));
+	assert_int_equal(filemap_get_pages(file, 0, 34), 2);
+	assert_false(page_flag(24, PG_readahead));
+	page_cache_read_around(file, 116, 32);
+	assert_true(page_flag(124, PG_readahead));
+	assert_int_equal(filemap_poke(mapping, 124 * P, 1), 0);
+	assert_false(page_flag(124, PG_readahead));
 	finish();
 }
 
@@ -240,8 +282,9 @@ static void test_fault_miss(void **state)
 	/* a try that may not be repeated holds on to it */
 	assert_int_equal(fault_at(B + 200 * P, 0, NULL), VM_FAULT_MAJOR | VM_FAULT_LOCKED);
 	assert_int_equal(fault_at(B + 10 * P, SECOND, NULL), VM_FAULT_MAJOR | VM_FAULT_LOCKED);
-	/* the mark: the next window, in the same fault */
-	assert_int_equal(fault_at(B + 108 * P, FIRST, NULL), VM_FAULT_LOCKED);
+	/* the mark: the next window is asked for, without mmap_lock */
+	assert_int_equal(fault_at(B + 108 * P, FIRST, NULL), VM_FAULT_RETRY);
+	assert_int_equal(fault_at(B + 108 * P, SECOND, NULL), VM_FAULT_LOCKED);
 	finish();
 }
 
@@ -253,7 +296,7 @@ static void test_fault_mark(void **state)
 	ra(0, 32, 8);
 	assert_int_equal(fault_at(B + 24 * P, SECOND, NULL), VM_FAULT_LOCKED); /* the second try doesn't look at it */
 	assert_true(page_flag(24, PG_readahead));
-	assert_int_equal(fault_at(B + 24 * P, FIRST, NULL), VM_FAULT_LOCKED);
+	assert_int_equal(fault_at(B + 24 * P, FIRST, NULL), VM_FAULT_RETRY);
 	assert_false(page_flag(24, PG_readahead));
 	ra(32, 32, 32);
 	assert_int_equal(cached(256), 64);
@@ -284,7 +327,7 @@ static void test_fault_sequential_hint(void **state)
 	assert_int_equal(fault_at(B, FIRST, NULL), VM_FAULT_MAJOR | VM_FAULT_RETRY);
 	ra(0, 32, 16); /* a request of a whole window; the mark in its middle */
 	assert_int_equal(file->f_ra.mmap_miss, 0);
-	assert_int_equal(fault_at(B + 16 * P, FIRST, NULL), VM_FAULT_LOCKED);
+	assert_int_equal(fault_at(B + 16 * P, FIRST, NULL), VM_FAULT_RETRY);
 	ra(32, 32, 32);
 	finish();
 }
@@ -520,6 +563,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cache), cmocka_unit_test(test_last_reference), cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_windows_ends),
+		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_window_over_the_end),
+		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_mark_goes),
 		cmocka_unit_test(test_window_with_bad_page), cmocka_unit_test(test_fault_beyond_end), cmocka_unit_test(test_fault_cached),
 		cmocka_unit_test(test_fault_miss), cmocka_unit_test(test_fault_mark), cmocka_unit_test(test_fault_random_hint),
 		cmocka_unit_test(test_fault_sequential_hint), cmocka_unit_test(test_fault_too_many_misses), cmocka_unit_test(test_fault_eio),
