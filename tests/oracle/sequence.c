@@ -341,7 +341,7 @@ static void file_step(struct maker *m, struct process *p, unsigned i)
 		emit_after_warm(m, p, file, "pread %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
 	else if (what < 7)
 		emit_after_warm(m, p, file, "pwrite %s %d %u G%u %u", name_of(p, i), off * 4096 + (int)below(m, 100), len * 4096 - below(m, 4000), file, below(m, 30000));
-	else if (what < 8 && a->kind == FILE_SHARED && would_commit_tail(m, -1))
+	else if (what < 8 && would_commit_tail(m, -1))
 		return;
 	else if (what < 8)
 		emit(m, p, "msync %s %dP %uP", name_of(p, i), off, len);
