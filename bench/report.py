@@ -68,12 +68,15 @@ def fit_table(b, patterns):
 
 
 def equal_table(b, patterns, target):
-    rows = head("access", "MiB in all", "kernel ns", "minflt ns", "kernel/minflt (rounds)", "promised", "reached")
+    """Pages alone; then with minflt's tables, though not the kernel's, within the same memory."""
+    rows = head("access", "kernel: MiB of pages", "minflt: MiB of pages", "kernel ns", "minflt ns", "kernel/minflt (rounds)", "promised", "reached",
+                "minflt ns, its tables within", "kernel/minflt (rounds)", "promised", "reached")
     for name, title, _ in patterns:
-        total = b.kernel_total.get(name)
-        ratio = ratio_cells(b.ratio(name, "kernel", "minflt_equal"), target, True)
-        rows.append([title, cell(total and total / MIB, "{:.1f}"), cell(b.median(name, "kernel"), "{:.0f}"),
-                     cell(b.median(name, "minflt_equal"), "{:.0f}"), *ratio])
+        total, own, tables = b.kernel_total.get(name), b.median(name, "minflt_pages", "total"), b.median(name, "minflt_pages", "metadata")
+        cells = [title, cell(total and total / MIB, "{:.1f}"), cell(own and (own - tables) / MIB, "{:.1f}"), cell(b.median(name, "kernel"), "{:.0f}")]
+        for side in ("minflt_pages", "minflt_equal"):
+            cells += [cell(b.median(name, side), "{:.0f}")] + ratio_cells(b.ratio(name, "kernel", side), target, True)
+        rows.append(cells)
     return rows
 
 
@@ -133,7 +136,9 @@ def patterns(b, swap, fit, latency, reserve, equal_target, picture):
                   "Peaks. The last column is from a run of its own, in a cgroup without a limit: what was charged for",
                   "`minflt run` and the program together, page tables included."]
     if b.kernel_total:
-        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap, equal_target))]
+        parts += ["", "## Equal memory in all", "", markdown(equal_table(b, swap, equal_target)), "",
+                  "Pages uncompressed and compressed together, as many on both sides; the tables that each side needs for them come on top. In the last four columns",
+                  "minflt's tables have to fit into the same memory, and the kernel's (struct page, page tables, zram's table, the swap map) still come on top."]
     if latency:
         parts += ["", "## One fault, microseconds", "", "Accesses of runs of their own, in which each is clocked; those that took more than 1 us,",
                   "which no access without a fault does.", "", markdown(latency_table(b, latency))]
