@@ -23,6 +23,7 @@ struct recorder {
 	const char *names[SCN_MAX_PROCESSES]; /* of processes, by number: one that has ended leaves its number to another */
 	unsigned child;          /* of the last fork */
 	bool unsupported;        /* the complaint to come is that */
+	bool told;               /* a complaint was printed */
 	const char *why;
 };
 
@@ -261,7 +262,7 @@ static void on_complaint(void *arg, const struct scn_stmt *stmt, const char *tex
 	if (!r->why)
 		r->why = line;
 	if (stmt && !r->unsupported && !r->params->quiet)
-		complain(1, "%s", line);
+		r->told = complain(1, "%s", line);
 	if (stmt && r->step) /* it was under way: out of memory, for one */
 		end_step(r, stmt, 0, r->step->last_fault && r->step->last_fault->result == FAULT_OOM_KILL ? SCN_OOM : SCN_NO_SIGNAL);
 }
@@ -280,7 +281,7 @@ static int run_with(struct recorder *r, const struct scn *scn)
 	case SCN_PASSED: return 0;
 	case SCN_FAILED: return 1;
 	case SCN_SKIPPED: return 77;
-	default: return complain(EXIT_MINFLT, "%s", r->why);
+	default: return r->told ? EXIT_MINFLT : complain(EXIT_MINFLT, "%s", r->why);
 	}
 }
 

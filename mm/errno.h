@@ -19,6 +19,7 @@
 #define ENOSPC  28
 #define EFBIG   27
 #define ENOSYS  38
+#define EOVERFLOW  75
 #define EOPNOTSUPP 95
 #define ECANCELED 125
 #endif

@@ -716,6 +716,8 @@ int move_vma(struct mm_struct *mm, unsigned long from, size_t old_len, unsigned 
 
 /* ---- remap_file_pages -------------------------------------------------------------------------------------------------- */
 
+#define MAX_FILE_PAGES (1UL << 51) /* of a file of 2^63 bytes; many file systems have fewer */
+
 /* As since 4.0: the pages get a mapping of their own, and are brought in at once. An entry whose position doesn't tell its page is no longer
  * known. The range may be several mappings of one file with equal flags, without holes. */
 static int emulate_remap_file_pages(struct mm_struct *mm, unsigned long addr, size_t len, unsigned long pgoff, bool nonblock)
@@ -733,6 +735,8 @@ static int emulate_remap_file_pages(struct mm_struct *mm, unsigned long addr, si
 		if (!next || next->vm_start != vma->vm_end || next->vm_file != vma->vm_file || next->vm_flags != vma->vm_flags)
 			return -EINVAL;
 	}
+	if (pgoff + (len >> PAGE_SHIFT) > MAX_FILE_PAGES)
+		return -EOVERFLOW;
 	file = get_file(vma->vm_file);
 	flags = vma->vm_flags & ~(VM_DONTCOPY | VM_WIPEONFORK | VM_SEQ_READ | VM_RAND_READ); /* advice was for the old mapping */
 	err = mmap_file(mm, addr, len, flags, file, pgoff);

@@ -263,6 +263,8 @@ static int call_mincore(const struct scn_op *op)
 {
 	size_t nr = (op->len + SCN_PAGE - 1) / SCN_PAGE;
 
+	if (!nr) /* the address is looked at all the same */
+		return mincore((void *)op->addr, 0, NULL);
 	for (size_t i = 0; i < nr; i++) {
 		unsigned char vec;
 

@@ -25,14 +25,11 @@
 struct host {
 	struct host_shared *shared;
 	unsigned nr_processes;
-	struct host_file {
-		const char *name; /* the scenario's */
-		char path[256];
-	} *files; /* [nr_files] */
+	struct host_file *files; /* [nr_files] */
 	unsigned nr_files;
 	bool has_swap, reuse_main;
 	const char *directory;
-	char message[256];
+	char message[400];
 };
 
 /* ---- our own mappings -------------------------------------------------------------------------------------------- */
@@ -189,6 +186,9 @@ _Noreturn static void become_main(struct host_shared *shared, bool reuse)
 	struct rlimit stack;
 	unsigned long brk_now = (unsigned long)sbrk(0);
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* in the middle of an access of years, it wouldn't see that nobody waits any more */
+	if (getppid() != shared->controller)
+		_exit(1);
 	if (reuse)
 		signal(SIGCHLD, SIG_IGN); /* its children end while it serves */
 	if (huge_pages_unasked())
@@ -227,82 +227,86 @@ static int start(void *ctx)
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
-static const char *find_path(const struct host *h, const char *name)
+static struct host_file *find_file(const struct host *h, const char *name)
 {
 	for (unsigned i = 0; i < h->nr_files; i++)
 		if (!strcmp(h->files[i].name, name))
-			return h->files[i].path;
-	return "";
+			return &h->files[i];
+	return NULL;
 }
 
-static int fill_file(int fd, size_t size)
+/* Where the processes find it, which may have been made before it. */
+static void tell_path(const struct host *h, struct host_process *p, const char *name)
 {
-	unsigned char page[SCN_PAGE];
+	const struct host_file *f = *name ? find_file(h, name) : NULL;
 
-	for (size_t at = 0; at < size; at += SCN_PAGE) {
-		size_t n = size - at < SCN_PAGE ? size - at : SCN_PAGE;
-
-		memset(page, (int)((at / SCN_PAGE * 37 + 11) & 255), sizeof(page));
-		if (write(fd, page, n) != (ssize_t)n)
-			return -1;
-	}
-	return 0;
+	p->path[0] = 0;
+	if (f)
+		snprintf(p->path, sizeof(p->path), "/proc/%d/fd/%d", (int)h->shared->controller, f->fd);
 }
 
+/* => 0 or an errno value; -1: the machine failed */
 static int make_file(struct host *h, const struct scn_op *op)
 {
-	const char *dir = h->directory ? h->directory : getenv("TMPDIR");
-	unsigned i;
-	int fd, r;
+	struct host_file *f = find_file(h, op->file);
+	int fd;
 
-	for (i = 0; i < h->nr_files && strcmp(h->files[i].name, op->file); i++)
-		;
-	if (i < h->nr_files) {
-		unlink(h->files[i].path);
-	} else {
-		struct host_file *more = realloc(h->files, (i + 1) * sizeof(*more));
+	if (op->len > SCN_MAX_FILE)
+		return EFBIG;
+	if (!f) {
+		struct host_file *more = realloc(h->files, (h->nr_files + 1) * sizeof(*more));
 
 		if (!more)
 			return ENOMEM;
 		h->files = more;
-		h->nr_files++;
 	}
-	h->files[i].name = op->file;
-	snprintf(h->files[i].path, sizeof(h->files[i].path), "%.200s/minflt-scenario-XXXXXX",
-		 dir && *dir ? dir : "/var/tmp");
-	fd = mkostemp(h->files[i].path, O_CLOEXEC);
-	if (fd < 0) {
-		h->files[i].path[0] = 0;
-		return errno;
-	}
-	r = fill_file(fd, op->len) ? errno : 0;
-	close(fd);
-	return r;
+	fd = scn_file_make(h->directory, op->len, h->message, sizeof(h->message));
+	if (fd < 0)
+		return -1;
+	if (f)
+		close(f->fd);
+	else
+		f = &h->files[h->nr_files++];
+	*f = (struct host_file){ op->file, fd };
+	return 0;
 }
 
-/* warm, cold, truncate. => 0 or an errno value */
-static int change_file(struct host *h, const struct scn_op *op)
+/* Page by page, for what is read ahead, at a mark of an earlier window even here, comes in larger folios, of which a fault maps more.
+ * WILLNEED brings single pages; reading waits for them. */
+static int read_whole(int fd)
 {
 	char buffer[SCN_PAGE];
-	int fd = open(find_path(h, op->file), O_RDWR | O_CLOEXEC), r;
+	off_t at = 0;
+	ssize_t n;
 
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+	while ((n = pread(fd, buffer, sizeof(buffer), at)) > 0)
+		at += n;
+	return n ? errno : 0;
+}
+
+/* warm, cold, truncate. By an opening of their own, as advice belongs to one. => 0 or an errno value */
+static int change_file(const struct host *h, const struct scn_op *op)
+{
+	const struct host_file *f = find_file(h, op->file);
+	char path[64];
+	int fd, r;
+
+	if (!f)
+		return ENOENT; /* it could not be made */
+	if (op->verb == SCN_TRUNCATE && op->len > SCN_MAX_FILE)
+		return EFBIG;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return errno;
-	if (op->verb == SCN_TRUNCATE) {
+	if (op->verb == SCN_TRUNCATE)
 		r = ftruncate(fd, (off_t)op->len) ? errno : 0;
-	} else if (op->verb == SCN_COLD) {
+	else if (op->verb == SCN_COLD)
 		r = fsync(fd) ? errno : posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	} else {
-		ssize_t n;
-
-		/* Page by page, for what is read ahead, at a mark of an earlier window even here, comes in larger folios, of which a fault maps
-		 * more. WILLNEED brings single pages; reading waits for them. */
-		posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-		posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
-		while ((n = read(fd, buffer, sizeof(buffer))) > 0)
-			;
-		r = n ? errno : 0;
-	}
+	else
+		r = read_whole(fd);
 	close(fd);
 	return r;
 }
@@ -345,11 +349,11 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 
 	if (op->verb == SCN_FILE || op->verb == SCN_WARM || op->verb == SCN_COLD || op->verb == SCN_TRUNCATE) {
 		out->error = op->verb == SCN_FILE ? make_file(h, op) : change_file(h, op);
-		return 0;
+		return out->error < 0 ? -EIO : 0;
 	}
 	p->op = *op;
 	p->is_peek = false;
-	snprintf(p->path, sizeof(p->path), "%s", *op->file ? find_path(h, op->file) : "");
+	tell_path(h, p, op->file);
 	if (op->verb == SCN_EXIT)
 		return end_process(h, op->child);
 	if (op->verb == SCN_FORK)
@@ -358,7 +362,7 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	err = await(h, p, atomic_load(&p->asked) + 1);
 	*out = p->out;
 	if (!err && op->verb == SCN_MADVISE && op->advice == SCN_WILLNEED)
-		host_await_reads(p->pid, op->addr, op->len);
+		host_await_reads(h->files, h->nr_files, p->pid, op->addr, op->len);
 	if (!err && op->verb == SCN_FORK && !out->error) {
 		if (op->child >= h->nr_processes)
 			h->nr_processes = op->child + 1;
@@ -374,7 +378,7 @@ static int peek(void *ctx, unsigned process, const struct scn_op *area, uint8_t 
 
 	p->op = *area;
 	p->is_peek = true;
-	snprintf(p->path, sizeof(p->path), "%s", *area->file ? find_path(h, area->file) : "");
+	tell_path(h, p, area->file);
 	ask(p);
 	if (await(h, p, atomic_load(&p->asked) + 1))
 		return -EFAULT;
@@ -473,8 +477,7 @@ static void finish(void *ctx)
 			;
 	}
 	for (unsigned i = 0; i < h->nr_files; i++)
-		if (*h->files[i].path)
-			unlink(h->files[i].path);
+		close(h->files[i].fd);
 	free(h->files);
 	h->files = NULL;
 	h->nr_files = 0;

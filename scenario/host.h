@@ -45,6 +45,11 @@ struct host_process {
 	_Alignas(64) char alt_stack[HOST_ALT_STACK];
 } __attribute__((aligned(4096)));
 
+struct host_file {
+	const char *name; /* the scenario's */
+	int fd;           /* the controller's */
+};
+
 struct host_shared {
 	struct host_process processes[SCN_MAX_PROCESSES];
 	struct host_range ranges[HOST_MAX_RANGES];
@@ -72,6 +77,6 @@ _Noreturn void host_serve(struct host_shared *shared, unsigned index);
 /* => the runtime of minflt serves this process */
 bool host_find_runtime(void);
 /* host_reads.c. For the controller: what MADV_WILLNEED over this range of process `pid` has begun to read has come. */
-void host_await_reads(pid_t pid, unsigned long addr, size_t len);
+void host_await_reads(const struct host_file *files, unsigned nr_files, pid_t pid, unsigned long addr, size_t len);
 
 #endif

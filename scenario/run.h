@@ -21,6 +21,9 @@
 #define SCN_MAX_PROCESSES 64
 #define SCN_PLAN_BEGIN    0x40000000UL
 
+/* Of a file, so that a slip of the pen doesn't fill the disk. Beyond it: EFBIG. */
+#define SCN_MAX_FILE (1ULL << 32)
+
 /* One operation, names resolved. */
 struct scn_op {
 	enum scn_verb verb;
@@ -72,6 +75,13 @@ struct scn_machine {
 	/* Ends all processes. Called once after every start. */
 	void (*finish)(void *ctx);
 };
+
+/* ---- file.c: for the machines ------------------------------------------------------------------------------------- */
+
+/* One page of a new file. => bytes of it; zeros follow */
+size_t scn_file_page(uint64_t size, uint64_t at, unsigned char page[SCN_PAGE]);
+/* A file without a name in the directory (NULL: $TMPDIR, /var/tmp), filled. => a descriptor, or -1: `why` says what to do about it */
+int scn_file_make(const char *directory, uint64_t size, char *why, size_t len);
 
 enum scn_verdict { SCN_PASSED, SCN_FAILED, SCN_SKIPPED, SCN_BROKEN };
 

@@ -23,7 +23,6 @@ struct soft {
 	struct soft_calls calls;
 	unsigned long nr_operations;
 	unsigned char **slots; /* [nr_slots + 1], NULL: holds nothing */
-	char message[100];
 };
 
 /* ---- swap in ordinary memory ------------------------------------------------------------------------------------- */
@@ -129,7 +128,7 @@ static int start(void *ctx)
 
 	s->nr_processes = 0;
 	s->nr_operations = 0;
-	s->message[0] = 0;
+	s->files.why[0] = 0;
 	err = soft_machine_init(s->params.nr_frames, s->params.caps);
 	if (!err)
 		err = mm_init(&params);
@@ -227,6 +226,8 @@ static int run(void *ctx, unsigned process, const struct scn_op *op, struct scn_
 	case SCN_COLD:
 	case SCN_TRUNCATE:
 		out->error = soft_file_call(&s->files, op);
+		if (out->error < 0)
+			return -EIO;
 		break;
 	default:
 		out->error = soft_call(&s->calls, p, op, out);
@@ -264,7 +265,7 @@ static const char *message(void *ctx)
 {
 	const struct soft *s = ctx;
 
-	return s->message;
+	return s->files.why;
 }
 
 const struct scn_machine soft_machine = {

@@ -48,10 +48,11 @@ struct soft_files {
 	unsigned long nr_frames; /* of the machine */
 	unsigned nr;
 	struct soft_file *at; /* [nr] */
+	char why[400];        /* the machine failed */
 };
 struct soft_file *soft_file_find(struct soft_files *files, const char *name);
 unsigned long soft_file_pages(const struct soft_file *f);
-int soft_file_call(struct soft_files *files, const struct scn_op *op); /* file, warm, cold, truncate. => 0 or an errno value */
+int soft_file_call(struct soft_files *files, const struct scn_op *op); /* file, warm, cold, truncate. => 0 or an errno value, or -1: files->why */
 void soft_files_forget(struct soft_files *files);
 unsigned long soft_file_reads(void); /* so far, by all machines of this process */
 

@@ -87,6 +87,11 @@ static int populate(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	return 0;
 }
 
+static bool fits(unsigned long addr, unsigned long len)
+{
+	return page_up(len) <= TASK_SIZE && addr <= TASK_SIZE - page_up(len);
+}
+
 /* As mmap with MAP_POPULATE and mlock do: by writes where writing is allowed and what is written is one's own. */
 static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned long end)
 {
@@ -112,10 +117,15 @@ static int populate_by_rights(struct mm_struct *mm, unsigned long addr, unsigned
 	return 0;
 }
 
-/* What mmap refuses whatever stands there. => 0 or an errno value */
+/* What mmap refuses whatever stands there; what doesn't fit between 0 and the end of the program's addresses isn't EINVAL since 2.6. => 0 or an
+ * errno value */
 static int check_mmap(const struct scn_op *op)
 {
-	if (!op->len || !is_aligned(op->addr) || !is_aligned(op->file_off))
+	if (!op->len || !is_aligned(op->file_off))
+		return EINVAL;
+	if (!fits(op->addr, op->len))
+		return fault_path == &linux_5_path || fault_path == &linux_2_6_path ? ENOMEM : EINVAL;
+	if (!is_aligned(op->addr))
 		return EINVAL;
 	if (op->flags & SCN_GROWSDOWN && (*op->file || op->flags & SCN_SHARED))
 		return EINVAL;
@@ -247,16 +257,15 @@ static int call_msync(struct mm_struct *mm, const struct scn_op *op)
 /* Where it is an mmap, the pages are brought in like those of an mmap, without the lock. */
 static int call_remap_file_pages(struct mm_struct *mm, const struct scn_op *op)
 {
+	unsigned long begin = op->addr & ~(SCN_PAGE - 1UL);
 	bool later = !fault_path->remap_file_pages;
 	int err;
 
-	if (!is_aligned(op->addr) || !op->len)
-		return EINVAL;
 	mmap_write_lock(mm);
-	err = sys_remap_file_pages(mm, op->addr, page_up(op->len), op->new_len, 0, later);
+	err = sys_remap_file_pages(mm, op->addr, op->len, op->new_len, 0, later);
 	mmap_write_unlock(mm);
 	if (!err && later)
-		populate(mm, op->addr, op->addr + (op->len & ~(SCN_PAGE - 1UL)), false, FAULT_FLAG_POPULATE);
+		populate(mm, begin, begin + (op->len & ~(SCN_PAGE - 1UL)), false, FAULT_FLAG_POPULATE);
 	return -err;
 }
 
@@ -341,6 +350,8 @@ static int call_mincore(struct mm_struct *mm, const struct scn_op *op, struct sc
 
 	if (!is_aligned(op->addr))
 		return EINVAL;
+	if (!fits(op->addr, op->len))
+		return ENOMEM;
 	mmap_read_lock(mm);
 	for (unsigned long addr = op->addr; addr < end && !err; addr += SCN_PAGE) {
 		struct vm_area_struct *v = find_vma(mm, addr);
@@ -399,12 +410,12 @@ static int duplicate(struct mm_struct *mm, const struct scn_op *op, struct vm_ar
 	return mmap_region_file(mm, op->to, page_up(op->new_len), vma_flags(v), v->vm_file, linear_page_index(v, op->addr));
 }
 
-/* What is seen without a look at the mappings. */
+/* What is seen without a look at the mappings. (A size that can't fit when no address is given: since 6.17; earlier kernels find ENOMEM, or EFAULT.) */
 static bool mremap_is_wrong(const struct scn_op *op)
 {
 	unsigned long old_len = page_up(op->len), new_len = page_up(op->new_len);
 
-	if (!is_aligned(op->addr) || !op->new_len)
+	if (!is_aligned(op->addr) || !op->new_len || !fits(op->flags & SCN_AT ? op->to : 0, op->new_len))
 		return true;
 	return op->flags & SCN_AT && (!is_aligned(op->to) || (op->to < op->addr + old_len && op->addr < op->to + new_len));
 }

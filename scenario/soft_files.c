@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * soft_files.c - the files of a scenario on the software machine: real ones, read and written by pread and pwrite, in
- * a directory for temporary files and without a name there. The engine's page cache stands between them and memory.
+ * soft_files.c - the files of a scenario on the software machine: real ones (file.c), read and written by pread and pwrite.
+ * The engine's page cache stands between them and memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,9 +15,8 @@
 
 #include "scenario/soft.h"
 
-#define MAX_IOV  64
-#define BLOCK    1024 /* of linux-2.0's file systems */
-#define MAX_FILE (1ULL << 32)
+#define MAX_IOV 64
+#define BLOCK   1024 /* of linux-2.0's file systems */
 
 /* What an address_space knows as its host; lives as long as that does. */
 struct real_file {
@@ -139,30 +138,6 @@ struct soft_file *soft_file_find(struct soft_files *files, const char *name)
 	return NULL;
 }
 
-/* One page of a new file. => bytes of it */
-static size_t page_of(uint64_t size, uint64_t at, unsigned char page[SCN_PAGE])
-{
-	size_t n = size - at < SCN_PAGE ? (size_t)(size - at) : SCN_PAGE;
-
-	memset(page, (int)((at / SCN_PAGE * 37 + 11) & 255), n);
-	memset(page + n, 0, SCN_PAGE - n);
-	return n;
-}
-
-/* => 0 or an errno value */
-static int fill(int fd, uint64_t size)
-{
-	unsigned char page[SCN_PAGE];
-
-	for (uint64_t at = 0; at < size; at += SCN_PAGE) {
-		size_t n = page_of(size, at, page);
-
-		if (write(fd, page, n) != (ssize_t)n)
-			return errno ? errno : EIO;
-	}
-	return 0;
-}
-
 /* What was just written is in memory, unless it is too much for that. */
 static void fill_cache(struct address_space *mapping, uint64_t size, unsigned long nr_frames)
 {
@@ -171,46 +146,27 @@ static void fill_cache(struct address_space *mapping, uint64_t size, unsigned lo
 	if (size / SCN_PAGE >= nr_frames / 4)
 		return;
 	for (uint64_t at = 0; at < size; at += SCN_PAGE) {
-		page_of(size, at, page);
+		scn_file_page(size, at, page);
 		if (filemap_add_written(mapping, at / SCN_PAGE, page))
 			return;
 	}
 }
 
-/* => a descriptor, or -1 with errno */
-static int nameless_file(void)
-{
-	const char *dir = getenv("TMPDIR");
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%.200s/minflt-scenario-XXXXXX", dir && *dir ? dir : "/var/tmp");
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(path);
-	return fd;
-}
-
-/* => 0 or an errno value; f->mapping has one reference */
-static int make(struct soft_file *f, uint64_t size, unsigned flags)
+/* => 0 or an errno value; f->mapping has one reference. -1: the machine failed */
+static int make(struct soft_files *files, struct soft_file *f, uint64_t size)
 {
 	struct real_file *host = malloc(sizeof(*host));
-	int err;
 
 	if (!host)
 		return ENOMEM;
-	host->fd = nameless_file();
-	err = host->fd < 0 ? errno : fill(host->fd, size);
-	f->mapping = err ? NULL : address_space_alloc(&real_ops, host, size, flags);
-	f->fd = host->fd;
-	if (!err && !f->mapping)
-		err = ENOMEM;
-	if (err) {
-		if (host->fd >= 0)
-			close(host->fd);
-		free(host);
-	}
-	return err;
+	f->fd = host->fd = scn_file_make(NULL, size, files->why, sizeof(files->why));
+	f->mapping = f->fd < 0 ? NULL : address_space_alloc(&real_ops, host, size, files->flags);
+	if (f->mapping)
+		return 0;
+	if (f->fd >= 0)
+		close(f->fd);
+	free(host);
+	return f->fd < 0 ? -1 : ENOMEM;
 }
 
 /* A file of the same name that is still mapped lives on without it. */
@@ -219,7 +175,7 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 	struct soft_file made = { .fd = -1 }, *f = soft_file_find(files, op->file);
 	int err;
 
-	if (op->len > MAX_FILE)
+	if (op->len > SCN_MAX_FILE)
 		return EFBIG;
 	if (!f) {
 		struct soft_file *more = realloc(files->at, (files->nr + 1) * sizeof(*more));
@@ -228,7 +184,7 @@ static int do_file(struct soft_files *files, const struct scn_op *op)
 			return ENOMEM;
 		files->at = more;
 	}
-	err = make(&made, op->len, files->flags);
+	err = make(files, &made, op->len);
 	if (err)
 		return err;
 	if (files->ra_pages)
@@ -285,7 +241,7 @@ static int do_truncate(struct soft_file *f, uint64_t size)
 	bool grows = size > address_space_size(f->mapping);
 	int err;
 
-	if (size > MAX_FILE)
+	if (size > SCN_MAX_FILE)
 		return EFBIG;
 	if (grows && ftruncate(f->fd, (off_t)size))
 		return errno;

@@ -563,8 +563,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cache), cmocka_unit_test(test_last_reference), cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_windows_ends),
-		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_window_over_the_end),
-		cmocka_unit_test(test_windows_sequential), cmocka_unit_test(test_windows_others), cmocka_unit_test(test_mark_goes),
+		cmocka_unit_test(test_window_over_the_end), cmocka_unit_test(test_mark_goes),
 		cmocka_unit_test(test_window_with_bad_page), cmocka_unit_test(test_fault_beyond_end), cmocka_unit_test(test_fault_cached),
 		cmocka_unit_test(test_fault_miss), cmocka_unit_test(test_fault_mark), cmocka_unit_test(test_fault_random_hint),
 		cmocka_unit_test(test_fault_sequential_hint), cmocka_unit_test(test_fault_too_many_misses), cmocka_unit_test(test_fault_eio),

@@ -6,11 +6,12 @@ import pty
 import re
 import subprocess
 import sys
+import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 
 sys.path.insert(0, os.path.join(os.environ["SOURCE_ROOT"], "tests", "cli"))
-from helper import SOURCE_ROOT, Case, main, minflt  # noqa: E402
+from helper import MINFLT, SOURCE_ROOT, Case, main, minflt  # noqa: E402
 
 EXAMPLES = os.path.join(SOURCE_ROOT, "examples", "scenarios")
 ANON = "mmap A 4P rw private anon; read A 0; write A 0 1"
@@ -103,7 +104,61 @@ class Refused(Case):
         self.assertIn("cannot write to standard output", p.stderr)
 
 
+class Files(Case):
+    """Those of the scenario, on the software machine and on the host."""
+    def both(self, text, **more):
+        for kernel in ["5", "host"]:
+            yield kernel, walk("--kernel", kernel, "-e", text, **more)
+
+    def test_no_directory(self):
+        for _, p in self.both("file F 4P; warm F", env=dict(os.environ, TMPDIR="/no/such")):
+            self.assertEqual(p.returncode, 125)
+            self.assertIn("no file of 16384 bytes can be made in /no/such: No such file or directory; name another directory by TMPDIR", p.stderr)
+            self.assertEqual(p.stderr.count("\n"), 1)
+
+    def test_too_large(self):
+        for _, p in self.both("file F 4097M; expect error EFBIG; file F 1P; truncate F 4097M; expect error EFBIG"):
+            self.assertEqual((p.returncode, p.stderr), (0, ""))
+
+    def test_nothing_is_left_when_killed(self):
+        """Also not by SIGKILL. The sweep takes years."""
+        for kernel in ["5", "host"]:
+            p = subprocess.Popen([MINFLT, "walk", "--kernel", kernel, "-e", "file F 4P; mmap A 1P rw private anon; sweep A 0 0x2000000000000000"],
+                                 env=dict(os.environ, TMPDIR=self.dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                self.until(lambda: any("minflt-scenario" in name for name in self.open_files(p.pid)))
+                with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="utf-8") as f:
+                    children = f.read().split()
+            finally:
+                p.kill()
+                p.wait()
+            self.assertEqual(len(children), kernel == "host")
+            self.until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children))
+            self.assertEqual(os.listdir(self.dir), [])
+
+    @staticmethod
+    def open_files(pid):
+        names = []
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+            except FileNotFoundError:
+                pass
+        return names
+
+    def until(self, condition):
+        end = time.monotonic() + 20
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+
+
 class Outcome(Case):
+    def test_a_dead_process_is_told_once(self):
+        p = walk("--kernel", "host", "-e", "mmap A 1P rw private anon; munmap A -1G 0x7fffc0000000")
+        self.assertEqual(p.returncode, 125)
+        self.assertRegex(p.stderr, r"\Aminflt: -e:2: munmap A .*: the machine failed: the process died\n\Z")
+
     def test_expectation_fails(self):
         p = walk("-e", ANON + "; expect minflt 7; expect byte A 0 9")
         self.assertEqual(p.returncode, 1)
