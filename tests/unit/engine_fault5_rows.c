@@ -297,6 +297,33 @@ static void test_finish_fault_lost_race(void **state)
 	}
 }
 
+/* Who meets the readahead mark lets go of mmap_lock (3.6): a retry (3.9), which is a major fault in 5.15. In 6.x a program's first try was with the
+ * lock of its mapping, so that it stays minor; not so a system call's, unless it begins anew. */
+static void test_mark_lets_go(void **state)
+{
+	static const unsigned how[] = { 0, FAULT_FLAG_GUP, FAULT_FLAG_POPULATE };
+	static const bool major[RULES][3] = { { false, false, false }, { true, true, false }, { false, true, false } };
+
+	for (unsigned r = 0; r < RULES; r++)
+		for (unsigned i = 0; i < 3; i++) {
+			struct page *page;
+
+			begin(rules[r]);
+			map_file(mm, B, N, RO, 0);
+			filemap_populate(file, 0, N);
+			page = find_lock_page(mapping, 3);
+			set_page_flags(page, PG_readahead);
+			unlock_page(page);
+			faults();
+			assert_int_equal(do_page_fault(mm, B + 3 * P, FAULT_FLAG_USER | how[i]) & VM_FAULT_ERROR, 0);
+			assert_true(pte_present(entry(mm, B + 3 * P)));
+			assert_false(page_flags(page) & PG_readahead);
+			put_page(page);
+			expect_faults(major[r][i] ? MAJOR(1) : MINOR(1));
+			finish();
+		}
+}
+
 /* fault_around_bytes: the window; with one page there is none. */
 static void test_fault_around_bytes(void **state)
 {
@@ -715,7 +742,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(wp_page_locked), T(wp_page_locked_and_gone), T(wp_copy_lost_race), T(wp_zero_page_lost_race), T(anon_lost_race),
 		T(zero_page_lost_race), T(present_changed), T(new_pages_list), T(spurious_store), T(no_fault_handler_race),
-		T(finish_fault_lost_race), T(swap_page_locked), T(swap_full), T(folding),
+		T(finish_fault_lost_race), T(mark_lets_go), T(swap_page_locked), T(swap_full), T(folding),
 		T(fault_around_bytes), T(table_in_advance), T(file_times), T(done_cow), T(pfn_shared), T(pfn_shared_race), T(pfn_private), T(pfn_arm), T(pgfault),
 		T(stack_limits), T(signal_pending),
 	};
