@@ -65,12 +65,19 @@ static int overview(void)
 	return flushed();
 }
 
+static int surplus(const char *word)
+{
+	return complain(EXIT_MINFLT, "'%s' is one word too many; 'minflt --help' shows the usage", word);
+}
+
 int cmd_help(int argc, char **argv)
 {
 	const struct subcommand *sub;
 
 	if (argc < 2 || strcmp(argv[1], "--help") == 0)
 		return overview();
+	if (argc > 2)
+		return surplus(argv[2]);
 	sub = find(argv[1]);
 	if (!sub)
 		return unknown(argv[1]);
@@ -87,8 +94,10 @@ int main(int argc, char **argv)
 		return complain(EXIT_MINFLT, "no subcommand given; the subcommands are: %s (minflt --help tells more)",
 				names(list, sizeof(list)));
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-		return overview();
+		return argc > 2 ? surplus(argv[2]) : overview();
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		if (argc > 2)
+			return surplus(argv[2]);
 		puts("minflt " MF_VERSION);
 		return flushed();
 	}

@@ -877,7 +877,7 @@ static noinline struct ptdesc *map_pages_table(struct vm_fault *vmf, unsigned lo
 		index++;
 	if (index >= end || !vmf->prealloc_pte)
 		return NULL;
-	if (mm_reuse_rule == REUSE_6 && fault_path == &linux_5_path && mapping->flags & MAPPING_NOTIFY && index + 1 == i_pages_end(mapping)) {
+	if (mm_reuse_rule == REUSE_6 && mapping->flags & MAPPING_NOTIFY && index + 1 == i_pages_end(mapping)) {
 		trace_why("page %lu is the file's last: no table for it alone", index, 0);
 		return NULL;
 	}

@@ -143,6 +143,8 @@ class Subcommands(Case):
         self.refused(minflt("runn"), 125, "'runn'", "run, walk, doctor, help")
         self.refused(minflt("--nonsense"), 125, "'--nonsense'")
         self.refused(minflt("help", "runn"), 125, "'runn'", "run, walk, doctor, help")
+        for args in ("help", "run", "x"), ("--version", "x"), ("--help", "x"):
+            self.refused(minflt(*args), 125, "'x'")
         self.refused(minflt(), 125, "no subcommand", "run, walk, doctor, help")
         self.refused(minflt("doctor", "x"), 125, "'x'")
 

@@ -10,7 +10,7 @@ mkdir -p "$dir/corpus"
 find tests/scenario/cases examples/scenarios -name '*.scn' | while read -r seed; do
 	cp -n "$seed" "$dir/corpus/$(echo "$seed" | tr / -)" || true
 done
-sources="tests/fuzz/scenario_soft.c scenario/parse.c scenario/run.c scenario/soft.c scenario/soft_calls.c scenario/soft_files.c machine/soft/soft.c
+sources="tests/fuzz/scenario_soft.c scenario/parse.c scenario/run.c scenario/file.c scenario/soft.c scenario/soft_calls.c scenario/soft_files.c machine/soft/soft.c
 	$(ls mm/*.c mm/fault/*.c)"
 for variant in plain alloc; do
 	flags=
