@@ -12,6 +12,7 @@
 #define WORDS     (sizeof(struct mf_counters) / 8)
 #define EXEC_NS   10000000000ULL /* a program that was executed has so long to report */
 #define DEAD_NS   300000000ULL
+#define BURYING   0x20000000u /* in `claim`: no thread's id (at most 1 << 22) */
 #define EARLY_NS  1000000000ULL /* one that has ended within that may have been killed on its way */
 
 _Static_assert(sizeof(struct mf_counters) % 8 == 0, "words of 64 bits");
@@ -138,7 +139,7 @@ static void give_back(struct mf_tree *t, unsigned slot)
 		atomic_fetch_sub(&t->alive, 1);
 }
 
-/* State BUSY. */
+/* State BUSY, or CLAIMED by the caller. */
 static void settle(struct mf_control *c, unsigned slot)
 {
 	give_back(control_tree(c), slot);
@@ -150,13 +151,48 @@ static bool take(struct tree_process *p, uint32_t from)
 	return atomic_compare_exchange_strong(&p->state, &from, TREE_BUSY);
 }
 
+/* `claim` is nobody's, or of somebody who has ended. */
+static bool claim_word(struct tree_process *p, struct robust_stay *stay)
+{
+	uint32_t before = atomic_load(&p->claim.word);
+
+	if (before && before != TREE_OWNER_DIED)
+		return false;
+	if (stay)
+		robust_stay_with(stay, &p->claim);
+	return atomic_compare_exchange_strong(&p->claim.word, &before, (uint32_t)sys_gettid());
+}
+
+/* The word first: CLAIMED is said by nobody but its holder. */
+static bool claim(struct tree_process *p, uint32_t from, struct robust_stay *stay)
+{
+	if (atomic_load(&p->state) != from || !claim_word(p, stay))
+		return false;
+	if (atomic_compare_exchange_strong(&p->state, &from, TREE_CLAIMED))
+		return true;
+	atomic_store(&p->claim.word, 0);
+	return false;
+}
+
+static void let_go(struct tree_process *p, enum tree_state state)
+{
+	atomic_store(&p->state, state);
+	atomic_store(&p->claim.word, 0);
+}
+
+void tree_exec(struct mf_tree *t, unsigned slot, enum tree_state state)
+{
+	atomic_store(&t->process[slot].since_ns, tree_now_ns());
+	let_go(&t->process[slot], state);
+}
+
 void tree_leave(struct mf_control *c, unsigned slot)
 {
 	struct tree_process *p = &control_tree(c)->process[slot];
 
 	settle(c, slot);
 	atomic_store(&p->since_ns, tree_now_ns());
-	atomic_store(&p->state, TREE_ALONE);
+	let_go(p, TREE_ALONE);
 }
 
 static atomic_bool at_home;
@@ -197,6 +233,24 @@ static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
 	return true;
 }
 
+/* Who claimed it has ended before it ran. => false: another one looks after it, or it ran */
+static bool bury_claimed(struct mf_control *c, unsigned slot)
+{
+	struct tree_process *p = &control_tree(c)->process[slot];
+	uint32_t died = TREE_OWNER_DIED;
+
+	if (!atomic_compare_exchange_strong(&p->claim.word, &died, BURYING))
+		return false;
+	if (atomic_load(&p->state) != TREE_CLAIMED) {
+		atomic_store(&p->claim.word, 0);
+		return false;
+	}
+	settle(c, slot);
+	atomic_store(&p->since_ns, tree_now_ns());
+	let_go(p, is_gone(p) ? TREE_FREE : TREE_DEAD);
+	return true;
+}
+
 unsigned tree_reap(struct mf_control *c)
 {
 	struct mf_tree *t = control_tree(c);
@@ -212,6 +266,8 @@ unsigned tree_reap(struct mf_control *c)
 			atomic_store(&p->since_ns, tree_now_ns());
 			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_DEAD);
 			nr++;
+		} else if (state == TREE_CLAIMED && atomic_load(&p->claim.word) == TREE_OWNER_DIED) {
+			nr += bury_claimed(c, i);
 		} else if (state == TREE_ALONE && (died || !atomic_load(&p->link.word)) && take(p, state)) {
 			settle(c, i);
 			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_ALONE);
@@ -228,17 +284,23 @@ unsigned tree_reap(struct mf_control *c)
 	return nr;
 }
 
-int tree_claim(struct mf_tree *t, uint32_t pid, bool home)
+static void raise_top(struct mf_tree *t, unsigned slot)
+{
+	uint32_t top = atomic_load(&t->top);
+
+	while (top < slot + 1 && !atomic_compare_exchange_weak(&t->top, &top, slot + 1))
+		;
+}
+
+int tree_claim(struct mf_tree *t, uint32_t pid, bool home, struct robust_stay *stay)
 {
 	for (uint32_t state = TREE_FREE;; state = TREE_DEAD) {
 		for (unsigned i = 1; i < TREE_SLOTS; i++) {
 			struct tree_process *p = &t->process[i];
-			uint32_t top = atomic_load(&t->top);
 
-			if (atomic_load(&p->state) != state || !take(p, state))
+			if (!claim(p, state, stay))
 				continue;
-			while (top < i + 1 && !atomic_compare_exchange_weak(&t->top, &top, i + 1))
-				;
+			raise_top(t, i);
 			atomic_store(&p->pid, pid);
 			atomic_store(&p->home, home);
 			atomic_store(&p->host_pid, 0);
@@ -249,27 +311,30 @@ int tree_claim(struct mf_tree *t, uint32_t pid, bool home)
 	}
 }
 
-void tree_run(struct mf_tree *t, unsigned slot, uint32_t tid)
+bool tree_run(struct mf_tree *t, unsigned slot, uint32_t tid, uint32_t claimer)
 {
 	struct tree_process *p = &t->process[slot];
-	uint32_t alive = atomic_fetch_add(&t->alive, 1) + 1, peak = atomic_load(&t->alive_peak), top = atomic_load(&t->top);
+	uint32_t alive, peak = atomic_load(&t->alive_peak);
 
+	if (!atomic_compare_exchange_strong(&p->claim.word, &claimer, tid))
+		return false;
+	alive = atomic_fetch_add(&t->alive, 1) + 1;
 	while (peak < alive && !atomic_compare_exchange_weak(&t->alive_peak, &peak, alive))
 		;
-	while (top < slot + 1 && !atomic_compare_exchange_weak(&t->top, &top, slot + 1))
-		;
+	raise_top(t, slot);
 	atomic_store(&p->link.word, tid);
-	atomic_store(&p->state, TREE_RUNNING);
+	let_go(p, TREE_RUNNING);
+	return true;
 }
 
-int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid)
+int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid, struct robust_stay *stay)
 {
 	struct tree_process *p;
 
 	if (slot >= TREE_SLOTS)
 		return -ENOENT;
 	p = &control_tree(c)->process[slot];
-	if (atomic_load(&p->pid) != pid || !take(p, TREE_EXEC))
+	if (atomic_load(&p->pid) != pid || !claim(p, TREE_EXEC, stay))
 		return -ENOENT;
 	settle(c, slot);
 	return (int)slot;
