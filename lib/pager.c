@@ -58,7 +58,6 @@ static struct {
 	struct mf_counters *counters;     /* shared: the control page's, or the slot's */
 	struct mf_counters base;          /* a forked child: what its parent had counted before */
 	unsigned slot;
-	uint32_t claimer; /* the thread that claimed it; 0: nobody did */
 	long pid;
 	struct mf_request request;
 	struct swap_pool *pool;
@@ -657,13 +656,9 @@ static void wait_a_while(void)
 /* This thread's death is the process's: the kernel then marks the slot. */
 static void own_slot(void)
 {
-	struct tree_process *p = &control_tree(pg.control)->process[pg.slot];
-
-	robust_hold(&p->link);
-	robust_hold(&p->claim); /* looked at before the other: it is nobody's any more when the slot can be given away */
+	robust_hold(&control_tree(pg.control)->process[pg.slot].link);
 	tree_hold_pid(control_tree(pg.control), pg.slot, pg.fds.fd[LEND_CONTROL]);
-	while (!tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid(), pg.claimer))
-		sys_call1(SYS_exit, 0); /* the kernel is about to end this thread, too */
+	tree_run(control_tree(pg.control), pg.slot, (uint32_t)sys_gettid());
 }
 
 /* One message at a time while several handlers read: each thread is to be served on its own processor. */
@@ -738,7 +733,6 @@ static int start_handler(void)
 	tls[512 / 8] = pg.tls + 512; /* %fs:0 and %fs:16 point to themselves, as the ABI wants */
 	tls[512 / 8 + 2] = pg.tls + 512;
 	atomic_store(&pg.ready, 0);
-	pg.claimer = atomic_load(&control_tree(pg.control)->process[pg.slot].claim.word); /* this thread */
 	tid = thread_start((void *)(pg.stack + HANDLER_STACK), (void *)(pg.tls + 512), handler);
 	if (tid < 0)
 		return (int)tid;
@@ -1009,8 +1003,6 @@ static int unserved(int why)
 	return 1;
 }
 
-static struct robust_stay claimer_stay; /* from claiming the slot until the handler has it */
-
 /* A slot and counters of its own. */
 static int join_tree(void)
 {
@@ -1024,7 +1016,7 @@ static int join_tree(void)
 	tree_at_home(home);
 	before = atomic_load(&t->process[pg.slot].start_bytes);
 	tree_reap(pg.control);
-	slot = tree_claim(t, (uint32_t)pg.pid, home, &claimer_stay);
+	slot = tree_claim(t, (uint32_t)pg.pid, home);
 	if (slot < 0)
 		return slot;
 	atomic_fetch_add(&t->started, 1);
@@ -1043,7 +1035,6 @@ int pager_fork_child(void)
 
 	pin_forget();
 	crowd_forget();
-	robust_stay(&claimer_stay);
 	err = join_tree();
 	swap_pool_attach_mailbox(pg.pool, NULL, 0);
 	swap_pool_in_child(pg.pool);
@@ -1071,7 +1062,6 @@ int pager_fork_child(void)
 		err = start_handler();
 	if (err && pg.slot != parent)
 		tree_leave(pg.control, pg.slot);
-	robust_leave(&claimer_stay);
 	if (err)
 		err = unserved(err);
 	else

@@ -12,7 +12,6 @@
 #define WORDS     (sizeof(struct mf_counters) / 8)
 #define EXEC_NS   10000000000ULL /* a program that was executed has so long to report */
 #define DEAD_NS   300000000ULL
-#define BURYING   0x20000000u /* in `claim`: no thread's id (at most 1 << 22) */
 #define EARLY_NS  1000000000ULL /* one that has ended within that may have been killed on its way */
 
 _Static_assert(sizeof(struct mf_counters) % 8 == 0, "words of 64 bits");
@@ -139,7 +138,7 @@ static void give_back(struct mf_tree *t, unsigned slot)
 		atomic_fetch_sub(&t->alive, 1);
 }
 
-/* State BUSY, or CLAIMED by the caller. */
+/* State BUSY. */
 static void settle(struct mf_control *c, unsigned slot)
 {
 	give_back(control_tree(c), slot);
@@ -151,48 +150,13 @@ static bool take(struct tree_process *p, uint32_t from)
 	return atomic_compare_exchange_strong(&p->state, &from, TREE_BUSY);
 }
 
-/* `claim` is nobody's, or of somebody who has ended. */
-static bool claim_word(struct tree_process *p, struct robust_stay *stay)
-{
-	uint32_t before = atomic_load(&p->claim.word);
-
-	if (before && before != TREE_OWNER_DIED)
-		return false;
-	if (stay)
-		robust_stay_with(stay, &p->claim);
-	return atomic_compare_exchange_strong(&p->claim.word, &before, (uint32_t)sys_gettid());
-}
-
-/* The word first: CLAIMED is said by nobody but its holder. */
-static bool claim(struct tree_process *p, uint32_t from, struct robust_stay *stay)
-{
-	if (atomic_load(&p->state) != from || !claim_word(p, stay))
-		return false;
-	if (atomic_compare_exchange_strong(&p->state, &from, TREE_CLAIMED))
-		return true;
-	atomic_store(&p->claim.word, 0);
-	return false;
-}
-
-static void let_go(struct tree_process *p, enum tree_state state)
-{
-	atomic_store(&p->state, state);
-	atomic_store(&p->claim.word, 0);
-}
-
-void tree_exec(struct mf_tree *t, unsigned slot, enum tree_state state)
-{
-	atomic_store(&t->process[slot].since_ns, tree_now_ns());
-	let_go(&t->process[slot], state);
-}
-
 void tree_leave(struct mf_control *c, unsigned slot)
 {
 	struct tree_process *p = &control_tree(c)->process[slot];
 
 	settle(c, slot);
 	atomic_store(&p->since_ns, tree_now_ns());
-	let_go(p, TREE_ALONE);
+	atomic_store(&p->state, TREE_ALONE);
 }
 
 static atomic_bool at_home;
@@ -233,24 +197,6 @@ static bool exec_is_over(struct mf_tree *t, struct tree_process *p)
 	return true;
 }
 
-/* Who claimed it has ended before it ran. => false: another one looks after it, or it ran */
-static bool bury_claimed(struct mf_control *c, unsigned slot)
-{
-	struct tree_process *p = &control_tree(c)->process[slot];
-	uint32_t died = TREE_OWNER_DIED;
-
-	if (!atomic_compare_exchange_strong(&p->claim.word, &died, BURYING))
-		return false;
-	if (atomic_load(&p->state) != TREE_CLAIMED) {
-		atomic_store(&p->claim.word, 0);
-		return false;
-	}
-	settle(c, slot);
-	atomic_store(&p->since_ns, tree_now_ns());
-	let_go(p, is_gone(p) ? TREE_FREE : TREE_DEAD);
-	return true;
-}
-
 unsigned tree_reap(struct mf_control *c)
 {
 	struct mf_tree *t = control_tree(c);
@@ -266,8 +212,6 @@ unsigned tree_reap(struct mf_control *c)
 			atomic_store(&p->since_ns, tree_now_ns());
 			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_DEAD);
 			nr++;
-		} else if (state == TREE_CLAIMED && atomic_load(&p->claim.word) == TREE_OWNER_DIED) {
-			nr += bury_claimed(c, i);
 		} else if (state == TREE_ALONE && (died || !atomic_load(&p->link.word)) && take(p, state)) {
 			settle(c, i);
 			atomic_store(&p->state, is_gone(p) ? TREE_FREE : TREE_ALONE);
@@ -284,23 +228,17 @@ unsigned tree_reap(struct mf_control *c)
 	return nr;
 }
 
-static void raise_top(struct mf_tree *t, unsigned slot)
-{
-	uint32_t top = atomic_load(&t->top);
-
-	while (top < slot + 1 && !atomic_compare_exchange_weak(&t->top, &top, slot + 1))
-		;
-}
-
-int tree_claim(struct mf_tree *t, uint32_t pid, bool home, struct robust_stay *stay)
+int tree_claim(struct mf_tree *t, uint32_t pid, bool home)
 {
 	for (uint32_t state = TREE_FREE;; state = TREE_DEAD) {
 		for (unsigned i = 1; i < TREE_SLOTS; i++) {
 			struct tree_process *p = &t->process[i];
+			uint32_t top = atomic_load(&t->top);
 
-			if (!claim(p, state, stay))
+			if (atomic_load(&p->state) != state || !take(p, state))
 				continue;
-			raise_top(t, i);
+			while (top < i + 1 && !atomic_compare_exchange_weak(&t->top, &top, i + 1))
+				;
 			atomic_store(&p->pid, pid);
 			atomic_store(&p->home, home);
 			atomic_store(&p->host_pid, 0);
@@ -311,30 +249,27 @@ int tree_claim(struct mf_tree *t, uint32_t pid, bool home, struct robust_stay *s
 	}
 }
 
-bool tree_run(struct mf_tree *t, unsigned slot, uint32_t tid, uint32_t claimer)
+void tree_run(struct mf_tree *t, unsigned slot, uint32_t tid)
 {
 	struct tree_process *p = &t->process[slot];
-	uint32_t alive, peak = atomic_load(&t->alive_peak);
+	uint32_t alive = atomic_fetch_add(&t->alive, 1) + 1, peak = atomic_load(&t->alive_peak), top = atomic_load(&t->top);
 
-	if (!atomic_compare_exchange_strong(&p->claim.word, &claimer, tid))
-		return false;
-	alive = atomic_fetch_add(&t->alive, 1) + 1;
 	while (peak < alive && !atomic_compare_exchange_weak(&t->alive_peak, &peak, alive))
 		;
-	raise_top(t, slot);
+	while (top < slot + 1 && !atomic_compare_exchange_weak(&t->top, &top, slot + 1))
+		;
 	atomic_store(&p->link.word, tid);
-	let_go(p, TREE_RUNNING);
-	return true;
+	atomic_store(&p->state, TREE_RUNNING);
 }
 
-int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid, struct robust_stay *stay)
+int tree_take_over(struct mf_control *c, unsigned slot, uint32_t pid)
 {
 	struct tree_process *p;
 
 	if (slot >= TREE_SLOTS)
 		return -ENOENT;
 	p = &control_tree(c)->process[slot];
-	if (atomic_load(&p->pid) != pid || !claim(p, TREE_EXEC, stay))
+	if (atomic_load(&p->pid) != pid || !take(p, TREE_EXEC))
 		return -ENOENT;
 	settle(c, slot);
 	return (int)slot;

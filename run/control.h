@@ -33,7 +33,7 @@
 #include "swap/swap.h"
 
 #define MF_CONTROL_MAGIC   0x746c666e696d0001ULL
-#define MF_CONTROL_VERSION 4u
+#define MF_CONTROL_VERSION 3u
 
 enum mf_state {
 	MF_STATE_ASKED = 0,   /* written by the command */
@@ -106,8 +106,7 @@ struct mf_auto_curve {
 
 enum tree_state {
 	TREE_FREE = 0,
-	TREE_BUSY,    /* being freed */
-	TREE_CLAIMED, /* by a process whose runtime starts; `claim` tells whether it lives */
+	TREE_BUSY,    /* being claimed or freed */
 	TREE_RUNNING, /* its runtime serves it; or it has ended and nobody has looked yet: `owner` tells */
 	TREE_EXEC,    /* has executed another program, whose runtime is to take the slot over */
 	TREE_ALONE,   /* runs without the runtime, most often a program that was executed; that was noted */
@@ -126,7 +125,6 @@ enum tree_gauge { TREE_KEPT, TREE_FRAMES, TREE_POOL, TREE_TOUCHED, TREE_MANAGED,
 
 struct tree_process {
 	struct robust_word link;      /* the word is the thread id of the handler: the kernel sets FUTEX_OWNER_DIED when it ends, however it ends */
-	struct robust_word claim;     /* the thread id of who claims the slot, then of the handler until it holds `link`; else 0, or that of nobody alive */
 	_Atomic uint32_t state;
 	_Atomic uint32_t pid;         /* what the process itself calls it */
 	_Atomic uint32_t home;        /* 1: the command as well */

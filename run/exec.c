@@ -32,7 +32,6 @@
 #include "lib/tree_pid.h"
 #include "lib/witness.h"
 #include "machine/sys.h"
-#include "swap/robust.h"
 
 #define NR_PLACES  PAGER_NR_PLACES
 #define SMALL      4096
@@ -60,7 +59,6 @@ struct place {
 	long cleared_before;   /* what the kernel would have cleared instead */
 	struct memory env, call;
 	struct lend_post post;
-	struct robust_stay stay; /* while a vfork child claims a slot */
 };
 static struct place places[NR_PLACES];
 /* Most environments fit, and no limit of address space is in the way. */
@@ -360,24 +358,10 @@ static long with_own_limits(int dirfd, const char *path, char *const argv[], cha
 	return r;
 }
 
-/* This process's own slot, or a new one; then in this state. p: NULL where there is none. => or -ENOSPC */
-static int enter_slot(struct mf_tree *t, struct place *p, bool vforked, const char *path, enum tree_state state)
+/* This process's own slot, or a new one. => or -ENOSPC */
+static int slot_for(struct mf_tree *t, bool vforked)
 {
-	struct robust_stay *stay = p && vforked ? &p->stay : NULL;
-	int slot = (int)pager_slot();
-
-	if (stay)
-		robust_stay(stay);
-	if (vforked)
-		slot = tree_claim(t, (uint32_t)sys_getpid(), tree_child_is_home(t, pager_slot(), pager_pid()), stay);
-	if (slot >= 0) {
-		if (path)
-			tree_set_name(&t->process[slot], path);
-		tree_exec(t, (unsigned)slot, state);
-	}
-	if (stay)
-		robust_leave(stay);
-	return slot;
+	return vforked ? tree_claim(t, (uint32_t)sys_getpid(), tree_child_is_home(t, pager_slot(), pager_pid())) : (int)pager_slot();
 }
 
 static void leave_slot(struct mf_tree *t, bool vforked, unsigned slot)
@@ -388,8 +372,16 @@ static void leave_slot(struct mf_tree *t, bool vforked, unsigned slot)
 		atomic_store(&t->process[slot].state, TREE_RUNNING);
 }
 
+static void enter_alone(struct mf_tree *t, int slot)
+{
+	if (slot < 0)
+		return;
+	atomic_store(&t->process[slot].since_ns, tree_now_ns());
+	atomic_store(&t->process[slot].state, TREE_ALONE);
+}
+
 /* It runs without the runtime. why: enum tree_why, or negative: the user wants it so */
-static long run_alone(struct place *p, int dirfd, const char *path, char *const argv[], char *const envp[], int flags, int why)
+static long run_alone(int dirfd, const char *path, char *const argv[], char *const envp[], int flags, int why)
 {
 	struct mf_tree *t = control_tree(pager_control());
 	bool vforked = is_vfork_child();
@@ -402,7 +394,8 @@ static long run_alone(struct place *p, int dirfd, const char *path, char *const 
 		witness_dismiss();
 	if (why >= 0)
 		note = tree_note(t, *path ? path : argv && argv[0] ? argv[0] : "?", (enum tree_why)why);
-	slot = enter_slot(t, p, vforked, NULL, TREE_ALONE);
+	slot = slot_for(t, vforked);
+	enter_alone(t, slot);
 	r = with_own_limits(dirfd, path, argv, envp, flags);
 	if (slot >= 0)
 		leave_slot(t, vforked, (unsigned)slot);
@@ -464,6 +457,20 @@ static bool linker_finds(const struct lend *fds)
 	return sys_call4(SYS_faccessat, AT_FDCWD, (long)name, R_OK, 0) == 0;
 }
 
+static int enter_slot(struct mf_tree *t, bool vforked, const char *path)
+{
+	struct tree_process *p;
+	int slot = slot_for(t, vforked);
+
+	if (slot < 0)
+		return slot;
+	p = &t->process[slot];
+	tree_set_name(p, path);
+	atomic_store(&p->since_ns, tree_now_ns());
+	atomic_store(&p->state, TREE_EXEC);
+	return slot;
+}
+
 static long follow(struct place *p, int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	struct mf_tree *t = control_tree(pager_control());
@@ -476,23 +483,23 @@ static long follow(struct place *p, int dirfd, const char *path, char *const arg
 	if (vforked)
 		witness_dismiss();
 	if (!borrow(p, &fds))
-		return run_alone(p, dirfd, path, argv, envp, flags, TREE_WHY_NO_FD);
+		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_NO_FD);
 	if (!linker_finds(&fds)) {
 		lend_close(&fds);
-		return run_alone(p, dirfd, path, argv, envp, flags, TREE_WHY_NO_PROC);
+		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_NO_PROC);
 	}
-	slot = enter_slot(t, p, vforked, *path ? path : argv && argv[0] ? argv[0] : "?", TREE_EXEC);
+	slot = enter_slot(t, vforked, *path ? path : argv && argv[0] ? argv[0] : "?");
 	env = slot < 0 ? NULL : make_env(p, envp, &fds, (unsigned)slot);
 	if (!env) {
 		if (slot >= 0)
 			leave_slot(t, vforked, (unsigned)slot);
 		lend_close(&fds);
-		return run_alone(p, dirfd, path, argv, envp, flags, TREE_WHY_FULL);
+		return run_alone(dirfd, path, argv, envp, flags, TREE_WHY_FULL);
 	}
 	r = plain(dirfd, path, argv, env, flags);
 	leave_slot(t, vforked, (unsigned)slot);
 	lend_close(&fds);
-	return r == -E2BIG ? run_alone(p, dirfd, path, argv, envp, flags, TREE_WHY_TOO_LONG) : r;
+	return r == -E2BIG ? run_alone(dirfd, path, argv, envp, flags, TREE_WHY_TOO_LONG) : r;
 }
 
 static long execute(struct place *p, int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
@@ -500,14 +507,14 @@ static long execute(struct place *p, int dirfd, const char *path, char *const ar
 	int why;
 
 	if (pager_control()->request.no_follow)
-		return run_alone(p, dirfd, path, argv, envp, flags, RT_UNNOTED);
+		return run_alone(dirfd, path, argv, envp, flags, RT_UNNOTED);
 	why = rt_judge(dirfd, path, flags, 0);
 	if (why == RT_FOLLOW)
 		why = judge_environment(envp);
 	if (why == RT_PLAIN)
 		return plain(dirfd, path, argv, envp, flags);
 	if (why != RT_FOLLOW)
-		return run_alone(p, dirfd, path, argv, envp, flags, why);
+		return run_alone(dirfd, path, argv, envp, flags, why);
 	return follow(p, dirfd, path, argv, envp, flags);
 }
 
@@ -522,7 +529,7 @@ long rt_exec(int dirfd, const char *path, char *const argv[], char *const envp[]
 	pin_lift();
 	if (rt_filtered) { /* which may forbid the vfork child what a place needs */
 		pager_orphan_ends();
-		return run_alone(NULL, dirfd, path, argv, envp, flags, pager_control()->request.no_follow ? RT_UNNOTED : TREE_WHY_FILTER);
+		return run_alone(dirfd, path, argv, envp, flags, pager_control()->request.no_follow ? RT_UNNOTED : TREE_WHY_FILTER);
 	}
 	p = place_get();
 	if (p->vforked)

@@ -12,7 +12,6 @@
 #include "machine/sys.h"
 #include "run/exec.h"
 #include "run/runtime.h"
-#include "swap/robust.h"
 
 static struct mf_control *control;
 
@@ -182,9 +181,7 @@ static bool map_control(int fd)
 	return control != NULL;
 }
 
-static struct robust_stay stay; /* from claiming the slot until the handler has it */
-
-/* => the slot of this process, CLAIMED; or -errno */
+/* => the slot of this process, BUSY; or -errno */
 static int take_slot(const struct told *told)
 {
 	uint32_t pid = (uint32_t)sys_getpid();
@@ -195,9 +192,9 @@ static int take_slot(const struct told *told)
 		atomic_store(&control_tree(control)->process[TREE_MAIN].home, 1);
 		return TREE_MAIN;
 	}
-	slot = tree_take_over(control, (unsigned)told->slot, pid, &stay);
+	slot = tree_take_over(control, (unsigned)told->slot, pid);
 	if (slot < 0)
-		slot = tree_claim(control_tree(control), pid, false, &stay);
+		slot = tree_claim(control_tree(control), pid, false);
 	if (slot >= 0)
 		tree_set_name(&control_tree(control)->process[slot], told->name);
 	return slot;
@@ -259,9 +256,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
 	if (told.slot < 0 && atomic_load(&control->state) != MF_STATE_ASKED)
 		return;
 	restore_env(envp, told.slot >= 0, told.slot < 0 ? control->had_ld_preload : told.had_preload);
-	robust_stay(&stay);
 	serves = start_engine(&told);
-	robust_leave(&stay);
 	lend_close(&told.fds);
 	if (!serves)
 		return;

@@ -21,7 +21,6 @@
  *                                           shell prints its argument and its environment
  *   outsider kill TIMES                     executes so often, by posix_spawn() and vfork() in turn, while a thread kills its children at random moments, and forks now and
  *                                           then
- *   outsider early TIMES MIB                forks and executes so often, and kills the child at a random moment of its start; then fills so much memory
  *   outsider stream                         stores to 64 pages more for each line that it reads, and answers with a line
  *
  * and one that looks at what the command and its processes share:
@@ -44,7 +43,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "machine/sys.h"
@@ -376,62 +374,6 @@ static int killed(int times)
 	return 0;
 }
 
-static int64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
-/* A fork, or an execution. => what it took; -1: error */
-static int64_t start_and_kill(bool executes, int64_t after_us, int *killed)
-{
-	char *argv[] = { (char[]){ "true" }, NULL };
-	const int64_t begin = now_us();
-	pid_t pid = -1;
-	int status;
-
-	if (executes && posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ))
-		return -1;
-	if (!executes)
-		pid = fork();
-	if (pid == 0)
-		_exit(0);
-	if (pid < 0)
-		return -1;
-	if (after_us >= 0) {
-		usleep((useconds_t)after_us);
-		kill(pid, SIGKILL); /* not yet waited for */
-	}
-	if (waitpid(pid, &status, 0) != pid)
-		return -1;
-	*killed += WIFSIGNALED(status);
-	return now_us() - begin;
-}
-
-static int killed_early(int times, size_t len)
-{
-	int64_t took[2] = { 0, 0 };
-	unsigned random = 1;
-	int killed = 0;
-	char *memory;
-
-	for (int i = 0; i < 20; i++)
-		took[i % 2] += start_and_kill(i % 2, -1, &killed) / 10;
-	for (int i = 0; i < times; i++) {
-		random = random * 1103515245 + 12345;
-		if (start_and_kill(i % 2, (random >> 8) % 1000 * took[i % 2] / 1000, &killed) < 0)
-			return 1;
-	}
-	memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		return 1;
-	memset(memory, 1, len);
-	puts(killed > times / 8 ? "killed" : "hardly any was killed");
-	return 0;
-}
-
 static int stream(void)
 {
 	const size_t step = 64 * 4096, len = 64 << 20;
@@ -516,8 +458,6 @@ int main(int argc, char **argv)
 		return two_beside((size_t)atoi(argv[2]) << 20);
 	if (argc > 2 && strcmp(argv[1], "kill") == 0)
 		return killed(atoi(argv[2]));
-	if (argc > 3 && strcmp(argv[1], "early") == 0)
-		return killed_early(atoi(argv[2]), (size_t)atoi(argv[3]) << 20);
 	if (argc > 3 && strcmp(argv[1], "orphan") == 0)
 		return orphan((size_t)atoi(argv[2]) << 20, argv[3]);
 	if (argc > 3 && strcmp(argv[1], "held-spawn") == 0)

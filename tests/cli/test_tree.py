@@ -311,13 +311,6 @@ def eat(mib):
             self.bounded(s)
             self.assertEqual(s["faults"]["major"], 0)  # each had all of it to itself
 
-    def test_the_share_of_those_killed_at_their_start_returns(self):
-        """Forked children and executed programs, before their runtimes serve: afterwards all of the budget is there."""
-        out, err, s = self.run_tree(OUTSIDER, "early", "2500", "50", memory="64M")
-        self.assertEqual((out, err), ("killed\n", ""))
-        self.bounded(s)
-        self.assertLess(s["swap"]["evicted_pages"], 1000)  # with their shares lost: 12785
-
     def test_a_child_shares_with_its_parent(self):
         """A fork doubles nothing, as long as nobody writes."""
         script = self.path("fork.py", """
