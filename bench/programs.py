@@ -113,6 +113,11 @@ class Bench(sides.Sides):
             self.keep(name, side, nr, self.checked(w, getattr(self, side)(w, share)), "seconds", "s")
         except sides.Killed:
             self.killed.append(name)
+        except sides.Failed as failure:
+            # What the kernel's side took in so short a run can be less than its peak would have been: there is no figure, and the report has none.
+            if side != "minflt_equal" or "the compressed pool is full" not in str(failure):
+                raise
+            print(f"bench: {name}: not within the kernel's total of {self.totals[name] / (1 << 20):.1f} MiB", file=sys.stderr)
 
     def count_minflt(self, w, share):
         """minflt's memory by the kernel's account, in a cgroup without limit or swap; not timed."""
