@@ -809,12 +809,17 @@ static inline void unlock_page_fast(struct page *page, unsigned f)
 		unlock_page(page);
 }
 
+static inline bool is_ready(unsigned f)
+{
+	return (f & (PG_locked | PG_uptodate | PG_readahead)) == PG_uptodate;
+}
+
 /* Can the page be mapped without waiting, and its entry is none? A page that is locked is being read or thrown away; one with the readahead
  * mark has to be met by a fault. => true: locked; *f: its flags before */
 static inline_hot bool map_page_trylock(struct page *page, const pte_t *ptep, unsigned *f)
 {
 	*f = page_flags(page);
-	return (*f & (PG_locked | PG_uptodate | PG_readahead)) == PG_uptodate && pte_none(ptep_get(ptep)) && trylock_page(page);
+	return is_ready(*f) && pte_none(ptep_get(ptep)) && trylock_page(page);
 }
 
 /* The slots of one leaf, from `addr` on. Neighbours on neighbouring frames, as readahead leaves them, are a run: 26 instructions a page; most of
@@ -858,11 +863,13 @@ static void mmap_hits(struct file_ra_state *ra, unsigned n)
 
 static bool page_is_ready(struct address_space *mapping, unsigned long index)
 {
-	struct page *page = find_get_page(mapping, index, NULL);
-	bool ready = page && (page_flags(page) & (PG_locked | PG_uptodate | PG_readahead)) == PG_uptodate;
+	const void *item;
+	bool ready;
 
-	if (page)
-		put_page(page);
+	spin_lock(&mapping->tree_lock);
+	item = page_tree_load(&mapping->i_pages, index);
+	ready = item && !item_is_value(item) && is_ready(page_flags(item));
+	spin_unlock(&mapping->tree_lock);
 	return ready;
 }
 

@@ -287,13 +287,13 @@ unsigned long filemap_get_pages(struct file *file, unsigned long start, unsigned
 	struct address_space *mapping = file->f_mapping;
 	unsigned long done = filemap_populate(file, start, end);
 
+	spin_lock(&mapping->tree_lock);
 	for (; start < end && start < i_pages_end(mapping); start++) {
-		struct page *page = find_get_page(mapping, start, NULL);
+		struct page *page = page_tree_load(&mapping->i_pages, start);
 
-		if (!page)
-			continue;
-		clear_page_flags(page, PG_readahead);
-		put_page(page);
+		if (page && !item_is_value(page) && page_flags(page) & PG_readahead)
+			clear_page_flags(page, PG_readahead);
 	}
+	spin_unlock(&mapping->tree_lock);
 	return done;
 }

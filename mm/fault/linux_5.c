@@ -48,6 +48,8 @@
  *      new anonymous pages          active list            inactive                      inactive
  *      a miss of program text       around                 around                        ahead, to the end of the mapping (6.16)
  *      readahead's mark at the end  of the window          of the part within the file   of the window; of that part behind a page that was there
+ *      around it is but the last    mapped, in a new table if need be                    mapped if there is a table (6.18; tmpfs: always)
+ *        page of a file
  *      store made a page dirty      throttled at once      mmap_lock released: RETRY     mmap_lock released: COMPLETED
  *      major fault                  any try was (ARM: the  the last try was, or there    the last try was, or a page was read, or
  *                                   first)                 was a retry                   there were two retries

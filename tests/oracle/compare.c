@@ -110,12 +110,12 @@ static enum result differs_at(struct comparison *c, const struct record *a, cons
 }
 
 /* A fault waits for the read that has its page. What read-ahead has asked for besides, where a page that was there parts its window, may be there when the
- * fault is tried again, or not yet: then it isn't mapped along. */
-static bool leaves_reads_under_way(const struct record *r)
+ * fault is tried again, or not yet: then it isn't mapped along. (The host's major faults, for the engine's are what is examined.) */
+static bool leaves_reads_under_way(const struct record *engine, const struct record *host)
 {
-	bool waits = r->verb == SCN_WARM || r->verb == SCN_PREAD || r->verb == SCN_PWRITE;
+	bool waits = engine->verb == SCN_WARM || engine->verb == SCN_PREAD || engine->verb == SCN_PWRITE;
 
-	return !waits && r->outcome.reads > r->outcome.maj_flt;
+	return !waits && engine->outcome.reads > host->outcome.maj_flt;
 }
 
 /* What happened after the first difference says nothing. */
@@ -127,7 +127,7 @@ static enum result compare_recordings(struct comparison *c, const struct recordi
 	for (unsigned i = 0; i < a->nr && i < b->nr; i++) {
 		bool stable = !again || (i < again->nr && same_faults(&b->at[i], &again->at[i])), counted = faults_too && stable;
 
-		in_time &= !again || !leaves_reads_under_way(&a->at[i]);
+		in_time &= !again || !leaves_reads_under_way(&a->at[i], &b->at[i]);
 		if (counted && !in_time && !same_faults(&a->at[i], &b->at[i])) {
 			counted = false;
 			if (c->counts)
